@@ -1,0 +1,72 @@
+"""Time, injectable. Wall-clock time is UTC microseconds since 1970-01-01, as everywhere in Headrace."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> int:
+        """UTC microseconds since 1970-01-01; may jump when the machine's clock is set."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point; never goes back."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> int:
+        """See `Clock.now`."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told: for tests and replays."""
+
+    def __init__(self, now: int = 1_700_000_000 * SECOND) -> None:
+        self._now = now
+        self._monotonic = 0.0
+
+    def now(self) -> int:
+        """See `Clock.now`."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return self._monotonic
+
+    def advance(self, microseconds: int) -> None:
+        """Let time pass."""
+        self._now += microseconds
+        self._monotonic += microseconds / SECOND
+
+    def set(self, now: int) -> None:
+        """Set the wall clock, as an operator might; monotonic time is untouched."""
+        self._now = now
+
+
+def to_datetime(microseconds: int) -> datetime:
+    """UTC microseconds as an aware `datetime`."""
+    seconds, micros = divmod(microseconds, SECOND)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def iso(microseconds: int) -> str:
+    """UTC microseconds as ISO 8601 with `Z` and six decimals, the form of ARM's documents."""
+    return to_datetime(microseconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,74 @@
+"""The disk's promises, as a narrow protocol.
+
+All files are written with the operating system's own calls; what makes them survive a power cut is
+only `sync_file` and `sync_dir`, so only these two go through a `Disk`. The power-cut filling
+(`headrace.testing.powercut`) remembers what they covered and, at a cut, discards or reorders all the rest.
+
+Each call names its `site` (for instance `journal.append`): a test takes out one site at a time and
+proves that a property breaks without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+
+class Disk(Protocol):
+    """What makes files and directory entries durable."""
+
+    def sync_file(self, path: Path, site: str, fd: int | None = None) -> None:
+        """Make the content of `path` durable; `fd`, when given, is an open descriptor of that file.
+
+        Raises `OSError` when the disk refuses. After that the state of the file's unsynced bytes is
+        unknown: the caller must not retry and carry on.
+        """
+        ...
+
+    def sync_dir(self, path: Path, site: str) -> None:
+        """Make the directory's entries (names made, renamed, removed in it) durable. Raises `OSError`."""
+        ...
+
+
+class RealDisk:
+    """fsync and fdatasync of the operating system."""
+
+    def sync_file(self, path: Path, site: str, fd: int | None = None) -> None:
+        """See `Disk.sync_file`."""
+        if fd is not None:
+            os.fdatasync(fd)
+            return
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+    def sync_dir(self, path: Path, site: str) -> None:
+        """See `Disk.sync_dir`."""
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def replace_durably(disk: Disk, path: Path, content: bytes, site: str) -> None:
+    """Put `content` at `path` so that a crash leaves either the old or the new file, whole and durable."""
+    write_replacement(
+        path, content, before_rename=lambda temporary: disk.sync_file(temporary, f"{site}.file")
+    )
+    disk.sync_dir(path.parent, f"{site}.dir")
+
+
+def write_replacement(
+    path: Path, content: bytes, before_rename: Callable[[Path], None] | None = None
+) -> None:
+    """Put `content` at `path` so that a *process* crash leaves the old or the new file; no durability."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    if before_rename is not None:
+        before_rename(temporary)
+    temporary.replace(path)

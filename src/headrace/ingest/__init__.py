@@ -1,0 +1,1 @@
+"""The gateway: from a POST to a durable journal record."""

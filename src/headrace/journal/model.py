@@ -1,0 +1,100 @@
+"""Journal records and the two narrow protocols: a gateway writes, the pipeline reads and trims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A payload as a gateway accepts it; rule id *and rule version* are fixed here, replays use them."""
+
+    request_id: str
+    client_request_id: str
+    principal: str
+    """Object id of the caller."""
+    rule: str
+    """immutableId of the data collection rule."""
+    rule_version: int
+    stream: str
+    encoding: str
+    """Content-Encoding of `body`: empty or `gzip`."""
+    body: bytes
+    """The wire bytes as received."""
+    length: int
+    """Bytes of JSON after inflate."""
+    rows: int
+    """Members of the JSON array, as the gateway counted them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An entry in the journal. `offset` counts records from 0; `received` is UTC µs, never falling."""
+
+    journal: str
+    offset: int
+    received: int
+    entry: Entry
+
+
+class JournalFullError(Exception):
+    """The journal is at its bound. `retry_after` is a true estimate in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the journal is full; room is expected in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class JournalBrokenError(Exception):
+    """The disk refused a write or a sync: nothing is acknowledged until a restart repairs the tail."""
+
+
+class JournalWriter(Protocol):
+    """The gateway's side. One writer per journal."""
+
+    @property
+    def journal_id(self) -> str:
+        """GUID of this journal; it never changes while the folder lives."""
+        ...
+
+    async def append(self, entry: Entry) -> Record:
+        """Return once the entry is durable; all entries that wait together share one sync.
+
+        Raises `JournalFullError` or `JournalBrokenError`; after either, nothing was acknowledged.
+        """
+        ...
+
+    def backlog(self) -> int:
+        """Bytes on disk that the pipeline has not yet let go."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is waiting and close the files."""
+        ...
+
+
+class JournalReader(Protocol):
+    """The pipeline's side, in another process. Sees only records that are durable."""
+
+    @property
+    def journal_id(self) -> str:
+        """GUID of this journal."""
+        ...
+
+    def start(self) -> int:
+        """The first offset still kept."""
+        ...
+
+    def end(self) -> int:
+        """The offset after the last durable record."""
+        ...
+
+    def read(self, offset: int, max_bytes: int) -> Sequence[Record]:
+        """Records from `offset` on, at least one if there is one, about `max_bytes` of wire bytes at most."""
+        ...
+
+    def trim(self, offset: int) -> None:
+        """Let go of records below `offset`, whole segments at a time, once they are safe elsewhere."""
+        ...

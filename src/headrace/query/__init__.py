@@ -1,0 +1,1 @@
+"""KQL queries over HTTP."""

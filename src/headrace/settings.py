@@ -1,0 +1,127 @@
+"""All settings, typed, in one object. Rooms are handed their own section and never look further.
+
+Order of precedence: flag, `HEADRACE_*` variable, `headrace.toml`, default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """Where Headrace listens and keeps its data."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8443, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    public_url: str | None = Field(None, description="base address that clients use, if another")
+    http_authority: int | None = Field(
+        None, ge=0, le=65535, description="loopback port that serves the token endpoint over plain HTTP"
+    )
+    gateways: int = Field(1, ge=1, le=64, description="gateway processes, each with a journal of its own")
+
+
+class IngestSettings(Section):
+    """What the gateway takes."""
+
+    max_wire_bytes: int = Field(4 * MIB, ge=1024, description="largest body as sent")
+    max_inflated_bytes: int = Field(8 * MIB, ge=1024, description="largest body after inflate")
+    max_depth: int = Field(64, ge=2, le=500, description="deepest nesting of a body's JSON")
+    max_rows: int = Field(1_000_000, ge=1, description="most members of a body's array")
+    rule_bytes_per_minute: int | None = Field(None, description="bytes a minute one rule may send")
+    rule_requests_per_minute: int | None = Field(None, description="requests a minute one rule may send")
+    endpoint_template: str | None = Field(
+        None, description="form of logsIngestion addresses, with {name} and {base}; unset: the base address"
+    )
+    feed_timeout_seconds: float = Field(
+        5.0, gt=0, description="a gateway without the rules for so long answers 503"
+    )
+
+
+class JournalSettings(Section):
+    """The durable journal in front of the pipeline."""
+
+    segment_bytes: int = Field(128 * MIB, ge=64 * 1024, description="size of a preallocated segment file")
+    max_bytes: int = Field(8 * 1024 * MIB, ge=MIB, description="most disk one journal may hold; then 429")
+    group_bytes: int = Field(16 * MIB, ge=64 * 1024, description="most bytes that share one sync")
+
+
+class TransformSettings(Section):
+    """How rules are compiled and run."""
+
+    functions: Literal["extended", "documented"] = Field(
+        "extended",
+        description="extended: more KQL than Azure's list, with a warning; documented: only Azure's list",
+    )
+    batch_bytes: int = Field(
+        12 * MIB, ge=1024, description="JSON bytes that one run of a transform takes at most"
+    )
+    batch_seconds: float = Field(0.25, ge=0, description="longest wait for a batch to fill")
+    threads: int = Field(2, ge=1, le=64, description="transforms that run at once")
+    queue_bytes: int = Field(
+        96 * MIB, ge=MIB, description="JSON bytes held in memory between journal and transform"
+    )
+    memory_limit: str = Field("512MB", description="memory of the pipeline's SQL engine")
+    max_field_bytes: int = Field(64 * 1024, ge=16, description="longer values are cut")
+    geo_database: Path | None = Field(
+        None, description="MaxMind-format database that geo_location() answers from"
+    )
+
+
+class TableSettings(Section):
+    """Table files and their commits."""
+
+    commit_bytes: int = Field(32 * MIB, ge=1024, description="published bytes that make a table commit")
+    commit_seconds: float = Field(
+        60.0, gt=0, description="longest time that rows stay published and not committed"
+    )
+    small_file_bytes: int = Field(
+        2 * MIB, ge=0, description="published files below this are joined at the commit"
+    )
+    checkpoint_commits: int = Field(50, ge=2, description="commits between checkpoints of a table's log")
+    vacuum_seconds: float = Field(
+        900.0, gt=0, description="how long a replaced file stays for running queries"
+    )
+
+
+class QuerySettings(Section):
+    """Limits of one query."""
+
+    max_rows: int = Field(500_000, ge=1, description="most rows in a result; more is a partial answer")
+    max_bytes: int = Field(
+        64_000_000, ge=1024, description="most bytes in a result; more is a partial answer"
+    )
+    default_wait_seconds: int = Field(180, ge=1, description="time limit when Prefer: wait is not sent")
+    max_wait_seconds: int = Field(600, ge=1, description="largest time limit that Prefer: wait may ask for")
+    concurrency: int = Field(5, ge=1, description="queries that run at once")
+    queue: int = Field(200, ge=0, description="queries that may wait; more are answered 429")
+    memory_limit: str = Field("1GB", description="memory of the query engine")
+    threads: int = Field(2, ge=1, description="threads of the query engine")
+    spill_bytes: int = Field(8 * 1024 * MIB, ge=0, description="disk that a query may spill to")
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    data_dir: Path = Field(description="folder of journal, tables and resource store")
+    mode: Literal["headrace", "compatible"] = Field(
+        "headrace",
+        description="headrace: say what is wrong; compatible: Azure's answer where Azure loses data",
+    )
+    profile: Literal["headrace", "azure"] = Field("headrace", description="azure: Azure's documented limits")
+    server: ServerSettings = ServerSettings()
+    ingest: IngestSettings = IngestSettings()
+    journal: JournalSettings = JournalSettings()
+    transform: TransformSettings = TransformSettings()
+    tables: TableSettings = TableSettings()
+    query: QuerySettings = QuerySettings()

@@ -1,0 +1,1 @@
+"""The resource store: one SQLite database, its migrations and the feed of its changes."""

@@ -1,0 +1,1 @@
+"""Published files, Delta commits, snapshots and scans."""

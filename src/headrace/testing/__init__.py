@@ -1,0 +1,1 @@
+"""Parts for tests: power cuts, ephemeral servers."""

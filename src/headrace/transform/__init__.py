@@ -1,0 +1,1 @@
+"""From journal records to table files: rules compiled and run."""

@@ -1,0 +1,66 @@
+"""The one error shape on the wire, ARM's `{"error": {...}}`, and the exception that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.errors import Problem
+
+JSON_TYPE = "application/json; charset=utf-8"
+
+
+class HttpError(Exception):
+    """An answer other than success: a status, the problem and extra headers."""
+
+    def __init__(self, status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{status} {problem.code}: {problem.message}")
+        self.status = status
+        self.problem = problem
+        self.headers = dict(headers or {})
+
+
+def http_error(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    target: str | None = None,
+    details: tuple[Problem, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> HttpError:
+    """An `HttpError` from its parts."""
+    return HttpError(status, Problem(code, message, target=target, details=details), headers)
+
+
+def error_object(problem: Problem) -> dict[str, Any]:
+    """ARM's error object of a problem: code and message, and target and details where there are any."""
+    message = f"{problem.message} {problem.hint}" if problem.hint else problem.message
+    result: dict[str, Any] = {"code": problem.code, "message": message}
+    if problem.target is not None:
+        result["target"] = problem.target
+    if problem.details:
+        result["details"] = [error_object(detail) for detail in problem.details]
+    return result
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(value), status, dict(headers or {}), media_type=JSON_TYPE)
+
+
+def error_response(error: HttpError) -> Response:
+    """The answer that an `HttpError` stands for."""
+    headers = {"x-ms-error-code": error.problem.code, **error.headers}
+    return json_response({"error": error_object(error.problem)}, error.status, headers)
+
+
+async def handle_http_error(_request: Request, error: Exception) -> Response:
+    """Starlette's handler for `HttpError`."""
+    if not isinstance(error, HttpError):
+        raise error
+    return error_response(error)
