@@ -5,12 +5,29 @@ Order of precedence: flag, `HEADRACE_*` variable, `headrace.toml`, default.
 
 from __future__ import annotations
 
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from headrace.errors import Problem, ProblemError
 
 MIB = 1024 * 1024
+
+AZURE_LIMITS: Mapping[str, object] = {
+    "ingest.max_wire_bytes": MIB,
+    "ingest.max_inflated_bytes": 50 * MIB,
+    "ingest.rule_bytes_per_minute": 2_000_000_000,
+    "ingest.rule_requests_per_minute": 12_000,
+}
+"""Azure's documented limits: the defaults under `profile = "azure"`."""
 
 
 class Section(BaseModel):
@@ -125,3 +142,134 @@ class Settings(Section):
     transform: TransformSettings = TransformSettings()
     tables: TableSettings = TableSettings()
     query: QuerySettings = QuerySettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as `headrace settings` shows it."""
+
+    name: str
+    value: object
+    origin: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The settings, and where each value that is not a default came from, by dotted name."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def each(self) -> Iterator[Setting]:
+        """Every setting with its value, origin and description."""
+        for path, info in setting_fields().items():
+            value: object = self.settings
+            for part in path.split("."):
+                value = getattr(value, part)
+            yield Setting(path, value, self.origins.get(path, "default"), info.description or "")
+
+
+def setting_fields() -> dict[str, FieldInfo]:
+    """Every single setting by its dotted name, such as `ingest.max_wire_bytes`."""
+    fields: dict[str, FieldInfo] = {}
+    for name, info in Settings.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            fields |= {f"{name}.{inner}": field for inner, field in section.model_fields.items()}
+        else:
+            fields[name] = info
+    return fields
+
+
+def variable_name(setting: str) -> str:
+    """The environment variable of a setting: `HEADRACE_INGEST_MAX_WIRE_BYTES`."""
+    return "HEADRACE_" + setting.replace(".", "_").upper()
+
+
+def default_data_dir() -> Path:
+    """The platform's folder for a user's data."""
+    return Path(platformdirs.user_data_dir("headrace"))
+
+
+def load_settings(
+    flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None = None
+) -> LoadedSettings:
+    """The settings from flags (by dotted name; None: not given), variables, file and defaults.
+
+    Without `file`, `headrace.toml` in the working folder is read when it is there. Raises `ProblemError`
+    that names the setting and where its value came from.
+    """
+    values: dict[str, object] = {"data_dir": default_data_dir()}
+    origins: dict[str, str] = {}
+    layers: list[tuple[str, Mapping[str, object]]] = [
+        *_from_file(file),
+        *_from_environment(environment),
+        ("flag", {name: value for name, value in flags.items() if value is not None}),
+    ]
+    for origin, found in layers:
+        values |= found
+        origins |= dict.fromkeys(found, origin)
+    _apply_profile(values)
+    try:
+        settings = Settings.model_validate(_nested(values))
+    except ValidationError as error:
+        raise ProblemError([_problem(detail, origins) for detail in error.errors()]) from None
+    return LoadedSettings(settings, origins)
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, Mapping[str, object]]]:
+    named = {variable_name(name): name for name in setting_fields()}
+    return [
+        (variable, {named[variable]: environment[variable]}) for variable in named if variable in environment
+    ]
+
+
+def _from_file(file: Path | None) -> list[tuple[str, Mapping[str, object]]]:
+    path = file or Path("headrace.toml")
+    if file is None and not path.is_file():
+        return []
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ProblemError(Problem("SettingsFile", f"{path}: {error.strerror}.")) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProblemError(Problem("SettingsFile", f"{path}: {error}.")) from None
+    flat: dict[str, object] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[name] = value
+    return [(str(path), flat)]
+
+
+def _apply_profile(values: dict[str, object]) -> None:
+    """Azure's documented limits are the defaults of its profile; whatever is set stays."""
+    if values.get("profile") == "azure":
+        for name, value in AZURE_LIMITS.items():
+            values.setdefault(name, value)
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for name, value in values.items():
+        section, _, inner = name.partition(".")
+        if inner:
+            group = result.setdefault(section, {})
+            if isinstance(group, dict):
+                group[inner] = value
+        else:
+            result[section] = value
+    return result
+
+
+def _problem(detail: ErrorDetails, origins: Mapping[str, str]) -> Problem:
+    name = ".".join(str(part) for part in detail["loc"])
+    origin = origins.get(name, "default")
+    known = setting_fields()
+    close = difflib.get_close_matches(name, known, 1)
+    hint = None
+    if name not in known:
+        hint = f"Did you mean {close[0]}?" if close else "`headrace settings` lists all settings."
+    return Problem("InvalidSetting", f"{name} (from {origin}): {detail['msg']}.", target=name, hint=hint)

@@ -1,0 +1,124 @@
+"""The data folder: its layout, the versions of what is in it, and the lock that keeps a second server out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from headrace.disk import Disk, replace_durably
+from headrace.errors import Problem, ProblemError
+
+FORMATS: Mapping[str, int] = {"journal": 1, "tables": 1, "store": 1}
+"""The version of each on-disk format that this release writes."""
+
+# A unix socket's path is bounded (108 bytes on Linux), the data folder's is not.
+_SOCKET_PATH_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Where everything is, below `root`."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """The resource store's database."""
+        return self.root / "store.db"
+
+    @property
+    def journals(self) -> Path:
+        """One folder a journal."""
+        return self.root / "journal"
+
+    @property
+    def tables(self) -> Path:
+        """`{customerId}/{table}/{incarnation}` folders of table files."""
+        return self.root / "tables"
+
+    @property
+    def dead_letters(self) -> Path:
+        """Rows and payloads that could not be stored, with the reason."""
+        return self.root / "dead-letters"
+
+    @property
+    def tls(self) -> Path:
+        """The local CA and the server's certificate."""
+        return self.root / "tls"
+
+    @property
+    def spill(self) -> Path:
+        """Scratch space of the query engine; emptied at start."""
+        return self.root / "spill"
+
+    @property
+    def sample(self) -> Path:
+        """What the env file is made from, readable by the owner alone."""
+        return self.root / "sample.json"
+
+    def socket(self, name: str) -> Path:
+        """The unix socket of a process."""
+        path = self.root / "run" / f"{name}.sock"
+        if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+            raise ProblemError(
+                Problem(
+                    "DataFolderPathTooLong",
+                    f"The data folder's path is too long for a local socket: {path}.",
+                    hint="Choose a data folder with a shorter path.",
+                )
+            )
+        return path
+
+
+def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
+    """Make or open the data folder, take its lock and check the versions of what it holds.
+
+    Returns the folder and the lock's descriptor: child processes inherit it, so that the lock lasts until
+    the last of them has ended. Raises `ProblemError` when another server uses the folder or a newer release
+    wrote it.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ProblemError(
+            Problem(
+                "DataFolderInUse",
+                f"Another Headrace server uses {root}.",
+                hint="Stop it first, or give another --data-dir.",
+            )
+        ) from None
+    os.set_inheritable(lock, True)
+    folder = DataFolder(root)
+    _check_formats(root / "format.json", disk)
+    for path in (folder.journals, folder.tables, folder.dead_letters, folder.root / "run"):
+        path.mkdir(mode=0o700, exist_ok=True)
+    disk.sync_dir(root, "folder.entries")
+    return folder, lock
+
+
+def _check_formats(path: Path, disk: Disk) -> None:
+    if not path.exists():
+        replace_durably(disk, path, msgspec.json.encode(FORMATS), "folder.format")
+        return
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+    except msgspec.DecodeError as error:
+        raise ProblemError(Problem("FormatUnreadable", f"{path} cannot be read: {error}.")) from None
+    for name, version in found.items():
+        if version > FORMATS.get(name, 0):
+            raise ProblemError(
+                Problem(
+                    "FormatTooNew",
+                    f"The data folder's {name} format is version {version}; this release knows up to "
+                    f"{FORMATS.get(name, 0)}.",
+                    hint="Use the newer release that wrote it.",
+                )
+            )

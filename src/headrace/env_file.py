@@ -1,0 +1,103 @@
+"""The env file: what a user pastes to point real clients at this server."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import Problem, ProblemError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The ready-made resources and the first app registration. The secret lives here alone."""
+
+    tenant_id: str
+    client_id: str
+    client_secret: str
+    principal_id: str
+    subscription_id: str
+    resource_group: str
+    location: str
+    workspace_name: str
+    workspace_id: str
+    dcr_immutable_id: str
+    dcr_stream: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How this server is reached."""
+
+    base: str
+    ca: Path
+    bundle: Path
+    http_authority: str | None = None
+
+
+def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
+    """The variables of the env file, in the order of the contract."""
+    variables = {
+        "AZURE_TENANT_ID": sample.tenant_id,
+        "AZURE_CLIENT_ID": sample.client_id,
+        "AZURE_CLIENT_SECRET": sample.client_secret,
+        "HEADRACE_PRINCIPAL_ID": sample.principal_id,
+        "AZURE_AUTHORITY_HOST": endpoint.base,
+        "AZURE_SUBSCRIPTION_ID": sample.subscription_id,
+        "SSL_CERT_FILE": str(endpoint.bundle),
+        "REQUESTS_CA_BUNDLE": str(endpoint.bundle),
+        "NODE_EXTRA_CA_CERTS": str(endpoint.ca),
+        "HEADRACE_CA_FILE": str(endpoint.ca),
+        "HEADRACE_ARM_URL": endpoint.base,
+        "HEADRACE_INGEST_URL": endpoint.base,
+        "HEADRACE_QUERY_URL": f"{endpoint.base}/v1",
+        "HEADRACE_PORTAL_URL": endpoint.base,
+        "HEADRACE_RESOURCE_GROUP": sample.resource_group,
+        "HEADRACE_LOCATION": sample.location,
+        "HEADRACE_WORKSPACE_NAME": sample.workspace_name,
+        "HEADRACE_WORKSPACE_ID": sample.workspace_id,
+        "HEADRACE_DCR_IMMUTABLE_ID": sample.dcr_immutable_id,
+        "HEADRACE_DCR_STREAM": sample.dcr_stream,
+        "HEADRACE_TABLE": sample.table,
+    }
+    if endpoint.http_authority is not None:
+        variables["HEADRACE_AUTHORITY_HTTP_URL"] = endpoint.http_authority
+    return variables
+
+
+def render(variables: Mapping[str, str]) -> str:
+    """The env file's text: `export NAME=value` lines that any POSIX shell reads."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def parse(text: str) -> dict[str, str]:
+    """The variables of an env file's text. Raises `ProblemError` with the line that is not understood."""
+    variables: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            words = [line, ""]
+        if not words:
+            continue
+        if words[0] == "export":
+            words = words[1:]
+        name, equals, value = words[0].partition("=") if len(words) == 1 else ("", "", "")
+        if not equals:
+            raise ProblemError(Problem("EnvFileUnreadable", f"Line {number} is not `export NAME=value`."))
+        variables[name] = value
+    return variables
+
+
+def write(path: Path, variables: Mapping[str, str]) -> None:
+    """Replace the env file; only its owner can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(render(variables))
+    temporary.replace(path)

@@ -1,0 +1,96 @@
+"""What a child process is told, and its frame: it starts one role and stops when told or orphaned.
+
+The supervisor writes one line of JSON to the child's standard input and keeps the pipe open. When the pipe
+ends, the supervisor is gone, however it ended, and the child stops too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from headrace.settings import Settings
+
+Role = Literal["gateway", "engine", "query"]
+
+
+class ProcessConfig(BaseModel):
+    """Everything a child needs to know."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Role
+    index: int = 0
+    settings: Settings
+    port: int
+    base_url: str
+    """Where clients reach the server when their request does not say."""
+    hosts: tuple[str, ...]
+    """Names and addresses in the certificate."""
+    certificate: Path
+    key: Path
+    http_authority_port: int | None = None
+    verbose: bool = False
+
+
+RoleMain = Callable[[ProcessConfig, asyncio.Event], Awaitable[None]]
+
+
+def run_child(roles: dict[Role, RoleMain]) -> int:
+    """Run the role that standard input names until SIGTERM or the end of standard input."""
+    config = ProcessConfig.model_validate_json(sys.stdin.buffer.readline())
+    configure_logging(config.verbose, f"{config.role}-{config.index}")
+    run_event_loop(_run(config, roles[config.role]))
+    return 0
+
+
+def run_event_loop(main: Awaitable[None]) -> None:
+    """Run to the end on uvloop where there is one."""
+
+    async def run() -> None:
+        await main
+
+    if sys.platform == "win32":
+        asyncio.run(run())
+        return
+    import uvloop
+
+    uvloop.run(run())
+
+
+def configure_logging(verbose: bool, process: str) -> None:
+    """Log lines go to standard error, with the process's name."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format=f"%(asctime)s {process} %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+async def _run(config: ProcessConfig, main: RoleMain) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watcher = asyncio.create_task(_stop_when_orphaned(stop))
+    try:
+        await main(config, stop)
+    finally:
+        watcher.cancel()
+
+
+async def _stop_when_orphaned(stop: asyncio.Event) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    await reader.read()
+    stop.set()

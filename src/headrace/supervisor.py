@@ -1,0 +1,169 @@
+"""The supervisor: it owns the data folder's lock and the port, starts the processes and keeps them running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from headrace.process import ProcessConfig, Role
+
+_log = logging.getLogger(__name__)
+
+STOP_ORDER: tuple[Role, ...] = ("gateway", "query", "engine")
+"""Gateways first, so that nothing new is accepted; the engine last, so that it finishes what was."""
+
+_STOP_SECONDS = 30.0
+_READY_SECONDS = 120.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_STEADY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """A child as an operator sees it."""
+
+    role: Role
+    index: int
+    pid: int | None
+    restarts: int
+
+
+class Child:
+    """One child process, started again whenever it ends unasked."""
+
+    def __init__(self, config: ProcessConfig, lock_fd: int) -> None:
+        self.config = config
+        self.restarts = 0
+        self._lock_fd = lock_fd
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    async def run(self) -> None:
+        """Keep the process running until `stop`."""
+        pause = _FIRST_PAUSE
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            started = loop.time()
+            self._process = await self._start()
+            code = await self._process.wait()
+            self._process = None
+            if self._stopping:
+                return
+            if loop.time() - started > _STEADY_SECONDS:
+                pause = _FIRST_PAUSE
+            self.restarts += 1
+            _log.warning("%s-%d ended with %s; starting it again", self.config.role, self.config.index, code)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def stop(self) -> None:
+        """Ask the process to finish; after a while, make it."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            _log.error(
+                "%s-%d did not stop in %d s; killing it", self.config.role, self.config.index, _STOP_SECONDS
+            )
+            process.kill()
+            await process.wait()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "headrace.app",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            pass_fds=(self._lock_fd,),
+            # A Ctrl-C in the terminal goes to the supervisor alone, which stops the children in order.
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(self.config.model_dump_json().encode() + b"\n")
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.drain()
+        return process
+
+
+class Supervisor:
+    """All children of one server."""
+
+    def __init__(self, configs: list[ProcessConfig], lock_fd: int) -> None:
+        self._children = [Child(config, lock_fd) for config in configs]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def states(self) -> list[ProcessState]:
+        """Each child with its process id and how often it was started again."""
+        return [
+            ProcessState(child.config.role, child.config.index, child.pid, child.restarts)
+            for child in self._children
+        ]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Children run inside the block and are stopped, in order, at its end."""
+        self._tasks = [asyncio.create_task(child.run()) for child in self._children]
+        try:
+            yield
+        finally:
+            for role in STOP_ORDER:
+                await asyncio.gather(*(child.stop() for child in self._children if child.config.role == role))
+            await asyncio.gather(*self._tasks)
+
+    async def wait_until_ready(self, base_url: str, verify: ssl.SSLContext) -> None:
+        """Return once `/readyz` answers 200. Raises `TimeoutError`."""
+        async with (
+            asyncio.timeout(_READY_SECONDS),
+            httpx.AsyncClient(verify=verify, trust_env=False) as client,
+        ):
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(f"{base_url}/readyz")).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+
+
+@contextlib.contextmanager
+def reserved_port(host: str, port: int) -> Iterator[int]:
+    """Hold a port so that child processes, which share it, can come and go; 0 picks a free one.
+
+    The socket is bound and never listens: connections go to the children's sockets alone. Raises `OSError`
+    when the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    _refuse_if_taken(family, host, port)
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((host, port))
+        yield int(holder.getsockname()[1])
+
+
+def _refuse_if_taken(family: int, host: str, port: int) -> None:
+    """SO_REUSEPORT would let us join another server's port; without it, binding tells."""
+    if port == 0:
+        return
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
