@@ -1,0 +1,105 @@
+"""The nouns at the compiler's border: what a caller gives beside the text, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from sqlglot import exp
+
+from headrace.errors import ProblemError
+from headrace.kql.types import KustoType, Schema
+
+Functions = Literal["extended", "documented"]
+
+
+class KqlError(ProblemError):
+    """A KQL text that cannot be compiled; each problem has a code, a span and, where it can, a hint."""
+
+
+class Output(StrEnum):
+    """How a statement's columns leave the engine.
+
+    `STORAGE`: a datetime as TIMESTAMP; timespan and decimal are refused (`KqlError`). `RESULT`: datetime
+    and timespan as BIGINT ticks of 100 ns (a datetime counts from 1970-01-01 UTC).
+    """
+
+    STORAGE = "storage"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """A column of a statement's result: its KQL name, and the name it has in the SQL."""
+
+    name: str
+    type: KustoType
+    sql_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanColumn:
+    """A column that a scan must yield: the table's column `name` under the SQL name `sql_name`."""
+
+    name: str
+    type: KustoType
+    sql_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One read of a table. `workspace` is None for the query's own workspace.
+
+    `time_range` holds the first and last microsecond since 1970 of `TimeGenerated` that the statement can
+    use (both inclusive, None where open); rows outside never matter, rows inside are filtered again.
+    A transform has the one table `source`.
+    """
+
+    workspace: str | None
+    table: str
+    columns: tuple[ScanColumn, ...]
+    time_range: tuple[int | None, int | None] = (None, None)
+
+
+ScanProvider = Callable[[Scan], exp.Query]
+"""Gives the select that yields exactly a scan's columns under their SQL names."""
+
+
+class Database(Protocol):
+    """What a query may name: tables, and other workspaces."""
+
+    def find_table(self, name: str) -> Schema | None:
+        """The columns of the table of that exact name, or None."""
+        ...
+
+    def table_names(self) -> Iterable[str]:
+        """The names of all tables, for wildcards and hints."""
+        ...
+
+    def workspace(self, name: str) -> Database | None:
+        """Another workspace by its name, id or resource id, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What a query is compiled with.
+
+    `now` is the moment of `now()` in ticks of 100 ns since 1970 (None: the moment of compiling).
+    `functions` maps the name of a saved function to its KQL text `(parameters) { body }` or a bare body.
+    `parameters` gives values to `declare query_parameters`.
+    """
+
+    now: int | None = None
+    functions: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """What a `render` asks for: the chart's kind and its properties."""
+
+    visualization: str
+    properties: Mapping[str, str | int | float | bool | tuple[str, ...] | None] = field(default_factory=dict)
