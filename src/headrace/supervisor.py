@@ -1,4 +1,4 @@
-"""The supervisor: it owns the data folder's lock and the port, starts the processes and keeps them running."""
+"""The supervisor: it owns the data folder's lock and the port, and keeps the processes running."""
 
 from __future__ import annotations
 
