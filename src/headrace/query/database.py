@@ -1,0 +1,70 @@
+"""What a query sees: the tables of one workspace, or of several as one, as far as the caller may read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from headrace.catalog.model import Catalog, Table, Workspace
+from headrace.catalog.system import query_schema
+from headrace.kql.api import Database
+from headrace.kql.types import Schema, SchemaColumn
+
+MayRead = Callable[[Workspace, str], bool]
+"""Whether the caller may read the table of that name in the workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceView:
+    """One or more workspaces as the KQL binder sees them; a table's rows are those of all of them."""
+
+    catalog: Catalog
+    workspaces: tuple[Workspace, ...]
+    may_read: MayRead
+
+    def find_table(self, name: str) -> Schema | None:
+        """See `kql.api.Database`. Columns that only some of the workspaces have come last."""
+        columns: dict[str, SchemaColumn] = {}
+        for table in self.tables(name):
+            for column in query_schema(table).columns:
+                columns.setdefault(column.name, column)
+        return Schema(tuple(columns.values())) if columns else None
+
+    def table_names(self) -> Iterable[str]:
+        """See `kql.api.Database`."""
+        names = {name for workspace in self.workspaces for name in workspace.tables}
+        return sorted(name for name in names if self.tables(name))
+
+    def workspace(self, name: str) -> Database | None:
+        """Another workspace by customerId, name or ARM id. None where there is none or nothing is readable."""
+        found = find_workspace(self.catalog, name)
+        return None if found is None else WorkspaceView(self.catalog, (found,), self.may_read)
+
+    def tables(self, name: str) -> tuple[Table, ...]:
+        """The readable tables of that name, one a workspace."""
+        return tuple(
+            workspace.tables[name]
+            for workspace in self.workspaces
+            if name in workspace.tables and self.may_read(workspace, name)
+        )
+
+
+def find_workspace(catalog: Catalog, name: str) -> Workspace | None:
+    """A workspace by customerId, ARM id, `subscription/group/name` or plain name; None if not exactly one."""
+    lowered = name.strip().lower()
+    if lowered in catalog.workspaces:
+        return catalog.workspaces[lowered]
+    as_id = "/" + lowered.strip("/")
+    if as_id in catalog.by_resource_id:
+        return catalog.by_resource_id[as_id]
+    matches = [
+        workspace
+        for workspace in catalog.workspaces.values()
+        if lowered in (workspace.name.lower(), _qualified_name(workspace))
+    ]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _qualified_name(workspace: Workspace) -> str:
+    parts = workspace.resource_id.lower().strip("/").split("/")
+    return f"{parts[1]}/{parts[3]}/{parts[-1]}" if len(parts) == 8 else ""

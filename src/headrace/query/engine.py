@@ -1,0 +1,246 @@
+"""Runs compiled queries on DuckDB over the table files, each within its limits and on one snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from headrace.catalog.model import Table
+from headrace.catalog.system import query_schema
+from headrace.clock import Clock
+from headrace.errors import Problem
+from headrace.kql.api import Compiled, Output, QueryOptions, Scan, ScanProvider, Statement, compile_query
+from headrace.kql.sql import session
+from headrace.kql.types import KustoType
+from headrace.query.database import WorkspaceView
+from headrace.query.encode import encode_rows
+from headrace.query.model import QueryRequest, QueryResult, ResultTable, TimeRange
+from headrace.query.timespan import intersect
+from headrace.settings import QuerySettings
+from headrace.tables.reader import Snapshot, TableReader
+
+_log = logging.getLogger(__name__)
+
+TICKS_PER_MICROSECOND = 10
+_BATCH_ROWS = 20_000
+_GRACE_SECONDS = 10.0
+_RESULT_TOO_LARGE = "-2133196797"
+_OUT_OF_MEMORY = "-2133196789"
+
+
+class QueryTimeoutError(Exception):
+    """The query was stopped at its time limit."""
+
+
+class BusyError(Exception):
+    """Too many queries run and wait."""
+
+
+class QueryFailedError(Exception):
+    """The engine gave up. Its message may quote data, so it goes no further."""
+
+
+class QueryEngine:
+    """One DuckDB instance and the threads that queries run on."""
+
+    def __init__(
+        self, reader: TableReader, tables_root: Path, spill: Path, settings: QuerySettings, clock: Clock
+    ) -> None:
+        self._reader = reader
+        self._settings = settings
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
+        self._running = asyncio.Semaphore(settings.concurrency)
+        self._waiting = 0
+        self._connection = _open_engine(tables_root, spill, settings)
+
+    async def run(self, view: WorkspaceView, request: QueryRequest, wait: int) -> QueryResult:
+        """The answer to a query.
+
+        Raises `KqlError`, `QueryTimeoutError` after `wait` seconds, `BusyError`, `QueryFailedError`.
+        """
+        if self._waiting >= self._settings.queue:
+            raise BusyError
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(wait):
+                await self._running.acquire()
+        except TimeoutError:
+            raise QueryTimeoutError from None
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._run_within(view, request, wait)
+        finally:
+            self._running.release()
+
+    async def _run_within(self, view: WorkspaceView, request: QueryRequest, wait: int) -> QueryResult:
+        cursor = self._connection.cursor()
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._threads, self._execute, cursor, view, request)
+        done, _ = await asyncio.wait({work}, timeout=wait)
+        if done:
+            cursor.close()
+            return work.result()
+        cursor.interrupt()
+        done, _ = await asyncio.wait({work}, timeout=_GRACE_SECONDS)
+        if not done:
+            _log.critical("a query could not be interrupted; the process ends to be replaced")
+            raise SystemExit(70)
+        with contextlib.suppress(QueryFailedError):
+            work.result()
+        cursor.close()
+        raise QueryTimeoutError
+
+    def _execute(
+        self, cursor: duckdb.DuckDBPyConnection, view: WorkspaceView, request: QueryRequest
+    ) -> QueryResult:
+        started = self._clock.monotonic()
+        options = QueryOptions(now=self._clock.now() * TICKS_PER_MICROSECOND)
+        compiled = compile_query(request.text, view, options)
+        tables: list[ResultTable] = []
+        partial: Problem | None = None
+        with contextlib.ExitStack() as pins:
+            provider = self._scans(pins, view, compiled, request.time_range)
+            for index, statement in enumerate(compiled.statements):
+                name = "PrimaryResult" if index == 0 else f"Table_{index}"
+                table, cut = self._fetch(cursor, statement, provider, name)
+                tables.append(table)
+                partial = partial or cut
+        render = next((statement.render for statement in compiled.statements if statement.render), None)
+        seconds = self._clock.monotonic() - started
+        return QueryResult(tuple(tables), render, seconds, compiled.warnings, partial)
+
+    def _scans(
+        self, pins: contextlib.ExitStack, view: WorkspaceView, compiled: Compiled, time_range: TimeRange
+    ) -> ScanProvider:
+        """Pin every table that the query reads, once, before anything runs: one query, one snapshot."""
+        snapshots: dict[tuple[str | None, str], list[tuple[Table, Snapshot]]] = {}
+        for statement in compiled.statements:
+            for scan in statement.scans:
+                key = (scan.workspace, scan.table)
+                if key not in snapshots:
+                    scanned = view if scan.workspace is None else view.workspace(scan.workspace)
+                    assert isinstance(scanned, WorkspaceView)
+                    snapshots[key] = [
+                        (table, pins.enter_context(self._reader.pin(table)))
+                        for table in scanned.tables(scan.table)
+                    ]
+
+        def provide(scan: Scan) -> exp.Query:
+            return _scan_query(scan, snapshots[scan.workspace, scan.table], time_range)
+
+        return provide
+
+    def _fetch(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, provider: ScanProvider, name: str
+    ) -> tuple[ResultTable, Problem | None]:
+        sql = statement.to_sql(provider, Output.RESULT).sql(dialect="duckdb")
+        columns = tuple((column.name, column.type.value) for column in statement.columns)
+        chunks: list[bytes] = []
+        rows = size = 0
+        cut: Problem | None = None
+        types = [column.type for column in statement.columns]
+        try:
+            for batch in _batches(cursor, sql):
+                room = self._settings.max_rows - rows
+                kept = batch.slice(0, room)
+                if kept.num_rows:
+                    chunks.append(encode_rows(kept, types))
+                    rows += kept.num_rows
+                    size += len(chunks[-1])
+                cut = self._limit_passed(batch.num_rows > room, size)
+                if cut is not None:
+                    break
+        except duckdb.OutOfMemoryException:
+            cut = Problem(
+                _OUT_OF_MEMORY, "The query needs more memory than a query may use (E_RUNAWAY_QUERY)."
+            )
+        except duckdb.Error as error:
+            _log.error("a query failed in the engine: %s", type(error).__name__)
+            raise QueryFailedError(type(error).__name__) from None
+        return ResultTable(name, columns, b"[" + b",".join(chunks) + b"]", rows), cut
+
+    def _limit_passed(self, more_rows: bool, size: int) -> Problem | None:
+        if more_rows:
+            limit = f"record count limit {self._settings.max_rows}"
+        elif size > self._settings.max_bytes:
+            limit = f"internal data size limit {self._settings.max_bytes}"
+        else:
+            return None
+        return Problem(
+            _RESULT_TOO_LARGE, f"Query result set has exceeded the {limit} (E_QUERY_RESULT_SET_TOO_LARGE)."
+        )
+
+    def close(self) -> None:
+        """Stop what runs and let go of the engine."""
+        self._connection.interrupt()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._connection.close()
+
+
+def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
+    reader = cursor.execute(sql).to_arrow_reader(_BATCH_ROWS)
+    try:
+        yield from reader
+    finally:
+        reader.close()
+
+
+def _scan_query(scan: Scan, snapshots: list[tuple[Table, Snapshot]], time_range: TimeRange) -> exp.Query:
+    wanted = intersect(scan.time_range, time_range)
+    parts = [_table_scan(scan, table, snapshot, wanted) for table, snapshot in snapshots]
+    query: exp.Query = parts[0]
+    for part in parts[1:]:
+        query = exp.union(query, part, distinct=False)
+    return query
+
+
+def _table_scan(scan: Scan, table: Table, snapshot: Snapshot, time_range: TimeRange) -> exp.Query:
+    """One table's rows; columns that only another workspace's table of this name has are filled."""
+    schema = query_schema(table)
+    known = [(column.sql_name, column.name) for column in scan.columns if schema.find(column.name)]
+    query = snapshot.scan(known, time_range)
+    if len(known) == len(scan.columns):
+        return query
+    present = {sql_name for sql_name, _ in known}
+    return exp.select(
+        *(
+            exp.column(column.sql_name, quoted=True)
+            if column.sql_name in present
+            else exp.alias_(_filler(column.type), column.sql_name, quoted=True)
+            for column in scan.columns
+        )
+    ).from_(query.subquery("t"))
+
+
+def _filler(kusto: KustoType) -> exp.Expression:
+    return exp.Literal.string("") if kusto is KustoType.STRING else exp.null()
+
+
+def _open_engine(tables_root: Path, spill: Path, settings: QuerySettings) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "memory_limit": settings.memory_limit,
+            "threads": settings.threads,
+            "temp_directory": str(spill),
+            "max_temp_directory_size": f"{settings.spill_bytes}B",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": True,
+            "TimeZone": "UTC",
+        }
+    )
+    session.prepare(connection)
+    connection.execute("SET allowed_directories = $1", [[str(tables_root)]])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection

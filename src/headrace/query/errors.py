@@ -1,0 +1,94 @@
+"""The query API's documented codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.errors import Problem
+from headrace.wire.problems import HttpError, error_object
+
+BAD_ARGUMENT = "BadArgumentError"
+_SYNTAX_PREFIX = "SYN"
+
+
+def bad_argument(message: str, target: str | None = None) -> HttpError:
+    """400: a property of the request is wrong."""
+    detail = Problem("QueryValidationError", message, target=target)
+    return HttpError(400, Problem(BAD_ARGUMENT, "The request had some invalid properties", details=(detail,)))
+
+
+def workspace_not_found(name: str) -> HttpError:
+    """404: there is no such workspace."""
+    return HttpError(
+        404, Problem("WorkspaceNotFoundError", f"The workspace '{name[:100]}' could not be found")
+    )
+
+
+def forbidden(object_id: str) -> HttpError:
+    """403: the caller may not read logs there."""
+    message = "The provided credentials have insufficient access to perform the requested operation"
+    detail = Problem(
+        "AuthorizationFailedError", f"User '{object_id}' does not have access to read logs for this resource"
+    )
+    return HttpError(403, Problem("InsufficientAccessError", message, details=(detail,)))
+
+
+def throttled(seconds: int) -> HttpError:
+    """429: too many queries wait."""
+    problem = Problem(
+        "ThrottledError", "Too many queries are running or waiting.", hint=f"Try again in {seconds} s."
+    )
+    return HttpError(429, problem, {"Retry-After": str(seconds)})
+
+
+def gateway_timeout(wait: int) -> HttpError:
+    """504: the query ran longer than it may."""
+    return HttpError(
+        504, Problem("GatewayTimeout", f"The query did not end within {wait} seconds and was stopped.")
+    )
+
+
+def compile_error(problems: tuple[Problem, ...]) -> dict[str, Any]:
+    """The error object of a query that does not compile: nested as clients unwrap it, every problem in details."""
+    first = problems[0]
+    syntax = first.code.startswith(_SYNTAX_PREFIX)
+    inner: dict[str, Any] = {
+        "code": "SyntaxError" if syntax else "SemanticError",
+        "message": "A recognition error occurred in the query." if syntax else "A semantic error occurred.",
+        "innererror": _located(first),
+    }
+    return {
+        "code": BAD_ARGUMENT,
+        "message": "The request had some invalid properties",
+        "innererror": inner,
+        "details": [_located(problem) for problem in problems],
+    }
+
+
+def _located(problem: Problem) -> dict[str, Any]:
+    result = error_object(problem)
+    if problem.span is not None:
+        place = f"Query could not be parsed or bound at line {problem.span.line}, position {problem.span.column}: "
+        result["message"] = place + result["message"]
+        result |= {"line": problem.span.line, "pos": problem.span.column, "length": problem.span.length}
+    return result
+
+
+def partial_error(problem: Problem) -> dict[str, Any]:
+    """The error object that goes beside the tables of a partial answer."""
+    return {
+        "code": "PartialError",
+        "message": "There were some errors when processing your query.",
+        "details": [
+            {
+                "code": "EngineError",
+                "message": "Something went wrong processing your query on the server.",
+                "innererror": {
+                    "code": problem.code,
+                    "message": problem.message,
+                    "severity": 2,
+                    "severityName": "Error",
+                },
+            }
+        ],
+    }
