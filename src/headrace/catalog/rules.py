@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
-from headrace.kql.types import SchemaColumn
+from headrace.catalog.ruledocument import RuleReader
+from headrace.catalog.rulemodel import FLOW_STRIDE, DataFlow, Rule, RuleLimits, Stream
+from headrace.errors import ProblemError
 
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """An input stream: the top-level properties that incoming objects are read for."""
-
-    name: str
-    columns: tuple[SchemaColumn, ...]
+__all__ = ["FLOW_STRIDE", "DataFlow", "Rule", "RuleLimits", "Stream", "parse_rule"]
 
 
-@dataclass(frozen=True, slots=True)
-class DataFlow:
-    """One way out of a stream. `index` is its place in `properties.dataFlows`: its identity in the journal.
+def parse_rule(
+    document: Mapping[str, Any],
+    immutable_id: str,
+    version: int,
+    *,
+    resource_id: str | None = None,
+    limits: RuleLimits | None = None,
+) -> Rule:
+    """A rule's ARM document as a `Rule`.
 
-    `workspaces` are the lower-case ARM ids of its Log Analytics destinations; `table` is the name of the
-    output table (`MyTable_CL`, `Syslog`); `transform` is the KQL text, `source` when there is none.
+    `resource_id` is the rule's ARM id, by default the document's own. Only what stands in the document is
+    looked at: whether output tables exist and transforms compile is for the validation that follows. Parts for
+    agents (data sources, other destinations, flows of streams whose columns nobody declares) are left alone.
+
+    Raises `ProblemError` with every structural problem, each with Azure's code and target.
     """
-
-    index: int
-    streams: tuple[str, ...]
-    destinations: tuple[str, ...]
-    workspaces: tuple[str, ...]
-    output_stream: str
-    table: str
-    transform: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One version of a data collection rule: what a journal record that was accepted under it goes through."""
-
-    immutable_id: str
-    version: int
-    resource_id: str
-    kind: str
-    streams: Mapping[str, Stream]
-    flows: tuple[DataFlow, ...]
-
-    def flows_of(self, stream: str) -> tuple[DataFlow, ...]:
-        """The flows that take this input stream, by index."""
-        return tuple(flow for flow in self.flows if stream in flow.streams)
+    reader = RuleReader(document, limits or RuleLimits())
+    streams, flows = reader.read()
+    if reader.problems:
+        raise ProblemError(reader.problems)
+    own_id = document.get("id")
+    identity = resource_id if resource_id is not None else own_id if isinstance(own_id, str) else ""
+    return Rule(immutable_id, version, identity.lower(), reader.kind, streams, flows)

@@ -1,0 +1,1 @@
+"""Package data: the columns of Microsoft's standard tables."""
