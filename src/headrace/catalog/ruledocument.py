@@ -151,8 +151,12 @@ class RuleReader:
                 self._add("InvalidStream", "A column of a stream needs a 'name'.", f"{target}.name")
                 continue
             kusto = self._column_type(item.get("type"), name, f"{target}.type")
-            if name in found:
-                self._add("InvalidStream", f"Column '{_shown(name)}' is declared twice.", f"{target}.name")
+            if name in found and kusto is not None and found[name].type is not kusto:
+                self._add(
+                    "InvalidStream",
+                    f"Column '{_shown(name)}' is declared twice, with different types.",
+                    f"{target}.type",
+                )
             if kusto is not None:
                 found[name] = SchemaColumn(name, kusto)
         return tuple(found.values())
@@ -406,10 +410,11 @@ class RuleReader:
         if not isinstance(text, str):
             self._add("InvalidTransformQuery", "'transformKql' is a text.", target)
             return PASS_THROUGH
-        if len(text) > self._limits.transform_characters:
+        most = self._limits.transform_characters
+        if len(text) > most:
             self._add(
                 "InvalidTransformQuery",
-                f"The transformation has {len(text)} characters; {self._limits.transform_characters} is the most.",
+                f"The transformation has {len(text)} characters; {most} is the most.",
                 target,
             )
         if text.strip() in ("", PASS_THROUGH):
@@ -427,11 +432,10 @@ class RuleReader:
         output = item.get("outputStream")
         if output is None or output == "":
             return name
-        prefix = next(
-            (p for p in (CUSTOM, MICROSOFT) if isinstance(output, str) and output.startswith(p)), None
-        )
-        if prefix is None or len(output) == len(prefix) or len(output) > _MAX_NAME:
-            shown = _shown(output) if isinstance(output, str) else ""
+        text = output if isinstance(output, str) else ""
+        prefix = next((p for p in (CUSTOM, MICROSOFT) if text.startswith(p)), None)
+        if prefix is None or len(text) == len(prefix) or len(text) > _MAX_NAME:
+            shown = _shown(text)
             self._add(
                 "InvalidOutputTable",
                 f"Output stream '{shown}' is not the name of an output stream.",
@@ -440,7 +444,7 @@ class RuleReader:
                 "standard table's.",
             )
             return None
-        return output if stream is not None else None
+        return text if stream is not None else None
 
     def _one_workspace(self, flows: list[DataFlow]) -> None:
         first: dict[str, str] = {}

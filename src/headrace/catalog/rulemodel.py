@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headrace.kql.types import SchemaColumn
 
 FLOW_STRIDE = 1000
-"""A data flow with several streams is one `DataFlow` a stream; the nth has this much more to its index each."""
+"""A data flow of several streams is one `DataFlow` a stream; this is the step between their indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class DataFlow:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One version of a data collection rule: what a journal record that was accepted under it goes through."""
+    """One version of a data collection rule: what a record that was accepted under it goes through."""
 
     immutable_id: str
     version: int

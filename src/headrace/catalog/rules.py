@@ -23,8 +23,8 @@ def parse_rule(
     """A rule's ARM document as a `Rule`.
 
     `resource_id` is the rule's ARM id, by default the document's own. Only what stands in the document is
-    looked at: whether output tables exist and transforms compile is for the validation that follows. Parts for
-    agents (data sources, other destinations, flows of streams whose columns nobody declares) are left alone.
+    looked at: whether output tables exist and transforms compile is for the validation that follows. Parts
+    for agents (data sources, other destinations, flows of streams without known columns) are left alone.
 
     Raises `ProblemError` with every structural problem, each with Azure's code and target.
     """

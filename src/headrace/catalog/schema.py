@@ -1,12 +1,12 @@
 """Table schemas from and to ARM's JSON, and the rules of changing them.
 
-A schema change never touches what was there: a version is added, column ids count on, and a physical name that
-was ever used in the table's life is not used again, so old data never shows under a new column.
+A schema change never touches what was there: a version is added, column ids count on, and a physical name
+that was ever used in the table's life is not used again, so old data never shows under a new column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def check_table_name(name: str, schema_name: object) -> None:
                 INVALID,
                 f"The table name in the address is '{name}' and in properties.schema.name it is another.",
                 target="properties.schema.name",
-                hint="Table names are case-sensitive; give the same name in both places, or only in the address.",
+                hint="Table names are case-sensitive; give the same one in both places.",
             )
         )
     if standard.is_standard(name):
@@ -232,7 +232,7 @@ def _retyped(spec: ColumnSpec, before: Column) -> Problem:
     )
 
 
-def _whole_faults(table: str, columns: Any) -> list[Problem]:
+def _whole_faults(table: str, columns: Iterable[Column]) -> list[Problem]:
     listed = list(columns)
     problems = []
     if TIME_GENERATED not in {column.name for column in listed}:
@@ -277,7 +277,8 @@ def column_lists(
     kept, the spelling of the type too where it is one of Azure's.
     """
     sent = {item["name"]: item for item in documents if isinstance(item.get("name"), str)}
-    custom, built_in = [], []
+    custom: list[dict[str, Any]] = []
+    built_in: list[dict[str, Any]] = []
     for column in schema.columns:
         entry = _column_json(column, sent.get(column.name, {}))
         (custom if is_custom_column(table, column.name) else built_in).append(entry)

@@ -1,7 +1,7 @@
 """Microsoft's standard tables: their names, columns and whether direct ingestion may write to them.
 
-The list is package data (`data/standard_tables.json`), read once, when it is first asked for; a table's columns
-are parsed when that table is.
+The list is package data (`data/standard_tables.json`), read once, when it is first asked for; a table's
+columns are parsed when that table is.
 """
 
 from __future__ import annotations
