@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from headrace.disk import RealDisk
@@ -92,7 +92,7 @@ class Database:
                 driver = connection.connection.driver_connection
                 assert driver is not None
                 mode = driver.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        except (OperationalError, sqlite3.Error) as error:
+        except (DatabaseError, sqlite3.Error) as error:
             database.close()
             raise StoreError(f"the store {path} cannot be opened: {_reason(error)}") from error
         if mode != "wal":
@@ -130,6 +130,8 @@ class Database:
                 current = migrate.current(connection)
         except OperationalError as error:
             raise StoreNotReadyError(f"the store {self.path} cannot be read yet: {_reason(error)}") from error
+        except DatabaseError as error:
+            raise StoreError(f"the store {self.path} cannot be read: {_reason(error)}") from error
         if current != migrate.head():
             raise StoreNotReadyError(f"the store {self.path} has not been brought up to this version yet")
 
@@ -216,9 +218,12 @@ def _engine(path: Path, mode: str) -> Engine:
         connection = sqlite3.connect(
             address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            for pragma in ("synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
+                connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     engine = create_engine(
