@@ -61,6 +61,11 @@ class DataFolder:
         """What the env file is made from, readable by the owner alone."""
         return self.root / "sample.json"
 
+    @property
+    def env_file(self) -> Path:
+        """The env file of the running server; removed when it stops."""
+        return self.root / "headrace.env"
+
     def socket(self, name: str) -> Path:
         """The unix socket of a process."""
         path = self.root / "run" / f"{name}.sock"

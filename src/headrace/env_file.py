@@ -95,9 +95,14 @@ def parse(text: str) -> dict[str, str]:
 
 def write(path: Path, variables: Mapping[str, str]) -> None:
     """Replace the env file; only its owner can read it."""
+    write_private(path, render(variables).encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file that only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(render(variables))
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What a query sees: the tables of one workspace, or of several as one, as far as the caller may read them."""
+"""What a query sees: the readable tables of one workspace, or of several as one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WorkspaceView:
         return sorted(name for name in names if self.tables(name))
 
     def workspace(self, name: str) -> Database | None:
-        """Another workspace by customerId, name or ARM id. None where there is none or nothing is readable."""
+        """Another workspace by customerId, name or ARM id. None where there is none."""
         found = find_workspace(self.catalog, name)
         return None if found is None else WorkspaceView(self.catalog, (found,), self.may_read)
 

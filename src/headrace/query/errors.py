@@ -49,7 +49,7 @@ def gateway_timeout(wait: int) -> HttpError:
 
 
 def compile_error(problems: tuple[Problem, ...]) -> dict[str, Any]:
-    """The error object of a query that does not compile: nested as clients unwrap it, every problem in details."""
+    """The error object of a query that does not compile, nested as clients unwrap it."""
     first = problems[0]
     syntax = first.code.startswith(_SYNTAX_PREFIX)
     inner: dict[str, Any] = {
@@ -68,7 +68,7 @@ def compile_error(problems: tuple[Problem, ...]) -> dict[str, Any]:
 def _located(problem: Problem) -> dict[str, Any]:
     result = error_object(problem)
     if problem.span is not None:
-        place = f"Query could not be parsed or bound at line {problem.span.line}, position {problem.span.column}: "
+        place = f"Error at line {problem.span.line}, position {problem.span.column}: "
         result["message"] = place + result["message"]
         result |= {"line": problem.span.line, "pos": problem.span.column, "length": problem.span.length}
     return result

@@ -1,0 +1,60 @@
+"""The `headrace` command: its groups, and the one place where a failure becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from click.exceptions import Abort, ClickException, Exit
+
+from headrace import __version__
+from headrace.cli import apps, env, query, roles, send, serve, settings, up
+from headrace.cli.output import fail
+from headrace.errors import ProblemError
+
+app = typer.Typer(
+    name="headrace",
+    help="Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL."""
+
+
+for module in (up, serve, send, query, env, settings):
+    module.register(app)
+app.add_typer(apps.group, name="app")
+app.add_typer(roles.group, name="role")
+
+
+def main() -> int:
+    """Run the command. Exit codes: 0 done, 1 a failure with one clear line on stderr, 2 wrong usage."""
+    try:
+        result = app(standalone_mode=False)
+    except ClickException as error:
+        error.show()
+        return 2
+    except Exit as error:
+        return error.exit_code
+    except (Abort, KeyboardInterrupt):
+        print("Stopped.", file=sys.stderr)
+        return 1
+    except ProblemError as error:
+        for problem in error.problems:
+            fail(problem)
+        return 1
+    return result if isinstance(result, int) else 0

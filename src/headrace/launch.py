@@ -1,0 +1,156 @@
+"""Starts a whole server: data folder, certificates, store and sample, port, processes, env file."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headrace import env_file
+from headrace.data_folder import DataFolder, open_data_folder
+from headrace.disk import RealDisk
+from headrace.env_file import Endpoint, Sample
+from headrace.errors import Problem, ProblemError
+from headrace.process import ProcessConfig
+from headrace.settings import ServerSettings, Settings
+from headrace.supervisor import Supervisor, reserved_port
+from headrace.tls import TlsFiles, ensure_tls_files
+
+PrepareStore = Callable[[DataFolder, Settings, Sample | None], Sample]
+"""Brings the store up to date and makes the sample resources at first start."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers: its address, sample, variables of the env file, and processes."""
+
+    base_url: str
+    folder: DataFolder
+    sample: Sample
+    variables: dict[str, str]
+    supervisor: Supervisor
+
+
+@contextlib.asynccontextmanager
+async def running_server(
+    settings: Settings, prepare_store: PrepareStore, *, extra_env_file: Path | None = None, verbose: bool = False
+) -> AsyncIterator[RunningServer]:
+    """A server that runs inside the block and has stopped cleanly at its end.
+
+    The env files are written once the server answers. Raises `ProblemError` when it cannot start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder, lock = open_data_folder(settings.data_dir.absolute(), RealDisk())
+        sample = _sample(folder, settings, prepare_store)
+        port = stack.enter_context(_port(settings.server.host, settings.server.port))
+        http_port = None
+        if settings.server.http_authority is not None:
+            http_port = stack.enter_context(_port("127.0.0.1", settings.server.http_authority))
+        tls = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
+        base_url = _base_url(settings.server, port)
+        configs = _processes(settings, port, base_url, tls, http_port, verbose)
+        supervisor = Supervisor(configs, lock)
+        endpoint = Endpoint(base_url, tls.ca, tls.bundle, f"http://127.0.0.1:{http_port}" if http_port else None)
+        variables = env_file.environment(sample, endpoint)
+        async with supervisor.running():
+            await _wait_until_ready(supervisor, settings.server.host, port, tls)
+            written = [path for path in (folder.env_file, extra_env_file) if path is not None]
+            for path in written:
+                env_file.write(path, variables)
+            try:
+                yield RunningServer(base_url, folder, sample, variables, supervisor)
+            finally:
+                folder.env_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def ephemeral_folder() -> Iterator[Path]:
+    """A data folder that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+def _sample(folder: DataFolder, settings: Settings, prepare_store: PrepareStore) -> Sample:
+    known = msgspec.json.decode(folder.sample.read_bytes(), type=Sample) if folder.sample.exists() else None
+    sample = prepare_store(folder, settings, known)
+    if sample != known:
+        env_file.write_private(folder.sample, msgspec.json.encode(sample))
+    return sample
+
+
+@contextlib.contextmanager
+def _port(host: str, port: int) -> Iterator[int]:
+    try:
+        holder = reserved_port(host, port)
+        number = holder.__enter__()
+    except OSError as error:
+        raise ProblemError(
+            Problem(
+                "PortTaken",
+                f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+                hint="Choose another with --port, or --port 0 for any free one.",
+            )
+        ) from None
+    try:
+        yield number
+    finally:
+        holder.__exit__(None, None, None)
+
+
+async def _wait_until_ready(supervisor: Supervisor, host: str, port: int, tls: TlsFiles) -> None:
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    name = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::1", "::") else host
+    try:
+        await supervisor.wait_until_ready(f"https://{name}:{port}", context)
+    except TimeoutError:
+        raise ProblemError(
+            Problem("NotReady", "The server did not become ready in time.", hint="Start it with --verbose to see why.")
+        ) from None
+
+
+def _processes(
+    settings: Settings, port: int, base_url: str, tls: TlsFiles, http_port: int | None, verbose: bool
+) -> list[ProcessConfig]:
+    shared = ProcessConfig(
+        role="engine",
+        settings=settings,
+        port=port,
+        base_url=base_url,
+        hosts=tls.hosts,
+        certificate=tls.certificate,
+        key=tls.key,
+        http_authority_port=http_port,
+        verbose=verbose,
+    )
+    gateways = [
+        shared.model_copy(update={"role": "gateway", "index": index}) for index in range(settings.server.gateways)
+    ]
+    return [shared, shared.model_copy(update={"role": "query"}), *gateways]
+
+
+def _base_url(server: ServerSettings, port: int) -> str:
+    if server.public_url:
+        return server.public_url.rstrip("/")
+    local = server.host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")
+    host = "localhost" if local else server.host
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _extra_hosts(server: ServerSettings) -> tuple[str, ...]:
+    hosts = [] if server.host in ("0.0.0.0", "::") else [server.host]
+    if server.public_url:
+        name = urlsplit(server.public_url).hostname
+        if name is None:
+            raise ProblemError(
+                Problem("InvalidSetting", f"{server.public_url} is no address.", target="server.public_url",
+                        hint="It has the form https://HOST or https://HOST:PORT.")
+            )
+        hosts.append(name)
+    return tuple(hosts)
+
