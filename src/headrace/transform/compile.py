@@ -1,0 +1,275 @@
+"""One compiled object for one data flow: the tester, a rule's validation and the live run all use it.
+
+A `LiveFlow` is a single SQL statement: bodies of JSON text in, the output table's Parquet file out. Between
+them the declared columns are read (`coerce`), the transform runs, and the row gets its final shape: columns of the
+table by exact name, `TimeGenerated` kept near the received time, and the stored system columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlglot
+from sqlglot import exp
+
+from headrace.catalog import system
+from headrace.catalog.model import Column, Table
+from headrace.catalog.names import SYSTEM_COLUMNS
+from headrace.catalog.rules import DataFlow, Rule, Stream
+from headrace.errors import Problem, ProblemError
+from headrace.kql.api import (
+    RECEIVED,
+    KqlError,
+    Output,
+    OutputColumn,
+    Scan,
+    compile_transform,
+)
+from headrace.kql.types import KustoType, Schema
+from headrace.settings import TransformSettings
+from headrace.transform import coerce
+from headrace.transform.carry import carry_columns
+
+TIME = "TimeGenerated"
+RESOURCE = "_ResourceId"
+OLDEST_DAYS = 2
+NEWEST_DAYS = 1
+"""A `TimeGenerated` more than so many days before or after the received time gives way to it.
+
+Source: Azure Monitor, 'Standard columns in Azure Monitor Logs', TimeGenerated.
+"""
+
+FILE, SOURCE = "file", "source"
+"""Parameters of the statement: the file's path, and the rows' `_Source`."""
+
+_SQL_TYPES = {
+    KustoType.STRING: "VARCHAR",
+    KustoType.INT: "INTEGER",
+    KustoType.LONG: "BIGINT",
+    KustoType.REAL: "DOUBLE",
+    KustoType.BOOL: "BOOLEAN",
+    KustoType.DATETIME: "TIMESTAMPTZ",
+    KustoType.DYNAMIC: "VARCHAR",
+    KustoType.GUID: "VARCHAR",
+}
+
+_DOTNET_NAMES = {
+    KustoType.BOOL: "Boolean",
+    KustoType.DATETIME: "DateTime",
+    KustoType.TIMESPAN: "TimeSpan",
+}
+
+_COPY = "COPY (SELECT 1) TO $file WITH (FORMAT parquet, COMPRESSION snappy, RETURN_STATS true)"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFlow:
+    """A data flow ready to run. `inputs` maps each stream to the name of its batch table in the statement.
+
+    `sql` is one COPY with the parameters `$file` and `$source`; each batch table has the columns
+    `coerce.BATCH_COLUMNS`. `dropped` are output columns that the table lacks.
+    """
+
+    rule: str
+    rule_version: int
+    flow: int
+    table: Table
+    schema_version: int
+    inputs: Mapping[str, str]
+    sql: str
+    warnings: tuple[Problem, ...] = ()
+    dropped: tuple[str, ...] = field(default=())
+
+
+def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSettings) -> LiveFlow:
+    """Compile `flow` of `rule` for the output `table`.
+
+    Raises `ProblemError` with the documented codes `InvalidStream`, `InvalidTransformQuery` and
+    `InvalidTransformOutput`, each aimed at `properties.dataFlows[i]`.
+    """
+    target = f"properties.dataFlows[{flow.index}]"
+    inputs = {stream: f"h_batch{number}" for number, stream in enumerate(flow.streams)}
+    selects: list[exp.Query] = []
+    warnings: list[Problem] = []
+    dropped: list[str] = []
+    for name, batch in inputs.items():
+        stream = rule.streams.get(name)
+        if stream is None:
+            raise ProblemError(
+                Problem("InvalidStream", f"Stream '{name}' is not declared in the rule.", f"{target}.streams")
+            )
+        query, columns, found = _transformed(stream, flow, batch, settings, target)
+        _check_output(columns, table, target)
+        selects.append(_stored(query, columns, rule, table, settings))
+        warnings += found
+        names = {column.name for column in table.schema.columns}
+        dropped += [column.name for column in columns if column.name not in names | {RESOURCE}]
+    union = selects[0]
+    for other in selects[1:]:
+        union = exp.union(union, other, distinct=False)
+    copy = sqlglot.parse_one(_COPY, dialect="duckdb")
+    copy.set("this", union.subquery())
+    return LiveFlow(
+        rule=rule.immutable_id,
+        rule_version=rule.version,
+        flow=flow.index,
+        table=table,
+        schema_version=table.schema.version,
+        inputs=inputs,
+        sql=copy.sql(dialect="duckdb"),
+        warnings=tuple(warnings),
+        dropped=tuple(dict.fromkeys(dropped)),
+    )
+
+
+def _transformed(
+    stream: Stream, flow: DataFlow, batch: str, settings: TransformSettings, target: str
+) -> tuple[exp.Query, tuple[OutputColumn, ...], tuple[Problem, ...]]:
+    """The transform of one stream's rows, with the carried columns behind its own."""
+    text = flow.transform.strip()
+    if not text or text == "source":
+        columns = tuple(
+            OutputColumn(column.name, column.type, f"c{number}")
+            for number, column in enumerate(stream.columns)
+        )
+        source = [coerce.SourceColumn(column.name, column.type, column.sql_name) for column in columns]
+        return coerce.source_select(batch, source), columns, ()
+    try:
+        compiled = compile_transform(text, Schema(stream.columns), functions=settings.functions)
+        statement = compiled.statements[0]
+        query = statement.to_sql(lambda scan: _scan(batch, scan), Output.STORAGE)
+    except KqlError as error:
+        raise ProblemError([_query_problem(problem, target) for problem in error.problems]) from error
+    if not carry_columns(query, coerce.CARRIED):
+        rows = coerce.source_select(batch, ())
+        query = (
+            exp.select(*(exp.column(name, table="h_rows", quoted=True) for name in coerce.CARRIED))
+            .select(
+                *(exp.column(column.sql_name, table="h_print", quoted=True) for column in statement.columns)
+            )
+            .from_(rows.subquery("h_rows"))
+            .join(query.subquery("h_print"), join_type="cross")
+        )
+    warnings = tuple(_query_problem(problem, target) for problem in compiled.warnings)
+    return query, statement.columns, warnings
+
+
+def _scan(batch: str, scan: Scan) -> exp.Query:
+    own = [
+        coerce.SourceColumn(column.name, column.type, column.sql_name)
+        for column in scan.columns
+        if column.name != RECEIVED
+    ]
+    select = coerce.source_select(batch, own)
+    for column in scan.columns:
+        if column.name == RECEIVED:
+            received = exp.column(coerce.RECEIVED, quoted=True)
+            select = select.select(exp.alias_(received, column.sql_name, quoted=True))
+    return select
+
+
+def _query_problem(problem: Problem, target: str) -> Problem:
+    """A compiler's problem in the form of Azure's validation details, its place in the text included."""
+    where = f" at {problem.span.line}:{problem.span.column}" if problem.span is not None else ""
+    cure = f" {problem.hint}" if problem.hint else ""
+    return Problem(
+        "InvalidTransformQuery",
+        f"Error occurred while compiling query in query: {problem.code}:0x00000001{where} : "
+        f"{problem.message}{cure}",
+        target,
+        problem.span,
+        problem.hint,
+    )
+
+
+def _check_output(columns: tuple[OutputColumn, ...], table: Table, target: str) -> None:
+    produced = {column.name: column.type for column in columns}
+    if produced.get(TIME) is not KustoType.DATETIME:
+        fault = (
+            f"but it is of type {produced[TIME].value}: wrap it in todatetime()."
+            if TIME in produced
+            else "for instance: source | extend TimeGenerated = now()."
+        )
+        message = f"The transform output must contain a column '{TIME}' of type datetime, {fault}"
+        code = "InvalidTransformOutput" if TIME in produced else "InvalidTransformQuery"
+        raise ProblemError(Problem(code, message, target))
+    wrong = [
+        f"{column.name} [produced:'{_type_name(produced[column.name])}', output:'{_type_name(column.type)}']"
+        for column in table.schema.columns
+        if column.name in produced and produced[column.name] is not column.type
+    ]
+    if RESOURCE in produced and produced[RESOURCE] is not KustoType.STRING:
+        wrong.append(f"{RESOURCE} [produced:'{_type_name(produced[RESOURCE])}', output:'String']")
+    if wrong:
+        message = (
+            "Types of transform output columns do not match the ones defined by the output stream: "
+            + ", ".join(wrong)
+        )
+        raise ProblemError(Problem("InvalidTransformOutput", message, target))
+
+
+def _type_name(kusto: KustoType) -> str:
+    return _DOTNET_NAMES.get(kusto, kusto.value.capitalize())
+
+
+def _stored(
+    query: exp.Query,
+    columns: tuple[OutputColumn, ...],
+    rule: Rule,
+    table: Table,
+    settings: TransformSettings,
+) -> exp.Select:
+    """The transform's rows in the shape of the table's files."""
+    produced = {column.name: exp.column(column.sql_name, quoted=True) for column in columns}
+    select = exp.select()
+    for column in table.schema.columns:
+        if column.name not in SYSTEM_COLUMNS:
+            value = _value(column, produced.get(column.name), settings)
+            select = select.select(exp.alias_(value, column.physical, quoted=True))
+    resource = produced.get(RESOURCE)
+    values: dict[system.StoredSystemColumn, exp.Expression] = {
+        system.TIME_RECEIVED: _utc(exp.column(coerce.RECEIVED, quoted=True)),
+        system.RESOURCE_ID: exp.Lower(this=resource) if resource is not None else exp.Literal.string(""),
+        system.RULE_VERSION: exp.cast(exp.Literal.number(rule.version), "INTEGER"),
+        system.SOURCE: sqlglot.parse_one("CAST($source AS VARCHAR)", dialect="duckdb"),
+        system.OFFSET: exp.column(coerce.OFFSET, quoted=True),
+        system.ROW: exp.cast(exp.column(coerce.ROW, quoted=True), "INTEGER"),
+    }
+    for stored in system.STORED:
+        select = select.select(exp.alias_(values[stored], stored.physical, quoted=True))
+    return select.from_(query.subquery("t"))
+
+
+def _value(column: Column, value: exp.Expression | None, settings: TransformSettings) -> exp.Expression:
+    if column.name == TIME and value is not None:
+        return _utc(_near_receipt(value))
+    if value is None:
+        empty = exp.Literal.string("") if column.type is KustoType.STRING else exp.null()
+        return exp.cast(empty, _SQL_TYPES[column.type], dialect="duckdb")
+    if column.type is KustoType.STRING:
+        return coerce.cut_text(value, settings.max_field_bytes)
+    if column.type is KustoType.DATETIME:
+        return _utc(value)
+    return value
+
+
+def _near_receipt(value: exp.Expression) -> exp.Expression:
+    received = exp.column(coerce.RECEIVED, quoted=True)
+    near = exp.Between(
+        this=value,
+        low=exp.Sub(this=received.copy(), expression=_days(OLDEST_DAYS)),
+        high=exp.Add(this=received.copy(), expression=_days(NEWEST_DAYS)),
+    )
+    return exp.case().when(near, value.copy()).else_(received)
+
+
+def _days(count: int) -> exp.Expression:
+    return exp.Interval(this=exp.Literal.string(str(count)), unit=exp.var("DAY"))
+
+
+def _utc(value: exp.Expression) -> exp.Expression:
+    """A TIMESTAMP in UTC as TIMESTAMPTZ, without a look at the session's time zone."""
+    return exp.Anonymous(
+        this="make_timestamptz", expressions=[exp.Anonymous(this="epoch_us", expressions=[value])]
+    )
