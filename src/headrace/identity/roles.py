@@ -1,4 +1,7 @@
-"""Built-in roles: what actions and data actions they give, by Azure's ids."""
+"""Built-in roles: what actions and data actions they give, by Azure's ids.
+
+Who has which role where is in `headrace.identity.assignments`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -156,3 +160,32 @@ def find_role(name_or_id: str) -> Role | None:
     if known is not None:
         return known
     return next((role for role in BUILT_IN.values() if role.name.lower() == name_or_id.lower()), None)
+
+
+def role_definition_id(role_id: str, subscription: str | None = None) -> str:
+    """The resource id of a role definition, inside a subscription when one is given."""
+    root = f"/subscriptions/{subscription}" if subscription else ""
+    return f"{root}/providers/Microsoft.Authorization/roleDefinitions/{role_id}"
+
+
+def role_document(role: Role, subscription: str | None = None) -> dict[str, Any]:
+    """A role as ARM shows it (`Microsoft.Authorization/roleDefinitions`)."""
+    return {
+        "id": role_definition_id(role.id, subscription),
+        "name": role.id,
+        "type": "Microsoft.Authorization/roleDefinitions",
+        "properties": {
+            "roleName": role.name,
+            "type": "BuiltInRole" if role.built_in else "CustomRole",
+            "description": role.description,
+            "assignableScopes": ["/"],
+            "permissions": [
+                {
+                    "actions": list(role.actions),
+                    "notActions": list(role.not_actions),
+                    "dataActions": list(role.data_actions),
+                    "notDataActions": list(role.not_data_actions),
+                }
+            ],
+        },
+    }

@@ -1,0 +1,76 @@
+"""What the surfaces need to decide who may do what, as one immutable snapshot of the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from sqlalchemy import Connection, select
+
+from headrace.identity import keys
+from headrace.identity.assignments import ancestors, scope_key
+from headrace.identity.roles import BUILT_IN, Role
+from headrace.identity.store import app, principal, role_assignment
+from headrace.identity.store import tenant as tenant_table
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The tenant, the keys that tokens may be signed with, the enabled principals and their roles.
+
+    `principals` maps the object ids of enabled service principals to their app ids. All GUIDs are
+    lower-case. `tenant` is empty as long as there is none: then nobody is let in.
+    """
+
+    change: int
+    tenant: str
+    home_subscription: str | None
+    keys: Mapping[str, RSAPublicKey]
+    principals: Mapping[str, str]
+    grants: Mapping[str, Mapping[str, tuple[Role, ...]]] = field(repr=False)
+
+    def allows(self, object_id: str, action: str, scope: str, *, data: bool = False) -> bool:
+        """Whether the principal may perform `action` (a data action with `data`) at the resource `scope`.
+
+        True when a role assigned at the scope or above it gives the action. Case does not matter.
+        """
+        grants = self.grants.get(object_id)
+        if grants is None:
+            return False
+        for key in ancestors(scope_key(scope)):
+            for role in grants.get(key, ()):
+                if role.allows(action, data=data):
+                    return True
+        return False
+
+
+def load_access(connection: Connection, change: int) -> Access:
+    """The snapshot of the store that `connection` sees; the `load` of a `LiveView[Access]`."""
+    home = connection.execute(select(tenant_table)).one_or_none()
+    apps = connection.execute(
+        select(principal.c.object_id, principal.c.enabled, app.c.app_id).outerjoin(
+            app, app.c.principal_id == principal.c.object_id
+        )
+    ).all()
+    disabled = {row.object_id for row in apps if not row.enabled}
+    return Access(
+        change=change,
+        tenant="" if home is None else home.tenant_id,
+        home_subscription=None if home is None else home.home_subscription,
+        keys={key.kid: key.public for key in keys.load_public(connection)},
+        principals={row.object_id: row.app_id for row in apps if row.enabled and row.app_id is not None},
+        grants=_grants(connection, disabled),
+    )
+
+
+def _grants(connection: Connection, disabled: set[str]) -> dict[str, dict[str, tuple[Role, ...]]]:
+    grants: defaultdict[str, dict[str, tuple[Role, ...]]] = defaultdict(dict)
+    columns = (role_assignment.c.principal_id, role_assignment.c.scope_key, role_assignment.c.role_id)
+    for principal_id, scope, role_id in connection.execute(select(*columns)):
+        role = BUILT_IN.get(role_id)
+        if role is not None and principal_id not in disabled:
+            scopes = grants[principal_id]
+            scopes[scope] = (*scopes.get(scope, ()), role)
+    return dict(grants)

@@ -1,0 +1,138 @@
+"""Signed tokens: the bounded, strict reading of a JWT, and the access tokens that are issued."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from headrace.identity.keys import SigningKey, base64url
+
+MOST_TOKEN_BYTES = 16 * 1024
+LIFETIME_SECONDS = 3599
+SKEW_SECONDS = 300
+
+
+class MalformedTokenError(Exception):
+    """The text is no JSON web token that could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """The parts of a JWT whose signature has not been looked at yet. Trust nothing in it."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signed: bytes
+    signature: bytes
+
+    def signed_by(self, key: RSAPublicKey, algorithms: tuple[str, ...]) -> bool:
+        """Whether `key` signed it by the header's algorithm, which must be one of `algorithms`."""
+        algorithm = self.header.get("alg")
+        if algorithm not in algorithms:
+            return False
+        try:
+            if algorithm == "PS256":
+                scheme = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+                key.verify(self.signature, self.signed, scheme, hashes.SHA256())
+            elif algorithm == "RS256":
+                key.verify(self.signature, self.signed, padding.PKCS1v15(), hashes.SHA256())
+            else:
+                return False
+        except InvalidSignature:
+            return False
+        return True
+
+    def text(self, claim: str) -> str | None:
+        """A claim that is a text; None otherwise."""
+        value = self.claims.get(claim)
+        return value if isinstance(value, str) else None
+
+    def time(self, claim: str) -> float | None:
+        """A claim that is a time in seconds since 1970-01-01, whole or not; None when it is absent or none."""
+        value = self.claims.get(claim)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
+            return None
+        return float(value)
+
+
+def read_token(token: str) -> UnverifiedToken:
+    """Take a JWT apart. Raises `MalformedTokenError`; bounded in size and depth."""
+    if len(token) > MOST_TOKEN_BYTES:
+        raise MalformedTokenError("the token is too long")
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise MalformedTokenError("the token does not have three parts")
+    header, claims, signature = (_decoded(part) for part in parts)
+    signed = token.rpartition(".")[0].encode("ascii")
+    return UnverifiedToken(_object(header), _object(claims), signed, signature)
+
+
+def _decoded(part: str) -> bytes:
+    try:
+        raw = part.encode("ascii")
+        if raw.endswith(b"="):
+            raise MalformedTokenError("the token is padded")
+        return base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise MalformedTokenError("the token is not base64url") from error
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedTokenError("the token does not hold JSON") from error
+    if not isinstance(value, dict):
+        raise MalformedTokenError("the token does not hold JSON objects")
+    return value
+
+
+def issuer_of(tenant: str) -> str:
+    """The `iss` of access tokens: it names the tenant and no address, so tokens outlive a move."""
+    return f"https://sts.windows.net/{tenant}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token is issued for. `proof` is "1" for a secret, "2" for a certificate or another's token."""
+
+    tenant: str
+    app_id: str
+    principal_id: str
+    audience: str
+    proof: str
+
+
+def issue(key: SigningKey, grant: Grant, now: int) -> str:
+    """A signed access token with the claims of a v1 app token. `now` is UTC seconds."""
+    issuer = issuer_of(grant.tenant)
+    claims = {
+        "aud": grant.audience,
+        "iss": issuer,
+        "iat": now - SKEW_SECONDS,
+        "nbf": now - SKEW_SECONDS,
+        "exp": now + LIFETIME_SECONDS,
+        "aio": base64url(secrets.token_bytes(24)),
+        "appid": grant.app_id,
+        "appidacr": grant.proof,
+        "idp": issuer,
+        "idtyp": "app",
+        "oid": grant.principal_id,
+        "rh": base64url(secrets.token_bytes(18)),
+        "sub": grant.principal_id,
+        "tid": grant.tenant,
+        "uti": base64url(secrets.token_bytes(16)),
+        "ver": "1.0",
+    }
+    return jwt.encode(claims, key.private, algorithm="RS256", headers={"kid": key.kid, "x5t": key.kid})
