@@ -1,0 +1,142 @@
+"""A table folder after a crash: what can be trusted, what is dropped and comes again from the journal.
+
+The Delta log is the truth. The manifest adds published files to it, as far as their checksums hold: the
+first one that is not whole ends the list, because rows of one application id come back from the journal
+from a position on, never from between. Everything else in the folder is rubbish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from headrace.tables.delta import LOG, DeltaLog, checkpoint_file, log_file, read_entry
+from headrace.tables.durability import sync_log
+from headrace.tables.manifest import NAME, is_whole, read_manifest
+from headrace.tables.model import DataFile, Manifest, ManifestError, TableKey
+from headrace.tables.state import BROKEN_MARK, DROPPED_MARK, TableState, Tools, is_covered
+
+_HINT = "_last_checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What recovery did to one table. `lost` files were named and not whole: their rows are replayed."""
+
+    key: TableKey
+    published: int = 0
+    covered: int = 0
+    lost: int = 0
+    torn_entries: int = 0
+    failed: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything had to be mended."""
+        return bool(self.covered or self.lost or self.torn_entries or self.failed)
+
+
+def recover_state(state: TableState, tools: Tools) -> Recovered:
+    """Bring a table to a state that is right and, as far as the log goes, durable.
+
+    Raises `CommitError` when the log cannot be read, and `TableBrokenError` when the disk refuses a sync.
+    """
+    folder = state.folder
+    if (folder / DROPPED_MARK).exists():
+        state.dropped = True
+        return Recovered(state.key)
+    for stale in folder.glob(f".{NAME}.*.tmp"):
+        stale.unlink(missing_ok=True)
+    found = _trusted_manifest(folder)
+    manifest = found or Manifest()
+    broken = (folder / BROKEN_MARK).exists()
+    torn = _repair_log(folder, manifest, roll_back=broken and found is not None)
+    log = DeltaLog(folder)
+    if log.version > manifest.delta_version:
+        sync_log(state, tools, manifest.delta_version, log.version)
+    published = () if broken or log.version < manifest.delta_version else manifest.published
+    waiting = tuple(file for file in published if not is_covered(file.positions, log))
+    whole = _whole_prefix(folder, waiting)
+    versions = {file.schema_version for file in whole if file.rows}
+    recovered = replace(
+        manifest,
+        delta_version=log.version,
+        published=whole,
+        schemas=tuple(schema for schema in manifest.schemas if schema.version in versions),
+    )
+    write = recovered != manifest or (found is None and log.version >= 0)
+    state.adopt(recovered, log, tools.clock.monotonic(), write=write)
+    (folder / BROKEN_MARK).unlink(missing_ok=True)
+    covered = len(published) - len(waiting)
+    return Recovered(state.key, len(whole), covered, len(manifest.published) - covered - len(whole), torn)
+
+
+def stored_tables(root: Path) -> Iterator[TableKey]:
+    """Every table incarnation that has a folder."""
+    for folder in sorted(root.glob("*/*/*")):
+        key = TableKey(folder.parent.parent.name, folder.parent.name, folder.name)
+        if folder.is_dir() and _is_key(key, root):
+            yield key
+
+
+def _is_key(key: TableKey, root: Path) -> bool:
+    try:
+        key.folder(root)
+    except ValueError:
+        return False
+    return True
+
+
+def _trusted_manifest(folder: Path) -> Manifest | None:
+    try:
+        return read_manifest(folder)
+    except ManifestError:
+        return None
+
+
+def _whole_prefix(folder: Path, files: tuple[DataFile, ...]) -> tuple[DataFile, ...]:
+    for place, file in enumerate(files):
+        if not is_whole(folder, file):
+            return files[:place]
+    return files
+
+
+def _repair_log(folder: Path, manifest: Manifest, *, roll_back: bool) -> int:
+    """Take away what a power cut tore: checkpoints and entries that were never made durable."""
+    log = folder / LOG
+    if not log.is_dir():
+        return 0
+    versions = _versions(log, ".json")
+    _drop_unsafe_checkpoints(folder, manifest, set(versions))
+    following = _first_unproven(manifest, versions, _versions(log, ".checkpoint.parquet"))
+    while not roll_back and (entry := read_entry(folder, following)) is not None and entry.whole:
+        following += 1
+    torn = [version for version in versions if version >= following]
+    for version in reversed(torn):
+        log_file(folder, version).unlink(missing_ok=True)
+    return len(torn)
+
+
+def _first_unproven(manifest: Manifest, versions: list[int], checkpoints: list[int]) -> int:
+    """The first log entry that the manifest does not prove to be durable."""
+    if manifest.delta_version >= 0:
+        return manifest.delta_version + 1
+    first = min(versions, default=0)
+    return first if any(version >= first - 1 for version in checkpoints) else 0
+
+
+def _drop_unsafe_checkpoints(folder: Path, manifest: Manifest, entries: set[int]) -> None:
+    """A checkpoint that was not recorded as durable goes, as long as log entries can stand in for it."""
+    checkpoints = _versions(folder / LOG, ".checkpoint.parquet")
+    for place in reversed(range(len(checkpoints))):
+        version = checkpoints[place]
+        before = checkpoints[place - 1] if place else -1
+        if version > manifest.checkpoint and entries.issuperset(range(before + 1, version + 1)):
+            checkpoint_file(folder, version).unlink(missing_ok=True)
+            (folder / LOG / _HINT).unlink(missing_ok=True)
+
+
+def _versions(log: Path, suffix: str) -> list[int]:
+    names = (path.name.removesuffix(suffix) for path in log.glob(f"*{suffix}"))
+    return sorted(int(name) for name in names if len(name) == 20 and name.isdigit())

@@ -1,0 +1,211 @@
+"""Files to SQL: one select over a table's Parquet files that gives the columns a plan asked for.
+
+Files of one schema version are read together; columns are matched by their catalog id, so a column that
+was renamed keeps its data and one that was deleted and made again does not show the old data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlglot import exp
+
+from headrace.catalog.model import Column, Table
+from headrace.catalog.system import OFFSET, RESOURCE_ID, ROW, RULE_VERSION, SOURCE, TIME_RECEIVED
+from headrace.clock import to_datetime
+from headrace.kql.types import KustoType
+from headrace.tables.model import TIME, StoredFile
+
+SQL_TYPES = {
+    KustoType.STRING: "VARCHAR",
+    KustoType.INT: "INT",
+    KustoType.LONG: "BIGINT",
+    KustoType.REAL: "DOUBLE",
+    KustoType.BOOL: "BOOLEAN",
+    KustoType.DATETIME: "TIMESTAMPTZ",
+    KustoType.DYNAMIC: "VARCHAR",
+    KustoType.GUID: "VARCHAR",
+}
+"""SQL types of a scan's columns, by Kusto type."""
+
+_GUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999 in UTC microseconds: outside them a bound is no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """What a plan wants of a table: (SQL name, column name) pairs and bounds of `TimeGenerated`.
+
+    The bounds are UTC microseconds, both included; rows outside them may come all the same.
+    """
+
+    columns: Sequence[tuple[str, str]]
+    low: int | None = None
+    high: int | None = None
+
+
+def build_scan(
+    root: Path,
+    table: Table,
+    files: Iterable[StoredFile],
+    request: ScanRequest,
+    footer_columns: Callable[[Path], frozenset[str]],
+) -> exp.Query:
+    """A select that yields exactly the requested columns, in order, under their SQL names.
+
+    `root` is the table's folder. `footer_columns` tells the physical columns of a file, for files of a
+    schema version that `table` does not know yet. Raises `KeyError` for an unknown column name.
+    """
+    groups: dict[int, list[StoredFile]] = {}
+    for file in files:
+        if file.rows and file.overlaps(request.low, request.high):
+            groups.setdefault(file.schema_version, []).append(file)
+    selects = [
+        _select(root, table, group, request, _physical_columns(root, table, version, group, footer_columns))
+        for version, group in sorted(groups.items())
+    ]
+    if not selects:
+        return _empty(table, request)
+    query: exp.Query = selects[0]
+    for select in selects[1:]:
+        query = exp.union(query, select, distinct=False, copy=False)
+    return query
+
+
+def _physical_columns(
+    root: Path,
+    table: Table,
+    version: int,
+    group: Sequence[StoredFile],
+    footer_columns: Callable[[Path], frozenset[str]],
+) -> Mapping[int, str]:
+    """Physical names in files of `version` by column id."""
+    try:
+        schema = table.schema_version(version)
+    except KeyError:
+        present = footer_columns(root / group[0].path)
+        return {column.id: column.physical for column in table.schema.columns if column.physical in present}
+    return {column.id: column.physical for column in schema.columns}
+
+
+def _select(
+    root: Path, table: Table, group: Sequence[StoredFile], request: ScanRequest, physical: Mapping[int, str]
+) -> exp.Select:
+    outputs = [
+        exp.alias_(_expression(table, name, physical), sql_name, quoted=True)
+        for sql_name, name in request.columns
+    ]
+    select = exp.select(*(outputs or [_nothing()]), copy=False).from_(
+        read_parquet([root / file.path for file in group]), copy=False
+    )
+    for condition in _time_conditions(group, request):
+        select = select.where(condition, copy=False)
+    return select
+
+
+def read_parquet(paths: Iterable[Path]) -> exp.Table:
+    """The rows of Parquet files that have the same columns; folder names are not read as columns."""
+    files = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
+    option = exp.EQ(this=exp.column("hive_partitioning"), expression=exp.false())
+    return exp.Table(this=exp.Anonymous(this="read_parquet", expressions=[files, option]))
+
+
+def _time_conditions(group: Sequence[StoredFile], request: ScanRequest) -> list[exp.Expr]:
+    """Comparisons on the raw column, so that the engine skips row groups; none where all files are inside."""
+    time = exp.column(TIME, quoted=True)
+    conditions: list[exp.Expr] = []
+    low, high = request.low, request.high
+    if low is not None and low > _FIRST and any(f.min_time is None or f.min_time < low for f in group):
+        conditions.append(exp.GTE(this=time.copy(), expression=moment(low)))
+    if high is not None and high < _LAST and any(f.max_time is None or f.max_time > high for f in group):
+        conditions.append(exp.LTE(this=time.copy(), expression=moment(high)))
+    return conditions
+
+
+def moment(microseconds: int) -> exp.Expr:
+    """A TIMESTAMPTZ constant."""
+    text = to_datetime(min(max(microseconds, _FIRST), _LAST)).isoformat(sep=" ")
+    return exp.cast(exp.Literal.string(text), "TIMESTAMPTZ")
+
+
+def _expression(table: Table, name: str, physical: Mapping[int, str]) -> exp.Expr:
+    if name in _SYSTEM:
+        return _SYSTEM[name][1](table)
+    column = _own(table, name)
+    stored = physical.get(column.id)
+    return _fill(column.type) if stored is None else exp.column(stored, quoted=True)
+
+
+def _own(table: Table, name: str) -> Column:
+    for column in table.schema.columns:
+        if column.name == name:
+            return column
+    raise KeyError(name)
+
+
+def _fill(type: KustoType) -> exp.Expr:
+    """What rows have in a column that came after them: strings are never null."""
+    return exp.Literal.string("") if type is KustoType.STRING else _null(type)
+
+
+def _null(type: KustoType) -> exp.Expr:
+    return exp.cast(exp.null(), SQL_TYPES[type])
+
+
+def _empty(table: Table, request: ScanRequest) -> exp.Query:
+    outputs = [
+        exp.alias_(_null(_type(table, name)), sql_name, quoted=True) for sql_name, name in request.columns
+    ]
+    return exp.select(*(outputs or [_nothing()]), copy=False).where(exp.false(), copy=False)
+
+
+def _nothing() -> exp.Expr:
+    """A select needs a column even when none is asked for."""
+    return exp.alias_(exp.true(), "_", quoted=True)
+
+
+def _type(table: Table, name: str) -> KustoType:
+    return _SYSTEM[name][0] if name in _SYSTEM else _own(table, name).type
+
+
+def _stored(physical: str) -> Callable[[Table], exp.Expr]:
+    return lambda _: exp.column(physical, quoted=True)
+
+
+def _item_id(_: Table) -> exp.Expr:
+    """A GUID made of the row's place in the journal: the same row has the same id after any replay."""
+    place = exp.func(
+        "concat_ws",
+        exp.Literal.string("/"),
+        *(exp.column(column.physical, quoted=True) for column in (SOURCE, OFFSET, ROW)),
+    )
+    digest = exp.func("md5", place)
+    parts = [
+        exp.Anonymous(
+            this="substr", expressions=[digest.copy(), exp.Literal.number(start), exp.Literal.number(length)]
+        )
+        for start, length in _GUID_PARTS
+    ]
+    return exp.func("concat_ws", exp.Literal.string("-"), *parts)
+
+
+def _subscription_id(_: Table) -> exp.Expr:
+    resource = exp.column(RESOURCE_ID.physical, quoted=True)
+    is_arm = exp.func("starts_with", exp.func("lower", resource), exp.Literal.string("/subscriptions/"))
+    part = exp.func("split_part", resource.copy(), exp.Literal.string("/"), exp.Literal.number(3))
+    return exp.Case(ifs=[exp.If(this=is_arm, true=part)], default=exp.Literal.string(""))
+
+
+_SYSTEM: Mapping[str, tuple[KustoType, Callable[[Table], exp.Expr]]] = {
+    "TenantId": (KustoType.STRING, lambda table: exp.Literal.string(table.workspace)),
+    "Type": (KustoType.STRING, lambda table: exp.Literal.string(table.name)),
+    "_ResourceId": (KustoType.STRING, _stored(RESOURCE_ID.physical)),
+    "_TimeReceived": (KustoType.DATETIME, _stored(TIME_RECEIVED.physical)),
+    "_ItemId": (KustoType.STRING, _item_id),
+    "_SubscriptionId": (KustoType.STRING, _subscription_id),
+    "_IsBillable": (KustoType.STRING, lambda _: exp.Literal.string("true")),
+    "_RuleVersion": (KustoType.INT, _stored(RULE_VERSION.physical)),
+}

@@ -1,0 +1,239 @@
+"""The table writer: publishes files to readers at once, commits them to Delta Lake in groups.
+
+One `TableStore` in one process writes under a root folder. Pipeline threads publish, a committer thread
+calls `commit_due` and `maintain`; readers in any process use `headrace.tables.reader`.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from headrace.catalog.model import Table
+from headrace.clock import Clock
+from headrace.disk import Disk
+from headrace.settings import TableSettings
+from headrace.tables.commit import commit_published
+from headrace.tables.maintenance import Compaction, maintain
+from headrace.tables.manifest import checksum
+from headrace.tables.model import DataFile, FileSchema, TableKey, TablesError, version_of
+from headrace.tables.recovery import Recovered, recover_state, stored_tables
+from headrace.tables.rewrite import Rewriter
+from headrace.tables.state import DROPPED_MARK, TableState, Tools
+from headrace.tables.stats import read_stats
+
+MAX_PUBLISHED = 200
+"""Published files that make a table commit, whatever their size: many small ones slow queries down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Work on one table that did not succeed and will be tried again."""
+
+    key: TableKey
+    error: TablesError | OSError
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round over all tables did."""
+
+    done: tuple[TableKey, ...]
+    failures: tuple[Failure, ...]
+
+
+class TableStore:
+    """All tables of one data folder, for their one writing process. Safe from several threads."""
+
+    def __init__(
+        self,
+        root: Path,
+        disk: Disk,
+        settings: TableSettings,
+        clock: Clock,
+        compaction: Compaction | None = None,
+    ) -> None:
+        if not root.exists():
+            root.mkdir(parents=True)
+            disk.sync_dir(root.parent, "tables.root")
+        self._tools = Tools(root, disk, settings, clock, Rewriter(root))
+        self._compaction = compaction or Compaction()
+        self._lock = threading.Lock()
+        self._states: dict[TableKey, TableState] = {}
+
+    def recover(self) -> tuple[Recovered, ...]:
+        """Mend every table after a crash; call it once, before anything else. What was done, by table.
+
+        A table that cannot be mended is reported as `failed` and takes nothing until `repair` succeeds.
+        """
+        return tuple(self._recover(key) for key in stored_tables(self._tools.root))
+
+    def repair(self, table: Table) -> Recovered:
+        """Mend one table after `TableBrokenError`. Its positions may have gone back: replay from there."""
+        state = self._state(TableKey.of(table))
+        with state.commit_lock:
+            return self._recover_state(state)
+
+    def stored(self) -> tuple[TableKey, ...]:
+        """Every table incarnation with a folder, for comparing with the catalog."""
+        return tuple(stored_tables(self._tools.root))
+
+    def new_file(self, table: Table) -> Path:
+        """A path to write a Parquet file to, in the folder of the table's current schema version.
+
+        Publish it or `discard` it. Raises `TableDroppedError`, `TableBrokenError` or `OSError`.
+        """
+        state = self._state(TableKey.of(table))
+        path = f"v{table.schema.version}/{uuid.uuid4()}.parquet"
+        state.issue(path)
+        (state.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        return state.folder / path
+
+    def discard(self, table: Table, path: Path) -> None:
+        """Give up a file from `new_file`, whether it was written or not."""
+        state = self._state(TableKey.of(table))
+        path.unlink(missing_ok=True)
+        state.discard(path.relative_to(state.folder).as_posix())
+
+    def data_file(self, table: Table, path: Path, positions: Mapping[str, int]) -> DataFile:
+        """Describe a file written at `path` by its footer: rows, bytes, bounds of TimeGenerated.
+
+        Raises `TablesError` when it is not a Parquet file of a table, `ValueError` when it has rows
+        without TimeGenerated, and `OSError`.
+        """
+        relative = path.relative_to(self._state(TableKey.of(table)).folder).as_posix()
+        try:
+            stats = read_stats(path)
+        except pa.ArrowException as error:
+            raise TablesError("the file is not a Parquet file") from error
+        version = version_of(relative)
+        if not stats.rows:
+            return DataFile("", 0, 0, version, None, None, positions)
+        size = path.stat().st_size
+        return DataFile(relative, stats.rows, size, version, stats.min_time, stats.max_time, positions)
+
+    def publish(self, table: Table, file: DataFile) -> None:
+        """Make the file's rows visible to readers at once; durable they are only after a commit.
+
+        A file without rows (empty path) records only its positions. Files of one application id must come
+        in offset order. Raises `PositionError` when the table has these rows already, `KeyError` when the
+        table has no such schema version, `TableDroppedError`, `TableBrokenError`, and `OSError` when the
+        disk is full: nothing was published then.
+        """
+        state = self._state(TableKey.of(table))
+        if file.rows and file.checksum is None:
+            file = replace(file, checksum=checksum(state.folder / file.path))
+        state.folder.mkdir(parents=True, exist_ok=True)
+        schema = FileSchema.of(table.schema_version(file.schema_version))
+        state.publish(file, schema, self._tools.clock.monotonic())
+
+    def position(self, table: Table, app_id: str) -> int:
+        """The highest offset of `app_id` whose rows are published or committed; -1 when unknown."""
+        return self._state(TableKey.of(table)).position(app_id)
+
+    def durable(self, table: Table, app_id: str) -> int:
+        """The highest offset of `app_id` that no crash and no power cut can take away; -1 when unknown."""
+        return self._state(TableKey.of(table)).durable(app_id)
+
+    def commit(self, table: Table) -> bool:
+        """Commit what is published now; False when nothing was.
+
+        Raises `CommitError` (tried again by the next commit), `TableBrokenError`, `TableDroppedError`
+        or `OSError`.
+        """
+        return commit_published(self._state(TableKey.of(table)), self._tools)
+
+    def commit_due(self, *, everything: bool = False) -> Round:
+        """Commit each table whose published files are many, large or old enough; or `everything`."""
+        done: list[TableKey] = []
+        failures: list[Failure] = []
+        for state in self._all():
+            if state.dropped or state.broken or not (everything or self._is_due(state)):
+                continue
+            try:
+                if commit_published(state, self._tools):
+                    done.append(state.key)
+            except (TablesError, OSError) as error:
+                failures.append(Failure(state.key, error))
+        return Round(tuple(done), tuple(failures))
+
+    def maintain(self) -> Round:
+        """Checkpoints, compaction and vacuum where they are due; call it every few seconds."""
+        done: list[TableKey] = []
+        failures: list[Failure] = []
+        for state in self._all():
+            if state.broken:
+                continue
+            try:
+                maintain(state, self._tools, self._compaction)
+                done.append(state.key)
+            except (TablesError, OSError) as error:
+                failures.append(Failure(state.key, error))
+            if state.dropped and not state.folder.exists():
+                with self._lock:
+                    self._states.pop(state.key, None)
+        return Round(tuple(done), tuple(failures))
+
+    def drop(self, key: TableKey) -> None:
+        """Delete a table incarnation: it takes nothing from now on, its folder goes with the next vacuum."""
+        state = self._state(key)
+        with state.commit_lock, state.lock:
+            state.dropped = True
+            state.oldest = None
+            if state.folder.exists():
+                (state.folder / DROPPED_MARK).touch()
+
+    def pending_bytes(self) -> int:
+        """Bytes of files that are published and not yet committed, over all tables."""
+        return sum(file.bytes for state in self._all() for file in state.manifest.published)
+
+    def close(self) -> None:
+        """Close the engine that rewrites files. Published files stay published."""
+        self._tools.rewriter.close()
+
+    def _all(self) -> tuple[TableState, ...]:
+        with self._lock:
+            return tuple(self._states.values())
+
+    def _state(self, key: TableKey) -> TableState:
+        with self._lock:
+            state = self._states.get(key)
+            if state is not None:
+                return state
+            state = TableState(key, key.folder(self._tools.root))
+            if state.folder.exists():
+                self._recover_state(state)
+            self._states[key] = state
+            return state
+
+    def _recover(self, key: TableKey) -> Recovered:
+        state = TableState(key, key.folder(self._tools.root))
+        recovered = self._recover_state(state)
+        with self._lock:
+            self._states[key] = state
+        return recovered
+
+    def _recover_state(self, state: TableState) -> Recovered:
+        try:
+            return recover_state(state, self._tools)
+        except (TablesError, OSError):
+            state.broken = True
+            return Recovered(state.key, failed=True)
+
+    def _is_due(self, state: TableState) -> bool:
+        """Tables that are only old are staggered, each by its own share of the age limit."""
+        settings = self._tools.settings
+        with state.lock:
+            published, oldest = state.manifest.published, state.oldest
+        if not published or oldest is None:
+            return False
+        if len(published) >= MAX_PUBLISHED or sum(file.bytes for file in published) >= settings.commit_bytes:
+            return True
+        share = 0.75 + 0.25 * (zlib.crc32(state.key.incarnation.encode()) / 2**32)
+        return self._tools.clock.monotonic() - oldest >= settings.commit_seconds * share
