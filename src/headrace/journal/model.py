@@ -39,16 +39,49 @@ class Record:
     entry: Entry
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Records that were durable once and cannot be read any more: the medium changed them.
+
+    Covers offsets from `offset` up to, not including, `offset + count`; `segment` and `position` (bytes)
+    say where in the journal's folder the first of them stood. The records after them are not affected.
+    """
+
+    journal: str
+    offset: int
+    count: int
+    segment: str
+    position: int
+
+
 class JournalFullError(Exception):
     """The journal is at its bound. `retry_after` is a true estimate in seconds."""
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"the journal is full; room is expected in {retry_after:.0f} s")
+    def __init__(self, retry_after: float, message: str | None = None) -> None:
+        super().__init__(message or f"the journal is full; room is expected in {retry_after:.0f} s")
         self.retry_after = retry_after
+
+
+class DiskFullError(JournalFullError):
+    """The disk has no room for the journal to grow: 503 where the journal's own bound is 429.
+
+    The journal goes on by itself as soon as there is room.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(retry_after, "the disk that holds the journal is full")
 
 
 class JournalBrokenError(Exception):
     """The disk refused a write or a sync: nothing is acknowledged until a restart repairs the tail."""
+
+
+class JournalLockedError(Exception):
+    """Another writer has this journal open."""
+
+
+class JournalFormatError(Exception):
+    """The journal was written by a newer Headrace, or the folder is not a journal."""
 
 
 class JournalWriter(Protocol):
@@ -62,7 +95,8 @@ class JournalWriter(Protocol):
     async def append(self, entry: Entry) -> Record:
         """Return once the entry is durable; all entries that wait together share one sync.
 
-        Raises `JournalFullError` or `JournalBrokenError`; after either, nothing was acknowledged.
+        Raises `JournalFullError`, `DiskFullError` or `JournalBrokenError`; after any of them nothing was
+        acknowledged.
         """
         ...
 
@@ -92,7 +126,15 @@ class JournalReader(Protocol):
         ...
 
     def read(self, offset: int, max_bytes: int) -> Sequence[Record]:
-        """Records from `offset` on, at least one if there is one, about `max_bytes` of wire bytes at most."""
+        """Records from `offset` on, at least one if there is one, about `max_bytes` of wire bytes at most.
+
+        Records that cannot be read any more are left out and told by `damaged`; those after them follow,
+        so the offsets of an answer may have gaps, and its first may be higher than `offset`.
+        """
+        ...
+
+    def damaged(self) -> Sequence[Damage]:
+        """What `read` has had to leave out so far, by offset."""
         ...
 
     def trim(self, offset: int) -> None:
