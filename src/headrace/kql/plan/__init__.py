@@ -1,0 +1,1 @@
+"""The typed logical plan: columns with identities, expressions over them, and relational nodes."""

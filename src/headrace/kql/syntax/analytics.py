@@ -1,0 +1,247 @@
+"""The analytical operators: make-series, top-nested, scan, partition, search, find, evaluate and kin."""
+
+from __future__ import annotations
+
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.syntax.lexer import NAME
+from headrace.kql.syntax.operators import OperatorParser
+from headrace.kql.types import KustoType
+
+
+class AnalyticsParser(OperatorParser):
+    """Adds the operators that few queries use."""
+
+    def _make_series(self, start: int) -> n.Operator:
+        self.settings()
+        columns: list[t.SeriesColumn] = []
+        while True:
+            begin = self.token.start
+            item = self.named()
+            default = None
+            if self.at_word("default"):
+                self.advance()
+                self.expect("=", "after `default`")
+                default = self.expression()
+            columns.append(t.SeriesColumn(begin, self.last_end, item, default))
+            if not self.accept(","):
+                break
+        self.expect("on", "after the aggregates of `make-series`")
+        begin = self.token.start
+        names: tuple[str, ...] = ()
+        if self.token.kind == NAME and self.peek().text == "=":
+            names = (self.advance().text,)
+            self.advance()
+        value = self.unary()
+        axis = n.Named(begin, self.last_end, names, value)
+        low = high = None
+        if self.at_word("from"):
+            self.advance()
+            low = self.expression()
+        if self.at_word("to"):
+            self.advance()
+            high = self.expression()
+        if self.at_word("in"):
+            low, high, step = self._in_range()
+        else:
+            self.expect("step", "in `make-series`")
+            step = self.expression()
+        keys: tuple[n.Named, ...] = ()
+        if self.at_word("by"):
+            self.advance()
+            keys = self.named_list()
+        return t.MakeSeries(start, self.last_end, tuple(columns), axis, low, high, step, keys)
+
+    def _in_range(self) -> tuple[n.Expression, n.Expression, n.Expression]:
+        self.advance()
+        call = self.unary()
+        if not isinstance(call, n.Call) or call.name != "range" or len(call.arguments) != 3:
+            self.fail("Expected `range(start, stop, step)` after `in`.")
+        low, high, step = (argument.value for argument in call.arguments)
+        return low, high, step
+
+    def _top_nested(self, start: int) -> n.Operator:
+        levels = [self._nested_level()]
+        while self.accept(","):
+            name, width = self.hyphenated()
+            if name == "top-nested":
+                self.skip(width)
+            levels.append(self._nested_level())
+        return t.TopNested(start, self.last_end, tuple(levels))
+
+    def _nested_level(self) -> t.NestedLevel:
+        start = self.token.start
+        count = None if self.at_word("of") else self.expression()
+        self.expect("of", "in `top-nested`")
+        value = self.named()
+        others = None
+        if self.at_word("with"):
+            self.advance()
+            self.expect("others", "after `with`")
+            self.expect("=", "after `others`")
+            others = self.expression()
+        self.expect("by", "in `top-nested`")
+        aggregate = self.named()
+        descending = True
+        if self.at_word("asc", "desc"):
+            descending = self.advance().text == "desc"
+        return t.NestedLevel(start, self.last_end, count, value, others, aggregate, descending)
+
+    def _top_hitters(self, start: int) -> n.Operator:
+        count = self.expression()
+        self.expect("of", "in `top-hitters`")
+        value = self.expression()
+        weight = None
+        if self.at_word("by"):
+            self.advance()
+            weight = self.expression()
+        return t.TopHitters(start, self.last_end, count, value, weight)
+
+    def _partition(self, start: int) -> n.Operator:
+        settings = self.settings()
+        self.expect("by", "after `partition`")
+        column = self.unary()
+        if self.at("{"):
+            self.advance()
+            body = self.pipeline()
+            self.expect("}", "to close the sub-query")
+        else:
+            body = self.sub_pipeline()
+        return t.Partition(start, self.last_end, column, body, settings)
+
+    def _scan(self, start: int) -> n.Operator:
+        match_id: str | None = None
+        for setting in self.settings():
+            if setting.name == "with_match_id":
+                match_id = setting.value
+        self.expect("declare", "in `scan`") if self.at_word("declare") else None
+        columns: tuple[n.ColumnDeclaration, ...] = ()
+        if self.accept("("):
+            columns = self.column_declarations()
+            self.expect(")", "to close the declarations")
+        self.expect("with", "before the steps of `scan`")
+        self.expect("(", "before the steps of `scan`")
+        steps: list[t.ScanStep] = []
+        while self.at_word("step"):
+            steps.append(self._scan_step())
+        self.expect(")", "to close the steps of `scan`")
+        return t.ScanOperator(start, self.last_end, match_id, columns, tuple(steps))
+
+    def _scan_step(self) -> t.ScanStep:
+        start = self.advance().start
+        name = self.take_name("the step's name")
+        optional = bool(self.at_word("optional") and self.advance())
+        output = "all"
+        if self.at_word("output"):
+            self.advance()
+            self.expect("=", "after `output`")
+            output = self.take_name("all, last or none")
+        self.expect(":", "before the step's condition")
+        condition = self.expression()
+        assignments: list[t.Assignment] = []
+        if self.accept("=>"):
+            while True:
+                begin = self.token.start
+                column = self.take_name("a column name")
+                self.expect("=", f"after `{column}`")
+                assignments.append(t.Assignment(begin, self.last_end, column, self.expression()))
+                if not self.accept(","):
+                    break
+        self.expect(";", "after the step")
+        return t.ScanStep(start, self.last_end, name, optional, output, condition, tuple(assignments))
+
+    def _reduce(self, start: int) -> n.Operator:
+        self.settings()
+        self.expect("by", "after `reduce`")
+        value = self.expression()
+        return t.Reduce(start, self.last_end, value, self.property_list())
+
+    def _search(self, start: int) -> n.Operator:
+        kind = next((setting.value for setting in self.settings() if setting.name == "kind"), "default")
+        tables: tuple[n.Expression, ...] = ()
+        if self.at_word("in") and self.peek().text == "(":
+            self.skip(2)
+            tables = self._table_list()
+        predicate = self.expression()
+        return t.Search(start, self.last_end, kind == "case_sensitive", tables, predicate)
+
+    def _table_list(self) -> tuple[n.Expression, ...]:
+        tables = [self.union_source()]
+        while self.accept(","):
+            tables.append(self.union_source())
+        self.expect(")", "to close the tables")
+        return tuple(tables)
+
+    def _find(self, start: int) -> n.Operator:
+        source_name = "source_"
+        for setting in self.settings():
+            if setting.name == "withsource":
+                source_name = setting.value
+        tables: tuple[n.Expression, ...] = ()
+        if self.at_word("in"):
+            self.advance()
+            self.expect("(", "after `in`")
+            tables = self._table_list()
+        self.accept("where")
+        predicate = self.expression()
+        columns: tuple[tuple[n.Expression, KustoType | None], ...] | None = None
+        pack = smart = False
+        name, width = self.hyphenated() if self.token.kind == NAME else ("", 0)
+        if name == "project-smart":
+            self.skip(width)
+            smart = True
+        elif name == "project":
+            self.advance()
+            columns, pack = self._find_columns()
+        return t.Find(start, self.last_end, source_name, tables, predicate, columns, pack, smart)
+
+    def _find_columns(self) -> tuple[tuple[tuple[n.Expression, KustoType | None], ...], bool]:
+        columns: list[tuple[n.Expression, KustoType | None]] = []
+        pack = False
+        while True:
+            if self.at_word("pack", "pack_all") and self.peek().text == "(":
+                self.unary()
+                pack = True
+            else:
+                column = self.pattern()
+                columns.append((column, self.type_name() if self.accept(":") else None))
+            if not self.accept(","):
+                return tuple(columns), pack
+
+    def _facet(self, start: int) -> n.Operator:
+        self.expect("by", "after `facet`")
+        columns = self.expression_list()
+        body = None
+        if self.at_word("with"):
+            self.advance()
+            body = self.sub_pipeline()
+        return t.Facet(start, self.last_end, columns, body)
+
+    def _fork(self, start: int) -> n.Operator:
+        branches: list[tuple[str | None, n.Expression]] = []
+        while self.at("(") or (self.token.kind == NAME and self.peek().text == "="):
+            name = None
+            if not self.at("("):
+                name = self.take_name("a branch name")
+                self.advance()
+            branches.append((name, self.sub_pipeline()))
+        if not branches:
+            self.fail(f"Expected `(` to begin a branch of `fork`, found {self.shown()}.")
+        return t.Fork(start, self.last_end, tuple(branches))
+
+    def _evaluate(self, start: int) -> n.Operator:
+        self.settings()
+        call = self.unary()
+        columns = None
+        if self.accept(":"):
+            self.expect("(", "before the schema")
+            if self.accept("*"):
+                self.accept(",")
+            columns = self.column_declarations()
+            self.expect(")", "to close the schema")
+        return t.Evaluate(start, self.last_end, call, columns)
+
+    def _externaldata(self, start: int) -> n.Operator:
+        self.recover("|", ";")
+        reason = "reading outside data would let a query reach other machines"
+        return t.Refused(start, self.last_end, "externaldata", reason)
