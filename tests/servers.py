@@ -51,16 +51,22 @@ class ServerProcess:
 
 
 def start_server(folder: Path, *arguments: str, variables: dict[str, str] | None = None) -> ServerProcess:
-    """Start `headrace up` and wait for its env file. Raises `RuntimeError` with the log if it does not come."""
+    """Start `headrace up` and wait for its env file. Raises `RuntimeError` with the log if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     env_file = folder / "headrace.env"
     env_file.unlink(missing_ok=True)
     log = folder / "server.log"
     command = [sys.executable, "-m", "headrace", "up", "--env-file", str(env_file), *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "AZURE_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "AZURE_"))
+    }
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment | (variables or {}),
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            env=environment | (variables or {}),
             cwd=folder,
         )
     deadline = time.monotonic() + START_SECONDS
@@ -74,7 +80,9 @@ def start_server(folder: Path, *arguments: str, variables: dict[str, str] | None
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *arguments: str, variables: dict[str, str] | None = None) -> Iterator[ServerProcess]:
+def running_server(
+    folder: Path, *arguments: str, variables: dict[str, str] | None = None
+) -> Iterator[ServerProcess]:
     """A server for the block; it must stop cleanly at the end."""
     server = start_server(folder, *arguments, variables=variables)
     try:

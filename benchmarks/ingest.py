@@ -1,0 +1,246 @@
+"""How much JSON is accepted durably and made queryable, with real tokens over TLS 1.3, on this machine.
+
+    python -m benchmarks.ingest --seconds 120 --body 64K --transform plain --json result.json
+
+Starts a server of its own, sends distinct gzip bodies from a process of its own, asks for the row count all
+along, and checks it at the end. Memory is the sum of PSS over all Headrace processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from rich.console import Console
+from rich.table import Table
+from tests.servers import ServerProcess, running_server
+
+from benchmarks.bodies import SHAPES
+from benchmarks.sender import Load, Sent, start_load
+
+BODIES = {"1K": (1024, 32), "64K": (64 * 1024, 8), "900K": (900 * 1024, 2)}
+_DRAIN_SECONDS = 300.0
+
+
+@dataclass
+class Watch:
+    """What was seen while the load ran: (seconds, rows queryable), and memory in bytes."""
+
+    counts: list[tuple[float, int]] = field(default_factory=list)
+    query_seconds: list[float] = field(default_factory=list)
+    pss: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Target:
+    """A rule on a running server, made through the control plane."""
+
+    def __init__(self, server: ServerProcess, shape: str) -> None:
+        self.env = server.env
+        self._client = httpx.Client(verify=server.env["SSL_CERT_FILE"], timeout=60, trust_env=False)
+        self.workspace_id = ""
+        self._make(shape)
+
+    def token(self, scope: str) -> str:
+        """An access token of the sample app."""
+        env = self.env
+        answer = self._client.post(
+            f"{env['AZURE_AUTHORITY_HOST']}/{env['AZURE_TENANT_ID']}/oauth2/v2.0/token",
+            data={
+                "grant_type": "client_credentials",
+                "client_id": env["AZURE_CLIENT_ID"],
+                "client_secret": env["AZURE_CLIENT_SECRET"],
+                "scope": scope,
+            },
+        )
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def count(self) -> int:
+        """Rows that a query sees now."""
+        answer = self._client.post(
+            f"{self.env['HEADRACE_QUERY_URL']}/workspaces/{self.workspace_id}/query",
+            json={"query": "Bench_CL | count"},
+            headers=self._query_headers,
+        )
+        answer.raise_for_status()
+        return int(answer.json()["tables"][0]["rows"][0][0])
+
+    def _make(self, name: str) -> None:
+        shape = SHAPES[name]
+        env = self.env
+        group = (
+            f"/subscriptions/{env['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{env['HEADRACE_RESOURCE_GROUP']}"
+        )
+        workspace = f"{group}/providers/Microsoft.OperationalInsights/workspaces/bench-{name}"
+        made = self._put(workspace, "2022-10-01", {"location": env["HEADRACE_LOCATION"], "properties": {}})
+        self.workspace_id = made["properties"]["customerId"]
+        columns = [{"name": column, "type": kind} for column, kind in shape.output.items()]
+        schema = {"name": "Bench_CL", "columns": columns}
+        self._put(f"{workspace}/tables/Bench_CL", "2022-10-01", {"properties": {"schema": schema}})
+        rule_id = f"{group}/providers/Microsoft.Insights/dataCollectionRules/bench-{name}"
+        rule = self._put(rule_id, "2023-03-11", self._rule(workspace, name))
+        role = "3913510d-42f4-4e42-8a64-420c390055eb"
+        assignment = {
+            "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{role}",
+            "principalId": env["HEADRACE_PRINCIPAL_ID"],
+            "principalType": "ServicePrincipal",
+        }
+        name_of_it = "00000000-0000-4000-8000-00000000beac"
+        path = f"{rule_id}/providers/Microsoft.Authorization/roleAssignments/{name_of_it}"
+        self._put(path, "2022-04-01", {"properties": assignment})
+        self.url = (
+            f"{env['HEADRACE_INGEST_URL']}/dataCollectionRules/{rule['properties']['immutableId']}"
+            "/streams/Custom-Bench?api-version=2023-01-01"
+        )
+        self._query_headers = {
+            "Authorization": f"Bearer {self.token('https://api.loganalytics.io/.default')}"
+        }
+
+    def _rule(self, workspace: str, name: str) -> dict[str, Any]:
+        shape = SHAPES[name]
+        columns = [{"name": column, "type": kind} for column, kind in shape.columns.items()]
+        flow = {
+            "streams": ["Custom-Bench"],
+            "destinations": ["store"],
+            "transformKql": shape.transform,
+            "outputStream": "Custom-Bench_CL",
+        }
+        return {
+            "location": self.env["HEADRACE_LOCATION"],
+            "properties": {
+                "streamDeclarations": {"Custom-Bench": {"columns": columns}},
+                "destinations": {"logAnalytics": [{"workspaceResourceId": workspace, "name": "store"}]},
+                "dataFlows": [flow],
+            },
+        }
+
+    def _put(self, path: str, version: str, body: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {self.token('https://management.azure.com/.default')}"}
+        url = f"{self.env['HEADRACE_ARM_URL']}{path}?api-version={version}"
+        answer = self._client.put(url, json=body, headers=headers)
+        if answer.is_error:
+            raise SystemExit(f"{path}: {answer.status_code} {answer.text}")
+        return answer.json()
+
+
+def run(
+    shape: str, body: str, seconds: float, max_mb_s: float | None, arguments: list[str]
+) -> dict[str, Any]:
+    """One run; the figures by name."""
+    with (
+        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
+        running_server(Path(folder), "--ephemeral", "--port", "0", "--quiet", *arguments) as server,
+    ):
+        target = Target(server, shape)
+        size, connections = BODIES[body]
+        load = Load(
+            url=target.url,
+            ca=server.env["HEADRACE_CA_FILE"],
+            token=target.token("https://monitor.azure.com/.default"),
+            shape=shape,
+            body_bytes=size,
+            connections=connections,
+            seconds=seconds,
+            event_time=datetime.now(UTC).isoformat(),
+            max_mb_s=max_mb_s,
+        )
+        watch = Watch()
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(target, server, watch, done))
+        started = time.perf_counter()
+        process, result = start_load(load)
+        watcher.start()
+        sent = Sent(**json.loads(result.recv_bytes()))
+        process.join()
+        drained = _drain(target, sent, started)
+        done.set()
+        watcher.join()
+        return _figures(sent, watch, drained, target.count())
+
+
+def _watch(target: Target, server: ServerProcess, watch: Watch, done: threading.Event) -> None:
+    """A query every second, as someone looking at the table would do, and the memory of all processes."""
+    started = time.perf_counter()
+    while not done.wait(1.0):
+        before = time.perf_counter()
+        try:
+            watch.counts.append((before - started, target.count()))
+        except httpx.HTTPError as error:
+            watch.problems.append(repr(error))
+        watch.query_seconds.append(time.perf_counter() - before)
+        watch.pss.append(_pss(server.process.pid))
+
+
+def _pss(pid: int) -> int:
+    parent = psutil.Process(pid)
+    return sum(process.memory_full_info().pss for process in (parent, *parent.children(recursive=True)))
+
+
+def _drain(target: Target, sent: Sent, started: float) -> float:
+    """Seconds from the start of the load until every row is queryable. Ends the run if rows are missing."""
+    deadline = time.perf_counter() + _DRAIN_SECONDS
+    while (seen := target.count()) < sent.kept_rows:
+        if time.perf_counter() > deadline:
+            raise SystemExit(f"only {seen} of {sent.kept_rows} rows became queryable")
+        time.sleep(0.05)
+    return time.perf_counter() - started
+
+
+def _figures(sent: Sent, watch: Watch, drained: float, rows: int) -> dict[str, Any]:
+    if rows != sent.kept_rows:
+        raise SystemExit(f"{rows} rows are stored, {sent.kept_rows} were sent and kept")
+    latencies = sorted(sent.latencies)
+    falls = sum(later[1] < earlier[1] for earlier, later in zip(watch.counts, watch.counts[1:], strict=False))
+    return {
+        "accepted_mb_s": round(sent.json_bytes / sent.seconds / 1e6, 1),
+        "queryable_mb_s": round(sent.json_bytes / drained / 1e6, 1),
+        "rows_s": round(sent.rows / drained),
+        "requests_s": round(sent.requests / sent.seconds),
+        "ack_p50_ms": round(statistics.median(latencies) * 1e3, 2),
+        "ack_p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1e3, 2),
+        "query_p50_ms": round(statistics.median(watch.query_seconds or [0.0]) * 1e3, 1),
+        "drain_s": round(drained - sent.seconds, 2),
+        "rss_mb": round(max(watch.pss, default=0) / 2**20),
+        "rows": rows,
+        "refused": sent.refused,
+        "falls_of_the_count": falls,
+        "failed_queries": len(watch.problems),
+    }
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--body", choices=BODIES, default="64K")
+    parser.add_argument("--transform", choices=SHAPES, default="plain")
+    parser.add_argument("--max-mb-s", type=float, help="send no faster than this")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--server", nargs="*", default=[], help="more arguments for `headrace up`")
+    options = parser.parse_args()
+    figures = run(options.transform, options.body, options.seconds, options.max_mb_s, options.server)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    table = Table(
+        "figure", "value", title=f"{options.transform}, {options.body} bodies, {options.seconds:.0f} s"
+    )
+    for name, value in figures.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

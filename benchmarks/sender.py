@@ -1,0 +1,141 @@
+"""The load generator: a process of its own that sends distinct bodies over TLS and times every answer."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import socket
+import ssl
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from urllib.parse import urlsplit
+
+from benchmarks.bodies import BodyMaker
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send, and for how long."""
+
+    url: str
+    ca: str
+    token: str
+    shape: str
+    body_bytes: int
+    connections: int
+    seconds: float
+    event_time: str
+    max_mb_s: float | None = None
+    first_serial: int = 0
+
+
+@dataclass
+class Sent:
+    """What was sent and answered 204. Latencies are in seconds."""
+
+    requests: int = 0
+    json_bytes: int = 0
+    rows: int = 0
+    kept_rows: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+
+
+def start_load(load: Load) -> tuple[multiprocessing.Process, Connection]:
+    """Start the generator; its `Sent` as JSON comes through the connection at the end."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_generate, args=(load, theirs), daemon=True)
+    process.start()
+    return process, ours  # type: ignore[return-value]
+
+
+def _generate(load: Load, result: Connection) -> None:
+    sent = Sent()
+    lock = threading.Lock()
+    makers = [
+        BodyMaker(load.shape, load.body_bytes, load.event_time, seed) for seed in range(load.connections)
+    ]
+    started = time.perf_counter()
+    threads = [
+        threading.Thread(target=_connection, args=(load, maker, index, started, sent, lock))
+        for index, maker in enumerate(makers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent.seconds = time.perf_counter() - started
+    result.send_bytes(json.dumps(asdict(sent)).encode())
+
+
+def _connection(
+    load: Load, maker: BodyMaker, index: int, started: float, total: Sent, lock: threading.Lock
+) -> None:
+    """One keep-alive connection: a request, its answer, the next, until the time is up."""
+    parts = urlsplit(load.url)
+    head = (
+        f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"Authorization: Bearer {load.token}\r\n"
+        "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: "
+    ).encode()
+    mine = Sent()
+    serial = load.first_serial + index
+    pace = load.connections * maker.json_bytes / (load.max_mb_s * 1e6) if load.max_mb_s else 0.0
+    stream = _connect(load, parts.hostname or "", parts.port or 443)
+    try:
+        while (now := time.perf_counter()) - started < load.seconds:
+            due = started + pace * (mine.requests + index / load.connections)
+            if due > now:
+                time.sleep(due - now)
+            body = maker.make(serial)
+            serial += load.connections
+            before = time.perf_counter()
+            stream.sendall(head + str(len(body)).encode() + b"\r\n\r\n" + body)
+            status, retry_after = _answer(stream)
+            if status == 204:
+                mine.latencies.append(time.perf_counter() - before)
+                mine.requests += 1
+                mine.json_bytes += maker.json_bytes
+                mine.rows += maker.rows
+                mine.kept_rows += maker.kept_rows
+            else:
+                mine.refused[str(status)] = mine.refused.get(str(status), 0) + 1
+                time.sleep(min(retry_after, max(0.0, load.seconds - (time.perf_counter() - started))))
+    finally:
+        stream.close()
+    with lock:
+        total.requests += mine.requests
+        total.json_bytes += mine.json_bytes
+        total.rows += mine.rows
+        total.kept_rows += mine.kept_rows
+        total.latencies += mine.latencies
+        for status_text, count in mine.refused.items():
+            total.refused[status_text] = total.refused.get(status_text, 0) + count
+
+
+def _connect(load: Load, host: str, port: int) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=load.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    plain = socket.create_connection(("127.0.0.1" if host == "localhost" else host, port), timeout=60)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(plain, server_hostname=host)
+
+
+def _answer(stream: ssl.SSLSocket) -> tuple[int, float]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = stream.recv(65536)
+        if not chunk:
+            raise ConnectionError("the server closed the connection")
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    status = int(head[9:12])
+    headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
+    missing = int(headers.get(b"content-length", b"0")) - len(body)
+    while missing > 0:
+        missing -= len(stream.recv(min(missing, 65536)))
+    return status, float(headers.get(b"retry-after", b"0.1"))
