@@ -63,6 +63,9 @@ class IngestSettings(Section):
     feed_timeout_seconds: float = Field(
         5.0, gt=0, description="a gateway without the rules for so long answers 503"
     )
+    body_timeout_seconds: float = Field(
+        60.0, gt=0, description="longest time that a client may take to send a body"
+    )
 
 
 class JournalSettings(Section):

@@ -1,0 +1,256 @@
+"""What the gateway knows of JSON: whether a text is what the pipeline can parse, and if not, where and why.
+
+The check builds no values: syntax is skipped through by msgspec, everything it leaves open (UTF-8, depth,
+the number of objects) is looked at here. RFC 8259 by the letter: no NaN, comments or trailing commas.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Final
+
+import msgspec
+
+BOM: Final = b"\xef\xbb\xbf"
+
+_NOT_MARKS = bytes(code for code in range(256) if code not in b'[]{}"')
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_STRING = re.compile(rb'"[^"]*"')
+_SLICE = 64 * 1024
+_POSITION = re.compile(r"\(byte (\d+)\)")
+_MEMBER = re.compile(r"got `(\w+)` - at `\$\[(\d+)\]`")
+_TOP = re.compile(r"got `(\w+)`")
+_WORD = re.compile(rb"[-+]?[A-Za-z_][A-Za-z0-9_.]*")
+
+
+class _AnyObject(msgspec.Struct, gc=False):
+    """Stands for any JSON object: its members are skipped, not built."""
+
+
+_ARRAY_OF_OBJECTS = msgspec.json.Decoder(list[_AnyObject])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ANYTHING = msgspec.json.Decoder(msgspec.Raw)
+
+
+class JsonTextError(Exception):
+    """A text that is not JSON, or not JSON that Headrace takes; the message is fit for an answer."""
+
+
+class NotObjectsError(Exception):
+    """JSON, but not an array of objects.
+
+    `kind` is the JSON type found, `index` the place of the member, None for the top level.
+    """
+
+    def __init__(self, kind: str, index: int | None) -> None:
+        super().__init__(f"{kind} at {index}")
+        self.kind = kind
+        self.index = index
+
+
+def count_objects_of_array(text: bytes) -> int:
+    """The members of a JSON array of objects. Raises `JsonTextError`, `NotObjectsError`."""
+    try:
+        return len(_ARRAY_OF_OBJECTS.decode(text))
+    except msgspec.ValidationError as error:
+        raise _not_objects(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise JsonTextError(explain(text, str(error))) from error
+    except RecursionError as error:
+        raise JsonTextError(_too_deep(None)) from error
+
+
+def split_array(text: bytes) -> list[bytes] | None:
+    """The texts of the members of a JSON array; None when the text is JSON, but no array.
+
+    Raises `JsonTextError`.
+    """
+    try:
+        return [bytes(member) for member in _ARRAY.decode(text)]
+    except msgspec.ValidationError:
+        return None
+    except msgspec.DecodeError as error:
+        raise JsonTextError(explain(text, str(error))) from error
+    except RecursionError as error:
+        raise JsonTextError(_too_deep(None)) from error
+
+
+def check_syntax(text: bytes) -> None:
+    """Nothing when `text` is one JSON value of any kind; raises `JsonTextError` otherwise."""
+    try:
+        _ANYTHING.decode(text)
+    except msgspec.DecodeError as error:
+        raise JsonTextError(explain(text, str(error))) from error
+    except RecursionError as error:
+        raise JsonTextError(_too_deep(None)) from error
+
+
+def check_utf8(text: bytes) -> None:
+    """Nothing when `text` is UTF-8; raises `JsonTextError` otherwise."""
+    if text.isascii():
+        return
+    view = memoryview(text)
+    start = 0
+    # By slices: the decoded text of one slice stays in the processor's cache, that of a whole body does not.
+    while start < len(text):
+        final = start + _SLICE >= len(text)
+        try:
+            _, taken = codecs.utf_8_decode(view[start : start + _SLICE], "strict", final)
+        except UnicodeDecodeError as error:
+            raise JsonTextError(_not_utf8(text, start + error.start)) from error
+        start += taken
+
+
+def check_depth(text: bytes, limit: int) -> None:
+    """Nothing when JSON that is syntactically right nests at most `limit` deep, its array being the first
+    level; raises `JsonTextError` otherwise.
+    """
+    if len(text) <= 2 * limit:
+        return
+    marks = _structure(text).translate(_ONE_KIND)
+    # What is left are balanced brackets; each round takes the innermost away.
+    for _ in range(limit):
+        if not marks:
+            return
+        marks = marks.replace(b"[]", b"")
+    if marks:
+        raise JsonTextError(_too_deep(limit))
+
+
+def count_objects(text: bytes) -> int:
+    """The objects in JSON that is syntactically right, nested ones counted."""
+    return _structure(text).count(b"{")
+
+
+def _structure(text: bytes) -> bytes:
+    """The brackets and braces of a text that stand outside its strings."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = text.translate(None, _NOT_MARKS).replace(b'""', b"")
+    return _STRING.sub(b"", marks) if b'"' in marks else marks
+
+
+def _not_objects(message: str) -> NotObjectsError:
+    member = _MEMBER.search(message)
+    if member:
+        return NotObjectsError(_kind(member[1]), int(member[2]))
+    top = _TOP.search(message)
+    return NotObjectsError(_kind(top[1]) if top else "value", None)
+
+
+def _kind(name: str) -> str:
+    return {"int": "number", "float": "number", "str": "string", "bool": "boolean"}.get(name, name)
+
+
+def _too_deep(limit: int | None) -> str:
+    levels = "far too deep" if limit is None else f"more than {limit} levels deep"
+    return f"The JSON of the body nests {levels}. Flatten it, or send the inner part as a string."
+
+
+def _not_utf8(text: bytes, position: int) -> str:
+    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "The body is UTF-16. Send it as UTF-8."
+    return (
+        f"The body is not UTF-8 {_place(text, position)}: the byte {text[position]:02x} does not fit there. "
+        "Send it as UTF-8."
+    )
+
+
+def explain(text: bytes, message: str) -> str:
+    """What is wrong with a text that msgspec refused with `message`, where, and the cure.
+
+    Nothing of the text is quoted but a single character.
+    """
+    found = _POSITION.search(message)
+    if found is None:
+        return _explain_truncated(text)
+    position = min(int(found[1]), len(text))
+    return f"The body is not JSON {_place(text, position)}: {_reason(text, position, message)}"
+
+
+def _explain_truncated(text: bytes) -> str:
+    tail = text.rstrip()[-12:]
+    # msgspec wants room for a low surrogate and says 'truncated' where there is none.
+    if re.search(rb"\\u[dD][89abAB][0-9a-fA-F]{2}", tail):
+        return (
+            "The body is not JSON near its end: a lone UTF-16 surrogate in a \\u escape. "
+            "Write surrogates in pairs."
+        )
+    if not tail:
+        return "The body holds nothing but white space. Send a JSON array of objects."
+    return (
+        f"The body is not JSON: it ends at byte {len(text)} in the middle of a value. "
+        "It was cut short, or a closing bracket, brace or quote is missing."
+    )
+
+
+_CURES: Final = (
+    ("trailing comma", "a comma before the closing bracket or brace. Take it out."),
+    ("trailing characters", "something follows the end of the array. Send one array and nothing behind it."),
+    (
+        "surrogate",
+        "a lone UTF-16 surrogate in a \\u escape. Write surrogates in pairs, or the character itself.",
+    ),
+    ("unicode escape", "a \\u escape without four hex digits."),
+    ("escaped character", 'a backslash that escapes nothing. Inside a string write it as "\\\\".'),
+    (
+        "invalid number",
+        "not a JSON number. Numbers have no leading zeros and digits on both sides of the point.",
+    ),
+    ("expected ':'", "a colon is missing between a property's name and its value."),
+    ("keys must be strings", 'names of properties stand in double quotes: {"name": ...}.'),
+    ("expected '\"'", 'names of properties stand in double quotes: {"name": ...}.'),
+)
+_CONSTANTS: Final = {b"nan", b"infinity", b"inf"}
+_WRONG_CASE: Final = {b"true", b"false", b"null", b"none", b"undefined", b"nil"}
+
+
+def _reason(text: bytes, position: int, message: str) -> str:
+    for phrase, cure in _CURES:
+        if phrase in message:
+            return cure
+    if "expected ','" in message:
+        return "a comma or a closing bracket or brace is missing."
+    return _unexpected(text, position)
+
+
+def _unexpected(text: bytes, position: int) -> str:
+    word = _word_at(text, position)
+    if word is not None:
+        bare = word.lower().lstrip(b"+-")
+        if bare in _CONSTANTS:
+            return "JSON has no NaN and no Infinity. Send null."
+        if bare in _WRONG_CASE:
+            return "JSON writes true, false and null, in lower case."
+    if position >= len(text):
+        return "the body ends there in the middle of a value."
+    code = text[position]
+    if code < 0x20:
+        return f"a control character (\\u{code:04x}) inside a string or between values. Escape it in strings."
+    if code == ord("'"):
+        return "strings stand in double quotes, not in single ones."
+    if code in b"/#":
+        return "JSON has no comments."
+    if 0x20 < code < 0x7F:
+        return f"the character {chr(code)!r} cannot stand there."
+    return "the character cannot stand there."
+
+
+def _word_at(text: bytes, position: int) -> bytes | None:
+    start = position
+    while (
+        start > 0
+        and position - start < 12
+        and (text[start - 1 : start].isalnum() or text[start - 1] in b"+-_")
+    ):
+        start -= 1
+    found = _WORD.match(text, start, start + 32)
+    return found[0] if found else None
+
+
+def _place(text: bytes, position: int) -> str:
+    line = text.count(b"\n", 0, position) + 1
+    begin = text.rfind(b"\n", 0, position) + 1
+    column = len(text[begin:position].decode("utf-8", "replace")) + 1
+    return f"at line {line}, column {column} (byte {position})"

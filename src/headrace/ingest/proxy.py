@@ -1,0 +1,230 @@
+"""The reverse proxy: what the gateway does not answer itself goes on to the engine or the query process.
+
+Both are reached over unix sockets. Bodies stream through in both directions, nothing is gathered in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+
+import httpx
+from starlette.types import Message, Receive, Scope, Send
+
+from headrace.ingest.body import ClientGoneError
+from headrace.settings import MIB
+from headrace.wire import correlation
+from headrace.wire.asgi import answer_error
+from headrace.wire.problems import HttpError, http_error
+from headrace.wire.targets import path_segments
+
+MAX_BODY_BYTES = 64 * MIB
+_CONNECTIONS = 256
+_IDLE_CONNECTIONS = 32
+_RETRY_SECONDS = 1
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_OURS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"expect"})
+
+Header = tuple[bytes, bytes]
+
+
+class Upstream:
+    """A process behind the gateway, reached over the unix socket at `path`.
+
+    `read_seconds` is how long it may be silent; it must be longer than its own time limits.
+    """
+
+    def __init__(self, path: Path, *, read_seconds: float) -> None:
+        self.path = path
+        transport = httpx.AsyncHTTPTransport(
+            uds=str(path),
+            limits=httpx.Limits(
+                max_connections=_CONNECTIONS,
+                max_keepalive_connections=_IDLE_CONNECTIONS,
+                keepalive_expiry=30.0,
+            ),
+        )
+        self.client = httpx.AsyncClient(
+            transport=transport,
+            timeout=httpx.Timeout(read_seconds, connect=5.0, write=60.0, pool=5.0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+
+class Proxy:
+    """An ASGI application that hands each request on.
+
+    `choose` picks the upstream by the lower-case segments of the path. What cannot be reached is answered
+    503 with `Retry-After`; a client that hangs up ends its request upstream, too.
+    """
+
+    def __init__(self, choose: Callable[[tuple[str, ...]], Upstream], upstreams: Iterable[Upstream]) -> None:
+        self._choose = choose
+        self._upstreams = tuple(upstreams)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for upstream in self._upstreams:
+            await upstream.client.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand one HTTP request on, and its answer back."""
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        upstream = self._choose(tuple(segment.lower() for segment in path_segments(raw)))
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await exchange.run(upstream, raw)
+        except HttpError as error:
+            request_id = (correlation.REQUEST_ID, correlation.new_request_id().encode())
+            await answer_error(send, error, [request_id])
+        except ClientGoneError:
+            return
+
+
+def two_processes(engine: Upstream, query: Upstream) -> Proxy:
+    """The proxy of a gateway: `/v1/...` goes to the query process, all else (`/v1/rest/...` too) to the engine."""
+
+    def choose(segments: tuple[str, ...]) -> Upstream:
+        if segments[:1] == ("v1",) and segments[1:2] != ("rest",):
+            return query
+        return engine
+
+    return Proxy(choose, (engine, query))
+
+
+class _Exchange:
+    """One request on its way through."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._taken = asyncio.Event()
+        self._problem: HttpError | ClientGoneError | None = None
+
+    async def run(self, upstream: Upstream, raw_path: bytes) -> None:
+        """Raises `HttpError` when there is no answer to hand back, `ClientGoneError` when nobody waits for it."""
+        forward = asyncio.ensure_future(self._forward(upstream, raw_path))
+        watch = asyncio.ensure_future(self._until_gone())
+        try:
+            await asyncio.wait((forward, watch), return_when=asyncio.FIRST_COMPLETED)
+            if not forward.done():
+                raise ClientGoneError
+            forward.result()
+        finally:
+            for task in (forward, watch):
+                task.cancel()
+            await asyncio.gather(forward, watch, return_exceptions=True)
+
+    async def _forward(self, upstream: Upstream, raw_path: bytes) -> None:
+        request = self._request(upstream, raw_path)
+        try:
+            response = await upstream.client.send(request, stream=True)
+        except httpx.TransportError as error:
+            raise self._problem or _no_answer(error) from error
+        try:
+            await self._answer(response)
+        finally:
+            await response.aclose()
+
+    def _request(self, upstream: Upstream, raw_path: bytes) -> httpx.Request:
+        query: bytes = self._scope.get("query_string", b"")
+        target = raw_path + (b"?" + query if query else b"")
+        headers = _passed_on(self._scope["headers"], _OURS)
+        client = self._scope.get("client")
+        if client:
+            headers.append((b"x-forwarded-for", str(client[0]).encode("latin-1", "replace")))
+        headers.append((b"x-forwarded-proto", self._scope.get("scheme", "https").encode()))
+        names = {name for name, _ in self._scope["headers"]}
+        has_body = b"content-length" in names or b"transfer-encoding" in names
+        if not has_body:
+            self._taken.set()
+        return upstream.client.build_request(
+            self._scope["method"],
+            "http://upstream/",
+            headers=headers,
+            content=self._body() if has_body else None,
+            extensions={"target": target},
+        )
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self._problem = ClientGoneError()
+                raise httpx.WriteError("the client hung up")
+            piece: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                self._problem = _too_large(size)
+                raise httpx.WriteError("the body is too large")
+            if piece:
+                yield piece
+        self._taken.set()
+
+    async def _answer(self, response: httpx.Response) -> None:
+        headers = _passed_on(response.headers.raw, frozenset())
+        await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        async for piece in response.aiter_raw():
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _until_gone(self) -> None:
+        await self._taken.wait()
+        while True:
+            message: Message = await self._receive()
+            if message["type"] != "http.request":
+                return
+
+
+def _passed_on(headers: Iterable[Header], left_out: frozenset[bytes]) -> list[Header]:
+    """End-to-end headers, names in lower case, in their order."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = {
+        token.strip().lower()
+        for name, value in lowered
+        if name == b"connection"
+        for token in value.split(b",")
+    }
+    return [
+        (name, value)
+        for name, value in lowered
+        if name not in _HOP_BY_HOP and name not in left_out and name not in named
+    ]
+
+
+def _no_answer(error: httpx.TransportError) -> HttpError:
+    if isinstance(error, httpx.ReadTimeout):
+        return http_error(504, "GatewayTimeout", "The server did not answer in time.")
+    return http_error(
+        503,
+        "ServiceUnavailable",
+        "This part of the server is starting or busy. Try again in a moment.",
+        headers={"Retry-After": str(_RETRY_SECONDS)},
+    )
+
+
+def _too_large(size: int) -> HttpError:
+    return http_error(
+        413,
+        "RequestContentTooLarge",
+        f"The request's body has more than {MAX_BODY_BYTES} bytes; at least {size} were sent.",
+    )

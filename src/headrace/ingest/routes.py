@@ -1,0 +1,331 @@
+"""The gateway: the Logs Ingestion API in process, everything else handed on.
+
+`POST /dataCollectionRules/{immutableId}/streams/{stream}?api-version=...` is answered here, by plain ASGI and
+without disk or SQL save for the journal. Its checks go in Azure's order: size, token, rule, role, stream,
+type and encoding, body. 204 is sent when the payload is durable, and never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from headrace.identity.model import INGESTION, Caller, TokenError
+from headrace.ingest import errors
+from headrace.ingest.admission import Admitted, admit
+from headrace.ingest.body import (
+    BodyTooLargeError,
+    ClientGoneError,
+    SlowBodyError,
+    drain_body,
+    read_body,
+)
+from headrace.ingest.model import (
+    Dropped,
+    Observer,
+    Refusal,
+    Rights,
+    RuleHead,
+    SilentObserver,
+    Verifier,
+    View,
+)
+from headrace.ingest.throttle import Throttle
+from headrace.journal.model import (
+    DiskFullError,
+    Entry,
+    JournalBrokenError,
+    JournalFullError,
+    JournalWriter,
+)
+from headrace.settings import Settings
+from headrace.wire import correlation
+from headrace.wire.addresses import Addresses
+from headrace.wire.asgi import answer_bytes, answer_empty, answer_error
+from headrace.wire.problems import HttpError
+from headrace.wire.targets import path_segments, query_value
+from headrace.wire.versions import is_well_formed
+
+WRITE_ACTION = "Microsoft.Insights/Telemetry/Write"
+"""The data action that a caller needs on the rule."""
+
+_PREFIX = "datacollectionrules"
+_MOST_DECISIONS = 10_000
+_BROKEN_RETRY_SECONDS = 5.0
+_FEED_RETRY_SECONDS = 1.0
+
+
+class _Call:
+    """One request of the ingestion API on its way."""
+
+    __slots__ = ("client_id", "drained", "headers", "ids", "receive", "request_id", "rule", "stream")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.receive = receive
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = correlation.new_request_id()
+        self.client_id = correlation.client_request_id(self.headers.get(correlation.CLIENT_REQUEST_ID))
+        self.ids = [(correlation.REQUEST_ID, self.request_id.encode())]
+        if self.client_id and correlation.wants_client_request_id(
+            self.headers.get(correlation.RETURN_CLIENT_REQUEST_ID)
+        ):
+            self.ids.append((correlation.CLIENT_REQUEST_ID, self.client_id.encode()))
+        self.rule = ""
+        self.stream = ""
+        self.drained = False
+
+    def header(self, name: bytes) -> str:
+        """The header's text; empty when it is not there."""
+        return self.headers.get(name, b"").decode("latin-1").strip()
+
+    def content_length(self) -> int | None:
+        """The declared length of the body, if any."""
+        given = self.headers.get(b"content-length")
+        return int(given) if given is not None and given.isdigit() else None
+
+
+class Gateway:
+    """The ASGI 3 application of a gateway process.
+
+    `access` and `rules` are kept up to date from outside; when either is older than
+    `settings.ingest.feed_timeout_seconds`, calls are answered 503. `rules` is keyed by lower-case immutable
+    id. `proxy` gets every request that is not the ingestion API's. `ready` says whether recovery is done.
+    `lifespan`, when given, is entered before the first request and left after the last.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        verifier: Verifier,
+        access: View[Rights],
+        rules: View[Mapping[str, RuleHead]],
+        journal: JournalWriter,
+        proxy: ASGIApp,
+        ready: Callable[[], bool],
+        addresses: Addresses,
+        throttle: Throttle,
+        observer: Observer | None = None,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        self._ingest = settings.ingest
+        self._mode = settings.mode
+        self._verifier = verifier
+        self._access = access
+        self._rules = rules
+        self._journal = journal
+        self._proxy = proxy
+        self._ready = ready
+        self._addresses = addresses
+        self._throttle = throttle
+        self._observer = observer or SilentObserver()
+        self._lifespan = lifespan
+        self._decided_by: Rights | None = None
+        self._decisions: dict[tuple[str, str], bool] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's request, or the server's start and stop."""
+        kind = scope["type"]
+        if kind == "http":
+            await self._request(scope, receive, send)
+        elif kind == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        segments = path_segments(raw)
+        first = segments[0].lower() if segments else ""
+        if first == _PREFIX:
+            await self._ingestion(scope, receive, send, segments)
+        elif len(segments) == 1 and first in ("healthz", "readyz"):
+            await self._health(first, send)
+        else:
+            await self._proxy(scope, receive, send)
+
+    async def _health(self, name: str, send: Send) -> None:
+        good = name == "healthz" or self._ready()
+        body = b'{"status":"ok"}' if good else b'{"status":"starting"}'
+        await answer_bytes(send, 200 if good else 503, [(b"content-type", b"application/json")], body)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self._lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _ingestion(self, scope: Scope, receive: Receive, send: Send, segments: tuple[str, ...]) -> None:
+        call = _Call(scope, receive)
+        try:
+            try:
+                if scope["method"] != "POST" or len(segments) != 4 or segments[2].lower() != "streams":
+                    raise errors.no_such_operation(scope["method"])
+                await self._take(call, scope["query_string"], segments[1], segments[3])
+            except HttpError as error:
+                await self._refuse(call, scope, send, error)
+                return
+        except ClientGoneError:
+            return
+        await answer_empty(send, 204, call.ids)
+
+    async def _take(self, call: _Call, query: bytes, immutable_id: str, stream: str) -> None:
+        """Everything between the request and its 204. Raises `HttpError`, `ClientGoneError`."""
+        declared = call.content_length()
+        if declared is not None and declared > self._ingest.max_wire_bytes:
+            raise errors.wire_body_too_large(self._ingest.max_wire_bytes, declared)
+        _check_version(query)
+        self._check_feed()
+        caller = self._caller(call)
+        rule = self._rules.current.get(immutable_id.lower())
+        if rule is None:
+            raise errors.rule_not_found(immutable_id)
+        call.rule = rule.immutable_id
+        self._check_role(caller, rule)
+        call.stream = _declared_stream(rule, stream)
+        wait = self._throttle.enter(rule.immutable_id)
+        if wait is not None:
+            raise errors.rule_throttled(rule.immutable_id, wait)
+        _check_content_type(call.header(b"content-type"))
+        encoding = _content_encoding(call.header(b"content-encoding"))
+        body = await self._body(call)
+        admitted = admit(body, encoding, self._ingest, self._mode)
+        self._throttle.add(rule.immutable_id, admitted.length)
+        await self._keep(call, caller, rule, admitted)
+
+    async def _keep(self, call: _Call, caller: Caller, rule: RuleHead, admitted: Admitted) -> None:
+        if admitted.rows:
+            entry = Entry(
+                request_id=call.request_id,
+                client_request_id=call.client_id,
+                principal=caller.object_id,
+                rule=rule.immutable_id,
+                rule_version=rule.version,
+                stream=call.stream,
+                encoding=admitted.encoding,
+                body=admitted.body,
+                length=admitted.length,
+                rows=admitted.rows,
+            )
+            try:
+                record = await self._journal.append(entry)
+            except DiskFullError as error:
+                raise errors.unavailable("The disk is full.", error.retry_after) from error
+            except JournalFullError as error:
+                raise errors.journal_full(error.retry_after) from error
+            except JournalBrokenError as error:
+                raise errors.unavailable("The disk refuses to store data.", _BROKEN_RETRY_SECONDS) from error
+            self._observer.accepted(record)
+        if admitted.dropped:
+            reason = "not an object" if admitted.rows or admitted.body else "not an array"
+            self._observer.dropped(
+                Dropped(call.request_id, call.client_id, call.rule, call.stream, admitted.dropped, reason)
+            )
+
+    async def _body(self, call: _Call) -> bytes:
+        limit = self._ingest.max_wire_bytes
+        seconds = self._ingest.body_timeout_seconds
+        try:
+            body = await read_body(call.receive, limit, seconds)
+        except BodyTooLargeError as error:
+            call.drained = error.drained
+            raise errors.wire_body_too_large(limit, error.size) from error
+        except SlowBodyError as error:
+            raise errors.slow_body(seconds) from error
+        call.drained = True
+        return body
+
+    def _check_feed(self) -> None:
+        limit = self._ingest.feed_timeout_seconds
+        if self._rules.age() > limit or self._access.age() > limit:
+            raise errors.unavailable(
+                "This gateway does not know the current rules and permissions.", _FEED_RETRY_SECONDS
+            )
+
+    def _caller(self, call: _Call) -> Caller:
+        given = call.headers.get(b"authorization")
+        try:
+            return self._verifier.verify(None if given is None else given.decode("latin-1"), INGESTION)
+        except TokenError as error:
+            base = self._addresses.base(call.header(b"host") or None)
+            authority = f"{base}/{self._access.current.tenant}"
+            raise errors.token_refused(error, authority) from error
+
+    def _check_role(self, caller: Caller, rule: RuleHead) -> None:
+        """A decision is kept only as long as the snapshot of the store that it was made on."""
+        rights = self._access.current
+        if rights is not self._decided_by or len(self._decisions) > _MOST_DECISIONS:
+            self._decided_by = rights
+            self._decisions = {}
+        key = (caller.object_id, rule.resource_id)
+        allowed = self._decisions.get(key)
+        if allowed is None:
+            allowed = rights.allows(caller.object_id, WRITE_ACTION, rule.resource_id, data=True)
+            self._decisions[key] = allowed
+        if not allowed:
+            raise errors.access_denied(rule.immutable_id, rule.resource_id, rights.tenant, caller.object_id)
+
+    async def _refuse(self, call: _Call, scope: Scope, send: Send, error: HttpError) -> None:
+        """Let the client finish sending, then answer: one that still writes would see a reset instead."""
+        headers = call.ids
+        if not call.drained and error.status != 408:
+            call.drained = await drain_body(call.receive, self._ingest.body_timeout_seconds)
+        if not call.drained and scope.get("http_version", "1.1").startswith("1"):
+            headers = [*headers, (b"connection", b"close")]
+        problem = error.problem
+        self._observer.refused(
+            Refusal(
+                call.request_id,
+                call.client_id,
+                call.rule,
+                call.stream,
+                error.status,
+                problem.code,
+                problem.message,
+            )
+        )
+        await answer_error(send, error, headers)
+
+
+def _check_version(query: bytes) -> None:
+    version = query_value(query, "api-version")
+    if not version:
+        raise errors.missing_version()
+    if not is_well_formed(version):
+        raise errors.invalid_version(version)
+
+
+def _declared_stream(rule: RuleHead, stream: str) -> str:
+    """The stream as the rule spells it: the exact name first, then in any case."""
+    if stream in rule.streams:
+        return stream
+    wanted = stream.lower()
+    for name in rule.streams:
+        if name.lower() == wanted:
+            return name
+    raise errors.stream_not_found(stream, rule.immutable_id, rule.streams)
+
+
+def _check_content_type(given: str) -> None:
+    if given == "application/json":
+        return
+    kind, _, parameters = given.partition(";")
+    if kind.strip().lower() != "application/json":
+        raise errors.wrong_content_type(given)
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            raise errors.wrong_content_type(given)
+
+
+def _content_encoding(given: str) -> str:
+    """Empty or `gzip`."""
+    lowered = given.lower()
+    if lowered in ("gzip", "x-gzip"):
+        return "gzip"
+    if lowered in ("", "identity"):
+        return ""
+    raise errors.wrong_content_encoding(given)
