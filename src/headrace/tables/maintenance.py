@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace.tables.commit import stored_file
 from headrace.tables.durability import sync_checkpoint, sync_data, sync_log
@@ -92,6 +93,12 @@ def vacuum(state: TableState, tools: Tools) -> int:
     for item in due:
         (state.folder / item.path).unlink(missing_ok=True)
     return len(due)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Finish removals of dropped tables that a crash cut short."""
+    for folder in root.glob("*/*/.*.gone"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _groups(files: Iterable[StoredFile], compaction: Compaction) -> Iterable[list[StoredFile]]:

@@ -37,7 +37,7 @@ class Rewriter:
         query = exp.select(exp.alias_(day, "day")).distinct().from_(read_parquet(paths))
         with self._lock:
             rows = self._run(query)
-        return tuple(sorted(int(row[0]) for row in rows))
+        return tuple(sorted(int(str(row[0])) for row in rows))
 
     def join(
         self, paths: Sequence[Path], folder: Path, *, day: int | None = None, in_order: bool = False

@@ -20,7 +20,7 @@ from headrace.clock import Clock
 from headrace.disk import Disk
 from headrace.settings import TableSettings
 from headrace.tables.commit import commit_published
-from headrace.tables.maintenance import Compaction, maintain
+from headrace.tables.maintenance import Compaction, maintain, remove_leftovers
 from headrace.tables.manifest import checksum
 from headrace.tables.model import DataFile, FileSchema, TableKey, TablesError, version_of
 from headrace.tables.recovery import Recovered, recover_state, stored_tables
@@ -72,6 +72,7 @@ class TableStore:
 
         A table that cannot be mended is reported as `failed` and takes nothing until `repair` succeeds.
         """
+        remove_leftovers(self._tools.root)
         return tuple(self._recover(key) for key in stored_tables(self._tools.root))
 
     def repair(self, table: Table) -> Recovered:
@@ -175,9 +176,6 @@ class TableStore:
                 done.append(state.key)
             except (TablesError, OSError) as error:
                 failures.append(Failure(state.key, error))
-            if state.dropped and not state.folder.exists():
-                with self._lock:
-                    self._states.pop(state.key, None)
         return Round(tuple(done), tuple(failures))
 
     def drop(self, key: TableKey) -> None:
