@@ -6,6 +6,7 @@ Both are reached over unix sockets. Bodies stream through in both directions, no
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
@@ -22,7 +23,11 @@ from headrace.wire.targets import path_segments
 MAX_BODY_BYTES = 64 * MIB
 _CONNECTIONS = 256
 _IDLE_CONNECTIONS = 32
+_IDLE_SECONDS = 2.0
+"""Shorter than the upstream's own, so that it does not hang up just when a connection is used again."""
 _RETRY_SECONDS = 1
+_PIECE_SECONDS = 60.0
+_log = logging.getLogger(__name__)
 
 _HOP_BY_HOP = frozenset(
     {
@@ -55,15 +60,11 @@ class Upstream:
             limits=httpx.Limits(
                 max_connections=_CONNECTIONS,
                 max_keepalive_connections=_IDLE_CONNECTIONS,
-                keepalive_expiry=30.0,
+                keepalive_expiry=_IDLE_SECONDS,
             ),
         )
-        self.client = httpx.AsyncClient(
-            transport=transport,
-            timeout=httpx.Timeout(read_seconds, connect=5.0, write=60.0, pool=5.0),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self.timeout = httpx.Timeout(read_seconds, connect=5.0, write=60.0, pool=5.0)
+        self.client = httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
 
 class Proxy:
@@ -97,7 +98,7 @@ class Proxy:
 
 
 def two_processes(engine: Upstream, query: Upstream) -> Proxy:
-    """The proxy of a gateway: `/v1/...` goes to the query process, all else (`/v1/rest/...` too) to the engine."""
+    """The gateway's proxy: `/v1/...` to the query process, all else (`/v1/rest/...` too) to the engine."""
 
     def choose(segments: tuple[str, ...]) -> Upstream:
         if segments[:1] == ("v1",) and segments[1:2] != ("rest",):
@@ -118,7 +119,7 @@ class _Exchange:
         self._problem: HttpError | ClientGoneError | None = None
 
     async def run(self, upstream: Upstream, raw_path: bytes) -> None:
-        """Raises `HttpError` when there is no answer to hand back, `ClientGoneError` when nobody waits for it."""
+        """Raises `HttpError` when there is no answer to hand back, `ClientGoneError` when nobody waits."""
         forward = asyncio.ensure_future(self._forward(upstream, raw_path))
         watch = asyncio.ensure_future(self._until_gone())
         try:
@@ -132,7 +133,8 @@ class _Exchange:
             await asyncio.gather(forward, watch, return_exceptions=True)
 
     async def _forward(self, upstream: Upstream, raw_path: bytes) -> None:
-        request = self._request(upstream, raw_path)
+        first = await self._next()
+        request = self._request(upstream, raw_path, first)
         try:
             response = await upstream.client.send(request, stream=True)
         except httpx.TransportError as error:
@@ -142,7 +144,7 @@ class _Exchange:
         finally:
             await response.aclose()
 
-    def _request(self, upstream: Upstream, raw_path: bytes) -> httpx.Request:
+    def _request(self, upstream: Upstream, raw_path: bytes, first: Message) -> httpx.Request:
         query: bytes = self._scope.get("query_string", b"")
         target = raw_path + (b"?" + query if query else b"")
         headers = _passed_on(self._scope["headers"], _OURS)
@@ -150,41 +152,62 @@ class _Exchange:
         if client:
             headers.append((b"x-forwarded-for", str(client[0]).encode("latin-1", "replace")))
         headers.append((b"x-forwarded-proto", self._scope.get("scheme", "https").encode()))
-        names = {name for name, _ in self._scope["headers"]}
-        has_body = b"content-length" in names or b"transfer-encoding" in names
+        # HTTP/2 bodies need no header that announces them: only the first message tells.
+        has_body = bool(first.get("body")) or first.get("more_body", False)
         if not has_body:
             self._taken.set()
-        return upstream.client.build_request(
+        # Not the client's build_request: it would add headers of its own, such as Accept-Encoding.
+        return httpx.Request(
             self._scope["method"],
             "http://upstream/",
             headers=headers,
-            content=self._body() if has_body else None,
-            extensions={"target": target},
+            content=self._body(first) if has_body else None,
+            extensions={"target": target, "timeout": upstream.timeout.as_dict()},
         )
 
-    async def _body(self) -> AsyncIterator[bytes]:
+    async def _body(self, message: Message) -> AsyncIterator[bytes]:
         size = 0
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self._problem = ClientGoneError()
-                raise httpx.WriteError("the client hung up")
+        while True:
             piece: bytes = message.get("body", b"")
-            more = message.get("more_body", False)
             size += len(piece)
             if size > MAX_BODY_BYTES:
                 self._problem = _too_large(size)
                 raise httpx.WriteError("the body is too large")
             if piece:
                 yield piece
+            if not message.get("more_body", False):
+                break
+            try:
+                message = await self._next()
+            except (HttpError, ClientGoneError) as error:
+                self._problem = error
+                raise httpx.WriteError("the body did not come to its end") from error
         self._taken.set()
+
+    async def _next(self) -> Message:
+        """The next piece of the request's body. Raises `ClientGoneError`, `HttpError` 408."""
+        try:
+            async with asyncio.timeout(_PIECE_SECONDS):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise http_error(
+                408, "TimeoutExpired", f"Nothing of the request's body came for {_PIECE_SECONDS:g} seconds."
+            ) from error
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        return message
 
     async def _answer(self, response: httpx.Response) -> None:
         headers = _passed_on(response.headers.raw, frozenset())
-        await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        async for piece in response.aiter_raw():
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+        await self._send(start)
+        try:
+            async for piece in response.aiter_raw():
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        except httpx.TransportError:
+            # The answer has begun: all that is left is to break it off, so that nobody takes it for whole.
+            _log.warning("an answer was broken off behind the gateway")
+            return
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _until_gone(self) -> None:

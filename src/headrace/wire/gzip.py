@@ -7,13 +7,14 @@ nothing behind the last. What inflates here inflates everywhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from isal import isal_zlib
 
 _WITH_GZIP_HEADER = 31
 _MAX_MEMBERS = 1024
 _SLICE = 64 * 1024
-_BROKEN: type[Exception] = isal_zlib.error
+_BROKEN: Any = isal_zlib.error
 
 
 class GzipError(Exception):
