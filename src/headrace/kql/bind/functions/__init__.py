@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+from headrace.kql.bind.functions import (
+    aggregates,
+    conditional,
+    conversion,
+    datetimes,
+    dynamics,
+    mathematics,
+    network,
+    operators,
+    special,
+    strings,
+)
 from headrace.kql.bind.functions.registry import Registry
 
-FUNCTIONS = Registry(())
+FUNCTIONS = Registry(
+    function
+    for family in (
+        operators,
+        conversion,
+        conditional,
+        strings,
+        datetimes,
+        mathematics,
+        dynamics,
+        special,
+        network,
+        aggregates,
+    )
+    for function in family.FUNCTIONS
+)
 """All functions and operators of KQL that are declared."""

@@ -47,13 +47,14 @@ _TYPE_WORDS = {
 def params(text: str) -> tuple[Param, ...]:
     """Parameters from a line such as `"source: string, start: long!, length?: long, rest*: any"`.
 
-    `?` optional, `*` any number of them, `+` one or more, `!` after the type a constant; `|` joins types.
+    `?` optional, `*` any number of them, `+` one or more, `!` after the type a constant, `~` before
+    it: a value of any other type is converted; `|` joins types.
     """
     made = []
     for piece in (part.strip() for part in text.split(",") if part.strip()):
         name, _, kinds = (word.strip() for word in piece.partition(":"))
-        constant = kinds.endswith("!")
-        words = kinds.rstrip("!").split("|")
+        constant, loose = kinds.endswith("!"), kinds.startswith("~")
+        words = kinds.strip("~!").split("|")
         types = tuple(kind for word in words for kind in _TYPE_WORDS[word.strip()])
         made.append(
             Param(
@@ -63,6 +64,7 @@ def params(text: str) -> tuple[Param, ...]:
                 variadic=name[-1] in "*+",
                 constant=constant,
                 at_least=1 if name.endswith("+") else 0,
+                loose=loose,
             )
         )
     return tuple(made)

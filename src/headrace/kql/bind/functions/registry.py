@@ -54,8 +54,8 @@ class Surface(StrEnum):
 class Naming(StrEnum):
     """How a result column is named when the text gives no name.
 
-    `COLUMN`: by its place (`Column1`, `print_0`). `FIRST`: as the first argument is. `PREFIX`: the prefix, `_`
-    and the first argument's name (just `prefix_` if it has none). `BARE`: always `prefix_`. `EACH`: one
+    `COLUMN`: by its place (`Column1`, `print_0`). `FIRST`: as the first argument is. `PREFIX`: the prefix,
+    `_` and the first argument's name (just `prefix_` if it has none). `BARE`: always `prefix_`. `EACH`: one
     column an argument, as the argument is named. `PERCENTILE`: prefix, argument and each percentage.
     """
 
@@ -72,7 +72,7 @@ class Param:
     """A parameter: the types it takes as they are, the first of them preferred when a value is converted.
 
     `variadic` (the last parameter only) takes any number from `at_least` on. `constant`: the value must be
-    known when the text is compiled.
+    known when the text is compiled. `loose`: any other type is converted to the first of `types` as well.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Param:
     variadic: bool = False
     constant: bool = False
     at_least: int = 0
+    loose: bool = False
 
 
 ResultRule = Callable[[Sequence[Argument]], KustoType]
@@ -96,9 +97,7 @@ class Signature:
     @property
     def least(self) -> int:
         """The fewest arguments."""
-        return sum(
-            param.at_least if param.variadic else 1 for param in self.params if not param.optional
-        )
+        return sum(param.at_least if param.variadic else 1 for param in self.params if not param.optional)
 
     @property
     def most(self) -> int | None:
@@ -147,7 +146,8 @@ class Function:
 
     `volatile`: two calls may differ (`rand`, `new_guid`), so it is never shared nor folded. `query`: allowed
     in queries. `several`: an aggregate that may make more than one column. `context`: the answer depends on
-    the statement (`now`, `ingestion_time`), not on arguments alone. `ordered`: the aggregate depends on row order.
+    the statement (`now`, `ingestion_time`), not on arguments alone. `ordered`: an aggregate that depends on
+    the order of rows.
     """
 
     name: str
@@ -173,7 +173,9 @@ class Function:
             return self.resolver(arguments)
         return self._match(arguments)
 
-    def auto_names(self, names: Sequence[str | None], constants: Sequence[Constant | None]) -> tuple[str, ...]:
+    def auto_names(
+        self, names: Sequence[str | None], constants: Sequence[Constant | None]
+    ) -> tuple[str, ...]:
         """The names of the result's columns when the text gives none, "" where the place decides.
 
         `names` are the arguments' own names (a column's, a path's `a_b`), None where they have none.
@@ -220,7 +222,9 @@ class Function:
             raise failure or Mismatch(f"cannot be called with {len(arguments)} arguments")
         _, types, signature = best
         if not isinstance(signature.result, KustoType):
-            bound = [Argument(kind, argument.constant) for kind, argument in zip(types, arguments, strict=True)]
+            bound = [
+                Argument(kind, argument.constant) for kind, argument in zip(types, arguments, strict=True)
+            ]
             return Resolution(types, (signature.result(bound),))
         return Resolution(types, (signature.result,))
 
@@ -257,10 +261,10 @@ def _fit(signature: Signature, arguments: Sequence[Argument]) -> tuple[int, tupl
     for index, argument in enumerate(arguments):
         param = signature.param(index)
         found = conversion(argument.type, param.types)
+        if found is None and param.loose:
+            found = 4, param.types[0]
         if found is None:
-            raise Mismatch(
-                f"takes {_types_text(param.types)} as `{param.name}`, not {argument.type}", index
-            )
+            raise Mismatch(f"takes {_types_text(param.types)} as `{param.name}`, not {argument.type}", index)
         if param.constant and argument.constant is None:
             raise Mismatch(f"needs a constant as `{param.name}`", index)
         total += found[0]

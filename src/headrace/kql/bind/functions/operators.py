@@ -1,0 +1,312 @@
+"""Operators: arithmetic, comparison, logic, text matching and member access."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headrace.kql.bind.functions.declare import (
+    ANY,
+    BOOL,
+    DATETIME,
+    DECIMAL,
+    DOCUMENTED,
+    DYNAMIC,
+    EXTENDED,
+    INT,
+    LONG,
+    NUMBERS,
+    REAL,
+    STRING,
+    TIMESPAN,
+    scalar,
+    way,
+)
+from headrace.kql.bind.functions.registry import (
+    Argument,
+    Function,
+    Kind,
+    Mismatch,
+    Param,
+    Resolution,
+    Resolver,
+    Signature,
+    Surface,
+)
+from headrace.kql.types import KustoType
+
+_Pairs = Mapping[tuple[KustoType, KustoType], KustoType]
+
+_ADD: _Pairs = {
+    (TIMESPAN, TIMESPAN): TIMESPAN,
+    (DATETIME, TIMESPAN): DATETIME,
+    (TIMESPAN, DATETIME): DATETIME,
+}
+_SUBTRACT: _Pairs = {
+    (TIMESPAN, TIMESPAN): TIMESPAN,
+    (DATETIME, DATETIME): TIMESPAN,
+    (DATETIME, TIMESPAN): DATETIME,
+}
+_MULTIPLY: _Pairs = {(TIMESPAN, REAL): TIMESPAN, (REAL, TIMESPAN): TIMESPAN}
+_DIVIDE: _Pairs = {
+    (TIMESPAN, TIMESPAN): REAL,
+    (TIMESPAN, REAL): TIMESPAN,
+    (DATETIME, TIMESPAN): REAL,
+    (DATETIME, DATETIME): REAL,
+}
+_MODULO: _Pairs = {
+    (TIMESPAN, TIMESPAN): TIMESPAN,
+    (DATETIME, TIMESPAN): TIMESPAN,
+    (TIMESPAN, REAL): TIMESPAN,
+}
+
+_WIDTH = {INT: 0, LONG: 1, REAL: 2, DECIMAL: 3}
+
+
+def widest_number(left: KustoType, right: KustoType) -> KustoType:
+    """The type of arithmetic over two numbers: the wider of the two, and never less than long."""
+    return max(left, right, LONG, key=_WIDTH.__getitem__)
+
+
+def _arithmetic(symbol: str, pairs: _Pairs) -> Resolver:
+    def resolve(arguments: Sequence[Argument]) -> Resolution:
+        left, right = arguments[0].type, arguments[1].type
+        if left is DYNAMIC and right is DYNAMIC:
+            return Resolution((DYNAMIC, DYNAMIC), (DYNAMIC,))
+        # A dynamic beside a typed value is taken as that type; beside an int as long.
+        if left is DYNAMIC:
+            left = _partner(symbol, right, first=False)
+        elif right is DYNAMIC:
+            right = _partner(symbol, left, first=True)
+        if left in NUMBERS and right in NUMBERS:
+            width = widest_number(left, right)
+            return Resolution((width, width), (width,))
+        # A time keeps its ticks; the number beside it is taken as a real.
+        asked = (REAL if left in NUMBERS else left, REAL if right in NUMBERS else right)
+        result = pairs.get(asked)
+        if result is None:
+            raise Mismatch(f"cannot be applied to {arguments[0].type} and {arguments[1].type}")
+        return Resolution(asked, (result,))
+
+    return resolve
+
+
+def _partner(symbol: str, other: KustoType, *, first: bool) -> KustoType:
+    if other is INT:
+        return LONG
+    if other is DATETIME and symbol == "-":
+        return TIMESPAN if first else DATETIME
+    if other is DATETIME and symbol == "+":
+        return TIMESPAN
+    return other
+
+
+def _ordering(arguments: Sequence[Argument]) -> Resolution:
+    left, right = arguments[0].type, arguments[1].type
+    if left is DYNAMIC and right is DYNAMIC:
+        return Resolution((DYNAMIC, DYNAMIC), (BOOL,))
+    kind = comparison_type(left, right)
+    if kind is None:
+        raise Mismatch(f"cannot compare {left} with {right}")
+    return Resolution((kind, kind), (BOOL,))
+
+
+def comparison_type(left: KustoType, right: KustoType) -> KustoType | None:
+    """The type two values are compared in, None if they cannot be. A dynamic follows its partner."""
+    if left is right:
+        return left
+    if left is DYNAMIC:
+        return right
+    if right is DYNAMIC:
+        return left
+    if {left, right} <= {*NUMBERS, BOOL}:
+        pair = {LONG if kind is BOOL else kind for kind in (left, right)}
+        if pair == {REAL, DECIMAL}:
+            return REAL
+        return max(pair, key=_WIDTH.__getitem__)
+    return None
+
+
+def _listed(arguments: Sequence[Argument]) -> Resolution:
+    """The value and each element: all brought to one type, dynamic arrays kept to be spread."""
+    value = arguments[0].type
+    types = [value]
+    for index, argument in enumerate(arguments[1:], 1):
+        if argument.type is DYNAMIC:
+            types.append(DYNAMIC)
+            continue
+        kind = comparison_type(value, argument.type)
+        if kind is None:
+            raise Mismatch(f"cannot compare {value} with {argument.type}", index)
+        types.append(kind if value is not DYNAMIC else argument.type)
+    return Resolution(tuple(types), (BOOL,))
+
+
+def _between(arguments: Sequence[Argument]) -> Resolution:
+    value, low, high = (argument.type for argument in arguments)
+    if value is DATETIME and low is DATETIME and high is TIMESPAN:
+        return Resolution((DATETIME, DATETIME, TIMESPAN), (BOOL,))
+    kind = comparison_type(value, low)
+    kind = comparison_type(kind, high) if kind is not None else None
+    if kind is None or kind is BOOL:
+        raise Mismatch(f"cannot tell whether {value} lies between {low} and {high}")
+    return Resolution((kind, kind, kind), (BOOL,))
+
+
+def _negate(arguments: Sequence[Argument]) -> Resolution:
+    kind = arguments[0].type
+    if kind is DYNAMIC:
+        return Resolution((DYNAMIC,), (DYNAMIC,))
+    if kind not in (*NUMBERS, TIMESPAN):
+        raise Mismatch(f"cannot be applied to {kind}", 0)
+    result = LONG if kind is INT and arguments[0].constant is None else kind
+    return Resolution((result,), (result,))
+
+
+def _operator(
+    name: str, doc: str, texts: Sequence[str], resolver: Resolver, transform: Surface = DOCUMENTED
+) -> Function:
+    variadic = texts[-1].endswith("*")
+    listed = tuple(Param(text.rstrip("*"), ANY, variadic=variadic and text is texts[-1]) for text in texts)
+    return Function(
+        name=name,
+        kind=Kind.SCALAR,
+        signatures=(Signature(listed, BOOL),),
+        doc=doc,
+        family="operators",
+        transform=transform,
+        resolver=resolver,
+    )
+
+
+def _texts() -> list[Function]:
+    made = []
+    listed = {"has", "contains", "startswith", "endswith"}
+    docs = {
+        "has": "the text holds the term",
+        "contains": "the text holds the other text anywhere",
+        "startswith": "the text starts with the other text",
+        "endswith": "the text ends with the other text",
+        "hasprefix": "a term of the text starts with the other text",
+        "hassuffix": "a term of the text ends with the other text",
+    }
+    for word, doc in docs.items():
+        for suffix, how in (("", "in any case"), ("_cs", "in the same case")):
+            surface = DOCUMENTED if word in listed else EXTENDED
+            for no, start in (("", "Whether"), ("not_", "Whether it is not so that")):
+                made.append(
+                    scalar(
+                        f"__{no}{word}{suffix}",
+                        f"{start} {doc}, {how}.",
+                        "text: text, search: string",
+                        BOOL,
+                        family="operators",
+                        transform=surface,
+                    )
+                )
+    return made
+
+
+def _simple(name: str, doc: str, text: str, transform: Surface = DOCUMENTED) -> Function:
+    return scalar(name, doc, text, BOOL, family="operators", transform=transform)
+
+
+def _logic(arguments: Sequence[Argument]) -> Resolution:
+    for index, argument in enumerate(arguments):
+        if argument.type not in (BOOL, DYNAMIC, *NUMBERS):
+            raise Mismatch(f"needs a bool, not {argument.type}", index)
+    return Resolution(tuple(BOOL for _ in arguments), (BOOL,))
+
+
+def _index(arguments: Sequence[Argument]) -> Resolution:
+    if arguments[0].type is not DYNAMIC:
+        raise Mismatch(
+            f"only a dynamic has members, this is {arguments[0].type}"
+            + (": parse it first with `parse_json`" if arguments[0].type is STRING else ""),
+            0,
+        )
+    key = arguments[1].type
+    if key not in (STRING, LONG, INT, DYNAMIC, REAL):
+        raise Mismatch(f"an index is a string or a long, not {key}", 1)
+    return Resolution((DYNAMIC, LONG if key in (INT, REAL) else key), (DYNAMIC,))
+
+
+FUNCTIONS = (
+    _operator("__add", "The sum.", ("left", "right"), _arithmetic("+", _ADD)),
+    _operator("__subtract", "The difference.", ("left", "right"), _arithmetic("-", _SUBTRACT)),
+    _operator("__multiply", "The product.", ("left", "right"), _arithmetic("*", _MULTIPLY)),
+    _operator(
+        "__divide",
+        "The quotient; of two integers an integer, cut towards zero.",
+        ("left", "right"),
+        _arithmetic("/", _DIVIDE),
+    ),
+    _operator("__modulo", "The remainder, never negative.", ("left", "right"), _arithmetic("%", _MODULO)),
+    _operator("__negate", "The opposite number.", ("value",), _negate),
+    _operator("__plus", "The number itself.", ("value",), _negate),
+    _operator("__equal", "Whether both are equal.", ("left", "right"), _ordering),
+    _operator("__not_equal", "Whether they differ.", ("left", "right"), _ordering),
+    _operator("__less", "Whether the first is less.", ("left", "right"), _ordering),
+    _operator("__less_or_equal", "Whether the first is no more.", ("left", "right"), _ordering),
+    _operator("__greater", "Whether the first is more.", ("left", "right"), _ordering),
+    _operator("__greater_or_equal", "Whether the first is no less.", ("left", "right"), _ordering),
+    _operator("__and", "Whether both hold.", ("left", "right"), _logic),
+    _operator("__or", "Whether at least one holds.", ("left", "right"), _logic),
+    _operator("__in", "Whether the value is one of the list.", ("value", "element*"), _listed),
+    _operator("__not_in", "Whether the value is none of the list.", ("value", "element*"), _listed),
+    _operator(
+        "__in_ci",
+        "Whether the text is one of the list, in any case.",
+        ("value", "element*"),
+        _listed,
+        EXTENDED,
+    ),
+    _operator(
+        "__not_in_ci",
+        "Whether the text is none of the list, in any case.",
+        ("value", "element*"),
+        _listed,
+        EXTENDED,
+    ),
+    _operator(
+        "__between", "Whether the value lies in the range, ends included.", ("value", "low", "high"), _between
+    ),
+    _operator(
+        "__not_between", "Whether the value lies outside the range.", ("value", "low", "high"), _between
+    ),
+    _operator("__index", "A member of an object, or an element of an array.", ("value", "key"), _index),
+    _simple("__equal_ci", "Whether both texts are equal, in any case.", "left: text, right: text"),
+    _simple("__not_equal_ci", "Whether the texts differ, in any case.", "left: text, right: text"),
+    _simple(
+        "__matches_regex", "Whether the pattern (RE2) occurs in the text.", "text: text, pattern: string"
+    ),
+    _simple("__has_any", "Whether the text holds one of the terms.", "text: text, term*: any", EXTENDED),
+    _simple("__has_all", "Whether the text holds every term.", "text: text, term*: any", EXTENDED),
+    _simple(
+        "__like",
+        "Whether the text fits the pattern of `*`, in any case.",
+        "text: text, pattern: string",
+        EXTENDED,
+    ),
+    _simple(
+        "__not_like", "Whether the text does not fit the pattern.", "text: text, pattern: string", EXTENDED
+    ),
+    _simple(
+        "__like_cs",
+        "Whether the text fits the pattern, in the same case.",
+        "text: text, pattern: string",
+        EXTENDED,
+    ),
+    _simple(
+        "__not_like_cs", "Whether it does not fit, in the same case.", "text: text, pattern: string", EXTENDED
+    ),
+    *_texts(),
+    scalar(
+        "not",
+        "The opposite; null stays null.",
+        "value: bool",
+        BOOL,
+        way("value: number", BOOL),
+        family="operators",
+        transform=DOCUMENTED,
+    ),
+)
