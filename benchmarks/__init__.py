@@ -1,0 +1,1 @@
+"""Benchmarks: run as commands, figures in docs/performance.md."""

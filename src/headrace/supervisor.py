@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -96,6 +97,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(self._lock_fd,),
+            env=os.environ | {"HEADRACE_ROLE": self.config.role},
             # A Ctrl-C in the terminal goes to the supervisor alone, which stops the children in order.
             start_new_session=True,
         )

@@ -107,7 +107,7 @@ def azure(server: ServerProcess) -> Iterator[Azure]:
     patch.undo()
 
 
-class connect:  # noqa: N801
+class connect:
     """Opens the clients for the variables of an env file and closes them again."""
 
     def __init__(self, env: dict[str, str]) -> None:
@@ -138,6 +138,12 @@ class connect:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         azure = self._azure
-        for client in (azure.monitor, azure.log_analytics, azure.authorization, azure.ingestion, azure.query_client):
+        for client in (
+            azure.monitor,
+            azure.log_analytics,
+            azure.authorization,
+            azure.ingestion,
+            azure.query_client,
+        ):
             client.close()
         azure.credential.close()
