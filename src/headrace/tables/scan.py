@@ -20,7 +20,7 @@ from headrace.tables.model import TIME, StoredFile
 
 SQL_TYPES = {
     KustoType.STRING: "VARCHAR",
-    KustoType.INT: "INT",
+    KustoType.INT: "INTEGER",
     KustoType.LONG: "BIGINT",
     KustoType.REAL: "DOUBLE",
     KustoType.BOOL: "BOOLEAN",
