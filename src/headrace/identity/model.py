@@ -114,6 +114,8 @@ def own_path(url: str, addresses: Addresses) -> str | None:
     None for another server's address and for anything that is no plain https (or loopback http) address.
     The port is not looked at: a proxy or a restart may change it.
     """
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return None
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -59,7 +59,7 @@ class UnverifiedToken:
         return value if isinstance(value, str) else None
 
     def time(self, claim: str) -> float | None:
-        """A claim that is a time in seconds since 1970-01-01, whole or not; None when it is absent or none."""
+        """A claim that is a time in seconds since 1970-01-01, whole or not; None when there is none."""
         value = self.claims.get(claim)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
             return None

@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-
 from headrace.clock import SECOND, Clock, iso
 from headrace.identity.access import Access
 from headrace.identity.model import Caller, Surface, TokenError, accepts
@@ -84,7 +83,7 @@ class TokenVerifier:
         if access.principals.get(caller.object_id) != caller.app_id:
             raise TokenError(
                 "principal",
-                f"The application '{caller.app_id}' was disabled or deleted after its token was issued.",
+                f"The application '{caller.app_id}' has been disabled or deleted.",
             )
         return caller
 
@@ -153,7 +152,7 @@ def _claims(token: UnverifiedToken, kid: str, access: Access) -> _Verified:
     if not access.tenant or tenant != access.tenant or issuer != issuer_of(access.tenant):
         raise TokenError(
             "tenant",
-            f"The access token is from the wrong issuer '{issuer[:200]}': it must be of this tenant.",
+            f"The access token is from another tenant's issuer: '{issuer[:200]}'.",
         )
     if "scp" in token.claims:
         raise TokenError("delegated", "The access token was issued to a user: only apps' tokens are taken.")

@@ -1,0 +1,279 @@
+"""App registrations over HTTP, for the command line: JSON with ARM's errors and a token for ARM's audience.
+
+The caller needs the right `Microsoft.Authorization/applications/write` on the subscription that the
+installation began with, which its Owner has and a Contributor has not: who may make secrets can act as any app.
+
+- `GET /headrace/apps`: `{"value": [app...]}`; `GET /headrace/apps/{appId}`: one app. Never a secret.
+- `POST /headrace/apps` `{"displayName", "certificate"?: PEM, "endDateTime"?}`: 201 with the app, and, unless a
+  certificate came, `clientSecret`, shown this once.
+- `PATCH /headrace/apps/{appId}` `{"accountEnabled": bool}`: the app. `DELETE`: 204, its roles go with it.
+- `POST /headrace/apps/{appId}/secrets` `{"displayName"?, "endDateTime"?, "replace"?: bool}`: 201 with
+  `clientSecret`; with `replace` all older secrets end. `DELETE .../secrets/{keyId}`: 204.
+- `POST /headrace/apps/{appId}/certificates` `{"certificate": PEM, "displayName"?}`: 201 with its `keyId`.
+  `DELETE .../certificates/{keyId}`: 204.
+
+`endDateTime` is ISO 8601 in UTC. Errors: 400 `InvalidRequestContent`, `InvalidCertificate`,
+`CredentialLimitReached`; 404 `ResourceNotFound`; 409 `CredentialExists`; 401 and 403 as ARM's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from headrace.clock import SECOND, Clock, iso
+from headrace.errors import ProblemError
+from headrace.identity import apps
+from headrace.identity.access import Access
+from headrace.identity.challenge import arm_forbidden, arm_unauthenticated
+from headrace.identity.model import ARM, Caller, TokenError
+from headrace.identity.routes import AnyCaseRoute
+from headrace.identity.verify import TokenVerifier
+from headrace.ids import new_guid
+from headrace.store.database import Database
+from headrace.store.live import LiveView
+from headrace.wire.addresses import Addresses
+from headrace.wire.problems import HttpError, error_response, http_error, json_response
+
+ACTION = "Microsoft.Authorization/applications/write"
+MOST_BODY_BYTES = 64 * 1024
+_STATUS = {"ResourceNotFound": 404, "CredentialExists": 409}
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppAdmin:
+    """What the admin surface needs. `published` waits until the gateways have a change."""
+
+    database: Database
+    view: LiveView[Access]
+    verifier: TokenVerifier
+    addresses: Addresses
+    clock: Clock
+    published: Callable[[int], Awaitable[None]]
+
+    def authorize(self, request: Request) -> Caller:
+        """The caller. Raises `HttpError` 401 or 403."""
+        access = self.view.current
+        base = self.addresses.base(request.headers.get("host"))
+        try:
+            caller = self.verifier.verify(request.headers.get("authorization"), ARM)
+        except TokenError as error:
+            raise arm_unauthenticated(error, f"{base}/{access.tenant}") from error
+        scope = f"/subscriptions/{access.home_subscription}" if access.home_subscription else "/"
+        if not access.allows(caller.object_id, ACTION, scope):
+            raise arm_forbidden(caller, ACTION, scope)
+        return caller
+
+    async def read(self, action: Callable[[Connection], Response]) -> Response:
+        """Run `action` on one state of the store."""
+
+        def run() -> Response:
+            with self.database.read() as connection:
+                return action(connection)
+
+        return await asyncio.to_thread(run)
+
+    async def write(self, action: Callable[[Connection], Response]) -> Response:
+        """Run `action` as one change and answer once the gateways have it."""
+
+        def run() -> tuple[Response, int]:
+            with self.database.write() as connection:
+                response = action(connection)
+            return response, self.database.change()
+
+        response, change = await asyncio.to_thread(run)
+        await self.published(change)
+        return response
+
+
+Handler = Callable[[AppAdmin, Request, Mapping[str, Any]], Awaitable[Response]]
+
+
+def admin_routes(admin: AppAdmin) -> list[Route]:
+    """The addresses of the module's docstring."""
+    table: list[tuple[str, str, Handler]] = [
+        ("/headrace/apps", "GET", _list),
+        ("/headrace/apps", "POST", _create),
+        ("/headrace/apps/{app}", "GET", _show),
+        ("/headrace/apps/{app}", "PATCH", _change),
+        ("/headrace/apps/{app}", "DELETE", _delete),
+        ("/headrace/apps/{app}/secrets", "POST", _add_secret),
+        ("/headrace/apps/{app}/secrets/{key}", "DELETE", _remove_credential),
+        ("/headrace/apps/{app}/certificates", "POST", _add_certificate),
+        ("/headrace/apps/{app}/certificates/{key}", "DELETE", _remove_credential),
+    ]
+    return [AnyCaseRoute(path, _guarded(admin, handler), methods=[method]) for path, method, handler in table]
+
+
+def _guarded(admin: AppAdmin, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def guarded(request: Request) -> Response:
+        try:
+            try:
+                admin.authorize(request)
+                response = await handler(admin, request, await _body(request))
+            except ProblemError as error:
+                problem = error.problems[0]
+                raise HttpError(_STATUS.get(problem.code, 400), problem) from error
+        except HttpError as error:
+            response = error_response(error)
+        response.headers["x-ms-request-id"] = new_guid()
+        return response
+
+    return guarded
+
+
+async def _list(admin: AppAdmin, _request: Request, _body: Mapping[str, Any]) -> Response:
+    tenant = admin.view.current.tenant
+    return await admin.read(
+        lambda connection: json_response(
+            {"value": [app.document(tenant) for app in apps.list_apps(connection)]}
+        )
+    )
+
+
+async def _show(admin: AppAdmin, request: Request, _body: Mapping[str, Any]) -> Response:
+    return await admin.read(lambda connection: json_response(_document(admin, connection, _app_id(request))))
+
+
+async def _create(admin: AppAdmin, _request: Request, body: Mapping[str, Any]) -> Response:
+    name, certificate = _text(body, "displayName"), _text(body, "certificate", "")
+    ends = _end(body)
+
+    def action(connection: Connection) -> Response:
+        now = admin.clock.now()
+        made = apps.create_app(connection, name, now)
+        if certificate:
+            apps.add_certificate(connection, made.app_id, certificate)
+            return json_response(_document(admin, connection, made.app_id), 201)
+        secret = apps.add_secret(connection, made.app_id, now, ends=ends)
+        document = _document(admin, connection, made.app_id) | {"clientSecret": secret.text}
+        return json_response(document, 201, _NO_STORE)
+
+    return await admin.write(action)
+
+
+async def _change(admin: AppAdmin, request: Request, body: Mapping[str, Any]) -> Response:
+    enabled = body.get("accountEnabled")
+    if not isinstance(enabled, bool):
+        raise _invalid("accountEnabled", "accountEnabled must be true or false.")
+
+    def action(connection: Connection) -> Response:
+        apps.set_enabled(connection, _app_id(request), enabled)
+        return json_response(_document(admin, connection, _app_id(request)))
+
+    return await admin.write(action)
+
+
+async def _delete(admin: AppAdmin, request: Request, _body: Mapping[str, Any]) -> Response:
+    def action(connection: Connection) -> Response:
+        if not apps.delete_app(connection, _app_id(request)):
+            raise _absent(_app_id(request))
+        return Response(status_code=204)
+
+    return await admin.write(action)
+
+
+async def _add_secret(admin: AppAdmin, request: Request, body: Mapping[str, Any]) -> Response:
+    name, ends, replace = _text(body, "displayName", ""), _end(body), body.get("replace", False)
+    if not isinstance(replace, bool):
+        raise _invalid("replace", "replace must be true or false.")
+
+    def action(connection: Connection) -> Response:
+        now = admin.clock.now()
+        secret = apps.add_secret(
+            connection, _app_id(request), now, display_name=name, ends=ends, replace=replace
+        )
+        document = _document(admin, connection, _app_id(request)) | {
+            "keyId": secret.key_id,
+            "clientSecret": secret.text,
+            "endDateTime": iso(secret.ends),
+        }
+        return json_response(document, 201, _NO_STORE)
+
+    return await admin.write(action)
+
+
+async def _add_certificate(admin: AppAdmin, request: Request, body: Mapping[str, Any]) -> Response:
+    pem, name = _text(body, "certificate"), _text(body, "displayName", "")
+
+    def action(connection: Connection) -> Response:
+        made = apps.add_certificate(connection, _app_id(request), pem, display_name=name)
+        document = _document(admin, connection, _app_id(request)) | {"keyId": made.key_id}
+        return json_response(document, 201)
+
+    return await admin.write(action)
+
+
+async def _remove_credential(admin: AppAdmin, request: Request, _body: Mapping[str, Any]) -> Response:
+    key_id = str(request.path_params["key"])
+
+    def action(connection: Connection) -> Response:
+        if not apps.remove_credential(connection, _app_id(request), key_id):
+            raise http_error(404, "ResourceNotFound", f"The app has no credential '{key_id[:80]}'.")
+        return Response(status_code=204)
+
+    return await admin.write(action)
+
+
+def _document(admin: AppAdmin, connection: Connection, app_id: str) -> dict[str, Any]:
+    found = apps.get_app(connection, app_id)
+    if found is None:
+        raise _absent(app_id)
+    return found.document(admin.view.current.tenant)
+
+
+def _app_id(request: Request) -> str:
+    return str(request.path_params["app"])
+
+
+async def _body(request: Request) -> Mapping[str, Any]:
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > MOST_BODY_BYTES:
+            raise http_error(413, "RequestContentTooLarge", f"The body exceeds {MOST_BODY_BYTES} bytes.")
+    if not content:
+        return {}
+    try:
+        value = msgspec.json.decode(bytes(content))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _invalid("body", "The request content is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise _invalid("body", "The request content must be a JSON object.")
+    return value
+
+
+def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise _invalid(name, f"{name} must be a text.")
+    return value
+
+
+def _end(body: Mapping[str, Any]) -> int | None:
+    text = body.get("endDateTime")
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise _invalid("endDateTime", "endDateTime must be a time in ISO 8601.") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * SECOND)
+
+
+def _absent(app_id: str) -> HttpError:
+    return http_error(404, "ResourceNotFound", f"There is no app with the id '{app_id[:80]}'.")
+
+
+def _invalid(target: str, message: str) -> HttpError:
+    return http_error(400, "InvalidRequestContent", message, target=target)
