@@ -1,0 +1,250 @@
+"""Data collection rules. Mirrors Microsoft.Insights/dataCollectionRules.
+
+A PUT is checked whole before anything changes: the document's structure, then the destinations, then output
+tables and transforms by the injected validation. A change of what the rule does makes a new version of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.arm import store, views
+from headrace.arm.ids import ASSOCIATION_TYPE, RULE_TYPE, parse_id
+from headrace.arm.kinds.base import (
+    TrackedKind,
+    answer,
+    changed,
+    check_etag,
+    check_tags,
+    clean,
+    new_resource,
+    read_location,
+    require_scope,
+)
+from headrace.arm.kinds.cascade import remove_resource
+from headrace.arm.kinds.endpoints import find_endpoint, ingestion_address
+from headrace.arm.kinds.tables import ensure_standard
+from headrace.arm.model import Answer, Call
+from headrace.arm.store import Resource
+from headrace.catalog import standard
+from headrace.catalog.model import Catalog
+from headrace.catalog.ruledocument import canonical_kind
+from headrace.catalog.rules import Rule, parse_rule
+from headrace.errors import Problem, ProblemError
+from headrace.ids import new_immutable_id
+from headrace.store.database import change_number
+from headrace.wire.problems import HttpError, http_error
+
+ENDPOINTS_SINCE = "2023-03-11"
+_LINKED_ACTION = "Microsoft.OperationalInsights/workspaces/sharedKeys/action"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A rule that passed every check against the store at `change`."""
+
+    change: int
+    rule: Rule
+    catalog: Catalog
+
+
+def rule_invalid(problems: Sequence[Problem]) -> HttpError:
+    """400 with every problem in `details`, in Azure's envelope."""
+    return http_error(400, "InvalidPayload", "Data collection rule is invalid", details=tuple(problems))
+
+
+class Rules(TrackedKind):
+    """Microsoft.Insights/dataCollectionRules."""
+
+    type = RULE_TYPE
+    read_only = frozenset({"provisioningState", "immutableId", "endpoints", "metadata"})
+
+    def prepare(self, call: Call) -> Checked | None:
+        """Check a PUT ahead of its write transaction: compiling transforms takes a while."""
+        if call.method != "PUT":
+            return None
+        require_scope(call)
+        existing = store.get(call.connection, call.target.key)
+        check_etag(call, existing)
+        check_tags(call.body)
+        location = read_location(call, existing)
+        return self._check(call, existing, clean(call.body, self.read_only), location, 0)
+
+    def put(self, call: Call) -> Answer:
+        """PUT; with `validateOnly=true` the rule is checked and answered, and not stored."""
+        if call.query.get("validateonly", "").lower() != "true":
+            return super().put(call)
+        existing = store.get(call.connection, call.target.key)
+        document = clean(call.body, self.read_only)
+        location = read_location(call, existing)
+        item = existing or new_resource(call, document, location, unique_id=new_immutable_id("dcr"))
+        item = changed(call, item, document, state={**item.state, "endpoints": self._is_direct(document)})
+        return answer(item, self.shown(call, item))
+
+    def accept(
+        self, call: Call, existing: Resource | None, document: dict[str, Any], location: str
+    ) -> Resource:
+        """See `TrackedKind.accept`."""
+        checked = call.prepared
+        before = change_number(call.connection) - 1
+        if not isinstance(checked, Checked) or checked.change != before:
+            checked = self._check(call, existing, document, location, 1)
+        if isinstance(document.get("kind"), str):
+            document["kind"] = canonical_kind(document["kind"])
+        _fill_workspace_ids(document["properties"], checked.catalog)
+        for flow in checked.rule.flows:
+            for key in flow.workspaces:
+                workspace = checked.catalog.by_resource_id.get(key)
+                if workspace is not None and standard.is_standard(flow.table):
+                    ensure_standard(call.connection, workspace.customer_id, flow.table, call.now)
+        if existing is None:
+            unique_id = new_immutable_id("dcr")
+            item = new_resource(call, document, location, unique_id=unique_id)
+            item = changed(call, item, document, state={"endpoints": self._is_direct(document)})
+        else:
+            item = changed(call, existing, document)
+        if existing is None or _behaviour(existing.document) != _behaviour(document):
+            kept = {"location": location, **_behaviour(document)}
+            store.add_rule_version(call.connection, item.unique_id or "", item.id.lower(), kept, call.now)
+        return item
+
+    def properties(self, call: Call, item: Resource) -> dict[str, Any]:
+        """See `TrackedKind.properties`."""
+        properties: dict[str, Any] = {"immutableId": item.unique_id, **item.properties}
+        if item.state.get("endpoints") and call.version[:10] >= ENDPOINTS_SINCE:
+            properties["endpoints"] = {"logsIngestion": ingestion_address(call, item.name)}
+        return {**properties, "provisioningState": "Succeeded"}
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE; with `deleteAssociations=true` its associations go too, else they forbid it."""
+        with_associations = call.query.get("deleteassociations", "").lower() == "true"
+        for association in associations_of(call, call.target.key):
+            if not with_associations:
+                raise http_error(
+                    409,
+                    "Conflict",
+                    f"Data collection rule '{call.target.name}' has associations. Delete them first, or "
+                    "give deleteAssociations=true.",
+                )
+            store.remove(call.connection, association.key)
+        return super().delete(call)
+
+    def removed(self, call: Call, item: Resource) -> None:
+        """See `TrackedKind.removed`."""
+        remove_resource(call, item)
+
+    @staticmethod
+    def _is_direct(document: dict[str, Any]) -> bool:
+        return canonical_kind(document.get("kind")) == "Direct"
+
+    def _check(
+        self, call: Call, existing: Resource | None, document: dict[str, Any], location: str, pending: int
+    ) -> Checked:
+        immutable_id = (
+            existing.unique_id if existing is not None and existing.unique_id else "dcr-" + "0" * 32
+        )
+        try:
+            rule = parse_rule(document, immutable_id, 0, resource_id=call.target.id, limits=call.deps.limits)
+        except ProblemError as error:
+            raise rule_invalid(error.problems) from None
+        wanted = {workspace for flow in rule.flows for workspace in flow.workspaces}
+        # The change that a write is about to make has not happened yet for what is looked at here.
+        change = change_number(call.connection) - pending
+        catalog = views.load_catalog(call.connection, change, only=wanted)
+        problems = [*_destination_problems(rule, catalog, location), *_endpoint_problems(call, document)]
+        if not problems:
+            _check_linked(call, wanted)
+            problems = list(call.deps.validate(rule, catalog))
+        if problems:
+            raise rule_invalid(problems)
+        return Checked(change, rule, catalog)
+
+
+def _behaviour(document: Any) -> dict[str, Any]:
+    """What of a document decides what happens to rows; the rest may change without a new version."""
+    return {"kind": document.get("kind"), "properties": document.get("properties")}
+
+
+def _fill_workspace_ids(properties: dict[str, Any], catalog: Catalog) -> None:
+    destinations: Any = properties.get("destinations")
+    listed = destinations.get("logAnalytics") if isinstance(destinations, dict) else None
+    if not isinstance(listed, list):
+        return
+    filled = []
+    for item in listed:
+        target = parse_id(str(item.get("workspaceResourceId"))) if isinstance(item, dict) else None
+        workspace = catalog.by_resource_id.get(target.key) if target is not None else None
+        filled.append({**item, "workspaceId": workspace.customer_id} if workspace is not None else item)
+    properties["destinations"] = {**destinations, "logAnalytics": filled}
+
+
+def _destination_problems(rule: Rule, catalog: Catalog, location: str) -> list[Problem]:
+    problems = []
+    for flow in rule.flows:
+        for key in flow.workspaces:
+            workspace = catalog.by_resource_id.get(key)
+            if workspace is None:
+                problems.append(
+                    Problem(
+                        "InvalidOutputTable",
+                        f"Table for output stream '{flow.output_stream}' is not available for destination "
+                        f"'{flow.destinations[0]}'.",
+                        flow.target,
+                        hint=f"There is no Log Analytics workspace '{key}'.",
+                    )
+                )
+            elif workspace.location != location:
+                problems.append(
+                    Problem(
+                        "InvalidDestination",
+                        f"Log Analytics workspace '{workspace.name}' is in location "
+                        f"'{workspace.location}', the data collection rule in '{location}'.",
+                        "properties.destinations.logAnalytics",
+                        hint="A rule and the workspaces that it sends to are in one location.",
+                    )
+                )
+    return list(dict.fromkeys(problems))
+
+
+def _endpoint_problems(call: Call, document: dict[str, Any]) -> list[Problem]:
+    value = document["properties"].get("dataCollectionEndpointId")
+    if value in (None, ""):
+        return []
+    if isinstance(value, str) and find_endpoint(call, value) is not None:
+        return []
+    shown = value[:200] if isinstance(value, str) else ""
+    return [
+        Problem(
+            "InvalidDataCollectionEndpoint",
+            f"Data collection endpoint '{shown}' was not found.",
+            "properties.dataCollectionEndpointId",
+            hint="Give the ARM id of a data collection endpoint, or leave it out.",
+        )
+    ]
+
+
+def _check_linked(call: Call, workspaces: set[str]) -> None:
+    """Who points a rule at a workspace writes to it: that takes a right at the workspace too."""
+    caller = call.caller
+    for key in sorted(workspaces):
+        if not call.deps.access.current.allows(caller.object_id, _LINKED_ACTION, key):
+            raise http_error(
+                403,
+                "LinkedAuthorizationFailed",
+                f"The client '{caller.app_id}' with object id '{caller.object_id}' has permission to "
+                "perform action 'Microsoft.Insights/dataCollectionRules/write' on scope "
+                f"'{call.target.id}'; however, it does not have permission to perform action(s) "
+                f"'{_LINKED_ACTION}' on the linked scope(s) '{key}' (respectively) or the linked scope(s) "
+                "are invalid.",
+            )
+
+
+def associations_of(call: Call, key: str) -> list[Resource]:
+    """The associations that name the rule or endpoint with this key."""
+    return [
+        item
+        for item in store.select_page(call.connection, ASSOCIATION_TYPE)
+        if key in (item.state.get("rule"), item.state.get("endpoint"))
+    ]

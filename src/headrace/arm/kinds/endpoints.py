@@ -1,0 +1,79 @@
+"""Data collection endpoints. Mirrors Microsoft.Insights/dataCollectionEndpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.arm import store
+from headrace.arm.ids import ENDPOINT_TYPE
+from headrace.arm.kinds.base import TrackedKind, changed, new_resource
+from headrace.arm.kinds.cascade import remove_resource
+from headrace.arm.model import Call
+from headrace.arm.store import Resource
+from headrace.ids import new_immutable_id
+from headrace.wire.problems import http_error
+
+
+def ingestion_address(call: Call, name: str) -> str:
+    """The address that logs for an endpoint or Direct rule of this name are sent to. Never stored."""
+    template = call.deps.endpoint_template
+    if not template:
+        return call.base
+    return template.replace("{base}", call.base).replace("{name}", name.lower())
+
+
+class Endpoints(TrackedKind):
+    """Microsoft.Insights/dataCollectionEndpoints."""
+
+    type = ENDPOINT_TYPE
+    read_only = frozenset(
+        {
+            "provisioningState",
+            "immutableId",
+            "configurationAccess",
+            "logsIngestion",
+            "metricsIngestion",
+            "privateLinkScopedResources",
+            "failoverConfiguration",
+            "metadata",
+        }
+    )
+
+    def accept(
+        self, call: Call, existing: Resource | None, document: dict[str, Any], location: str
+    ) -> Resource:
+        """See `TrackedKind.accept`."""
+        acls = document["properties"].get("networkAcls")
+        access = acls.get("publicNetworkAccess") if isinstance(acls, dict) else None
+        if access not in (None, "Enabled", "Disabled", "SecuredByPerimeter"):
+            raise http_error(
+                400,
+                "InvalidPayload",
+                "Data collection endpoint is invalid",
+                target="properties.networkAcls.publicNetworkAccess",
+            )
+        if existing is None:
+            return new_resource(call, document, location, unique_id=new_immutable_id("dce"))
+        return changed(call, existing, document)
+
+    def properties(self, call: Call, item: Resource) -> dict[str, Any]:
+        """See `TrackedKind.properties`."""
+        address = ingestion_address(call, item.name)
+        return {
+            "networkAcls": {"publicNetworkAccess": "Enabled"},
+            **item.properties,
+            "immutableId": item.unique_id,
+            "configurationAccess": {"endpoint": call.base},
+            "logsIngestion": {"endpoint": address},
+            "provisioningState": "Succeeded",
+        }
+
+    def removed(self, call: Call, item: Resource) -> None:
+        """See `TrackedKind.removed`."""
+        remove_resource(call, item)
+
+
+def find_endpoint(call: Call, resource_id: str) -> Resource | None:
+    """The endpoint of this id, or None."""
+    found = store.get(call.connection, resource_id.rstrip("/").lower())
+    return found if found is not None and found.type == ENDPOINT_TYPE else None

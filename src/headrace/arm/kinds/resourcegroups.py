@@ -1,0 +1,166 @@
+"""Resource groups, and the plain list of what is in one. Mirrors Microsoft.Resources, resourceGroups."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from headrace.arm import store
+from headrace.arm.ids import GROUP_TYPE, SUBSCRIPTION_TYPE, TABLE_TYPE, canonical_type
+from headrace.arm.kinds.base import (
+    Kind,
+    TrackedKind,
+    changed,
+    check_etag,
+    check_tags,
+    clean,
+    invalid,
+    list_resources,
+    new_resource,
+    read_location,
+    require_scope,
+)
+from headrace.arm.kinds.cascade import remove_resource
+from headrace.arm.model import Answer, Call
+from headrace.arm.store import Resource
+from headrace.identity.assignments import delete_assignments_under
+from headrace.wire.problems import HttpError, http_error
+
+_NAME = re.compile(r"[\w().-]{0,89}[\w()-]")
+_SHOWN_TYPE = "Microsoft.Resources/resourceGroups"
+
+
+def group_document(item: Resource) -> dict[str, Any]:
+    """A resource group as clients read it."""
+    document: dict[str, Any] = {
+        "id": item.id,
+        "name": item.name,
+        "type": _SHOWN_TYPE,
+        "location": item.location,
+    }
+    for name in ("tags", "managedBy"):
+        if item.document.get(name) is not None:
+            document[name] = item.document[name]
+    return {**document, "properties": {"provisioningState": "Succeeded"}}
+
+
+class ResourceGroups(Kind):
+    """Microsoft.Resources/subscriptions/resourceGroups."""
+
+    type = GROUP_TYPE
+
+    def get(self, call: Call) -> Answer:
+        """GET of a group."""
+        return Answer(200, group_document(self._require(call)))
+
+    def list(self, call: Call) -> Answer:
+        """GET of a subscription's groups."""
+        require_scope(call)
+        return list_resources(call, self.type, lambda _call, item: group_document(item))
+
+    def put(self, call: Call) -> Answer:
+        """PUT of a group: 201 when it is new."""
+        require_scope(call)
+        if not _NAME.fullmatch(call.target.name):
+            raise http_error(
+                400,
+                "InvalidResourceGroup",
+                "The provided resource group name has these invalid characters: it has at most 90 letters, "
+                "digits, '_', '-', '.', '(' or ')' and does not end in '.'.",
+                target="resourceGroupName",
+            )
+        existing = store.get(call.connection, call.target.key)
+        check_etag(call, existing)
+        check_tags(call.body)
+        location = self._location(call, existing)
+        document = clean(call.body)
+        if existing is None:
+            item = new_resource(call, document, location)
+        else:
+            item = changed(call, existing, document)
+        store.save(call.connection, item)
+        return Answer(201 if existing is None else 200, group_document(item))
+
+    def patch(self, call: Call) -> Answer:
+        """PATCH of a group's tags."""
+        item = self._require(call)
+        check_tags(call.body)
+        kept = {name: value for name, value in call.body.items() if name in ("tags", "managedBy")}
+        item = changed(call, item, {**item.document, **kept})
+        store.save(call.connection, item)
+        return Answer(200, group_document(item))
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE of a group and everything in it: its workspaces with their tables, its rules, its roles."""
+        item = self._require(call)
+        for inside in store.below(call.connection, item.key):
+            remove_resource(call, inside)
+        delete_assignments_under(call.connection, item.id)
+        store.remove(call.connection, item.key)
+        return Answer(200)
+
+    def _require(self, call: Call) -> Resource:
+        require_scope(call)
+        item = store.get(call.connection, call.target.key)
+        if item is None:
+            raise group_not_found(call.target.name)
+        return item
+
+    @staticmethod
+    def _location(call: Call, existing: Resource | None) -> str:
+        try:
+            return read_location(call, existing)
+        except HttpError as error:
+            if error.problem.code != "InvalidResourceLocation" or existing is None:
+                raise
+            raise http_error(
+                409,
+                "InvalidResourceGroupLocation",
+                f"Invalid resource group location. The Resource group '{existing.name}' already exists in "
+                f"location '{existing.location}'.",
+                target="location",
+            ) from None
+
+
+def group_not_found(name: str) -> HttpError:
+    """404 in ARM's words."""
+    return http_error(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+
+
+class Resources(TrackedKind):
+    """`/subscriptions/{id}[/resourceGroups/{name}]/resources`: what is there, of every kind."""
+
+    type = "Microsoft.Resources/resources"
+
+    def list(self, call: Call) -> Answer:
+        """GET of all tracked resources."""
+        require_scope(call)
+        wanted = call.query.get("$filter")
+        kind = _type_filter(wanted) if wanted else None
+        target = call.target
+        group = (
+            f"/subscriptions/{target.subscription}/resourceGroups/{target.group}" if target.group else None
+        )
+        items = store.select_page(
+            call.connection,
+            kind,
+            subscription=target.subscription,
+            group_key=group.lower() if group else None,
+        )
+        hidden = (SUBSCRIPTION_TYPE, GROUP_TYPE, TABLE_TYPE)
+        shown = [_brief(item) for item in items if item.type not in hidden]
+        return Answer(200, {"value": shown})
+
+
+def _brief(item: Resource) -> dict[str, Any]:
+    entry = {"id": item.id, "name": item.name, "type": item.type, "location": item.location}
+    if item.document.get("tags") is not None:
+        entry["tags"] = item.document["tags"]
+    return entry
+
+
+def _type_filter(text: str) -> str:
+    match = re.fullmatch(r"\s*resourceType\s+eq\s+'([\w./]{1,200})'\s*", text[:300], re.IGNORECASE)
+    if match is None:
+        raise invalid("The filter is not supported: use resourceType eq '{type}'.", "$filter")
+    return canonical_type(match[1])

@@ -1,0 +1,110 @@
+"""Role assignments and definitions, extensions of any scope. Mirrors Microsoft.Authorization."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from headrace.arm import store
+from headrace.arm.ids import ASSIGNMENT_TYPE, DEFINITION_TYPE, parse_id
+from headrace.arm.kinds.base import Kind, not_found, require_scope
+from headrace.arm.kinds.tables import table_exists
+from headrace.arm.model import Answer, Call
+from headrace.identity import assignments
+from headrace.identity.roles import BUILT_IN, role_document
+from headrace.wire.problems import http_error
+
+_TERM = re.compile(
+    r"\s*(?:roleName\s+eq\s+'(?P<name>(?:[^']|'')*)'|type\s+eq\s+'(?P<type>[^']*)'|atScopeAndBelow\(\s*\))\s*",
+    re.IGNORECASE,
+)
+
+
+class RoleAssignments(Kind):
+    """Microsoft.Authorization/roleAssignments."""
+
+    type = ASSIGNMENT_TYPE
+
+    def get(self, call: Call) -> Answer:
+        """GET of an assignment at its own scope."""
+        _require_scope_resource(call)
+        found = assignments.get_assignment(call.connection, call.target.scope or "/", call.target.name)
+        if found is None:
+            raise http_error(
+                404,
+                "RoleAssignmentNotFound",
+                f"The role assignment '{call.target.name}' is not found.",
+            )
+        return Answer(200, found.document())
+
+    def list(self, call: Call) -> Answer:
+        """GET of the assignments that count at a scope."""
+        _require_scope_resource(call)
+        wanted = assignments.parse_filter(call.query.get("$filter"))
+        found = assignments.list_assignments(call.connection, call.target.scope or "/", wanted)
+        return Answer(200, {"value": [assignment.document() for assignment in found]})
+
+    def put(self, call: Call) -> Answer:
+        """PUT: 201 when it is new, 200 when it is there under that name."""
+        _require_scope_resource(call)
+        made, new = assignments.put_assignment(
+            call.connection,
+            scope=call.target.scope or "/",
+            name=call.target.name,
+            properties=call.body.get("properties"),
+            by=call.caller.object_id,
+            now=call.now,
+        )
+        return Answer(201 if new else 200, made.document())
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE: 200 with what it was, 204 when there is none."""
+        gone = assignments.delete_assignment(call.connection, call.target.scope or "/", call.target.name)
+        return Answer(204) if gone is None else Answer(200, gone.document())
+
+
+class RoleDefinitions(Kind):
+    """Microsoft.Authorization/roleDefinitions: the built-in roles."""
+
+    type = DEFINITION_TYPE
+
+    def get(self, call: Call) -> Answer:
+        """GET of a role by its GUID."""
+        try:
+            role = BUILT_IN.get(str(uuid.UUID(call.target.name)))
+        except ValueError:
+            role = None
+        if role is None:
+            raise not_found(call)
+        return Answer(200, role_document(role, call.target.subscription))
+
+    def list(self, call: Call) -> Answer:
+        """GET of the roles, by `$filter=roleName eq '...'` or all."""
+        roles = list(BUILT_IN.values())
+        for term in re.split(r"\band\b", call.query.get("$filter", "")[:1000]):
+            if not term.strip():
+                continue
+            match = _TERM.fullmatch(term)
+            if match is None:
+                raise http_error(
+                    400,
+                    "UnsupportedQuery",
+                    "The filter is not supported: use roleName eq '{name}' or type eq 'BuiltInRole'.",
+                    target="$filter",
+                )
+            if match["name"] is not None:
+                name = match["name"].replace("''", "'").lower()
+                roles = [role for role in roles if role.name.lower() == name]
+            if match["type"] is not None and match["type"].lower() != "builtinrole":
+                roles = []
+        return Answer(200, {"value": [role_document(role, call.target.subscription) for role in roles]})
+
+
+def _require_scope_resource(call: Call) -> None:
+    """Raises `HttpError` 404 when the scope is a resource that does not exist."""
+    require_scope(call)
+    scope = parse_id(call.target.scope) if call.target.scope else None
+    if scope is None or not scope.names:
+        return
+    if not store.exists(call.connection, scope.key) and not table_exists(call.connection, scope):
+        raise http_error(404, "ResourceNotFound", f"The Resource '{scope.short}' was not found.")

@@ -1,0 +1,130 @@
+"""Log Analytics workspaces. Mirrors Microsoft.OperationalInsights/workspaces."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from headrace.arm import store
+from headrace.arm.ids import WORKSPACE_TYPE
+from headrace.arm.kinds.base import (
+    READ_ONLY,
+    TrackedKind,
+    answer,
+    changed,
+    check_etag,
+    check_tags,
+    invalid,
+    new_resource,
+    require,
+)
+from headrace.arm.kinds.cascade import remove_resource
+from headrace.arm.model import Answer, Call
+from headrace.arm.store import Resource
+from headrace.clock import iso
+from headrace.ids import new_guid
+from headrace.wire.problems import http_error
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]", re.ASCII)
+_DEFAULTS: dict[str, Any] = {
+    "retentionInDays": 30,
+    "publicNetworkAccessForIngestion": "Enabled",
+    "publicNetworkAccessForQuery": "Enabled",
+}
+_SKU = "PerGB2018"
+
+
+class Workspaces(TrackedKind):
+    """Microsoft.OperationalInsights/workspaces. `customerId` is given once and never changes."""
+
+    type = WORKSPACE_TYPE
+    read_only = frozenset({"provisioningState", "customerId", "createdDate", "modifiedDate"})
+
+    def accept(
+        self, call: Call, existing: Resource | None, document: dict[str, Any], location: str
+    ) -> Resource:
+        """See `TrackedKind.accept`."""
+        if not _NAME.fullmatch(call.target.name):
+            raise http_error(
+                400,
+                "InvalidWorkspaceName",
+                "A workspace's name has 4 to 63 letters, digits and '-'; its first and last are no '-'.",
+                target="name",
+            )
+        _check(document["properties"])
+        if existing is None:
+            return new_resource(call, document, location, unique_id=new_guid())
+        return changed(call, existing, document)
+
+    def patch(self, call: Call) -> Answer:
+        """PATCH of tags, identity and properties; what it does not name stays."""
+        item = require(call)
+        check_etag(call, item)
+        check_tags(call.body)
+        document = dict(item.document)
+        for name, value in call.body.items():
+            if name in READ_ONLY or name in ("location", "properties"):
+                continue
+            document[name] = value
+        properties = call.body.get("properties") or {}
+        if not isinstance(properties, dict):
+            raise invalid("'properties' is an object.", "properties")
+        sent = {name: value for name, value in properties.items() if name not in self.read_only}
+        document["properties"] = _merged(item.properties, sent)
+        _check(document["properties"])
+        item = changed(call, item, document)
+        store.save(call.connection, item)
+        return answer(item, self.shown(call, item))
+
+    def properties(self, call: Call, item: Resource) -> dict[str, Any]:
+        """See `TrackedKind.properties`."""
+        sent = item.properties
+        properties: dict[str, Any] = {**_DEFAULTS, **{n: v for n, v in sent.items() if v is not None}}
+        sku = sent.get("sku") if isinstance(sent.get("sku"), dict) else {}
+        capping = sent.get("workspaceCapping")
+        features = sent.get("features")
+        return {
+            **properties,
+            "customerId": item.unique_id,
+            "provisioningState": "Succeeded",
+            "sku": {"lastSkuUpdate": iso(item.created), "name": _SKU, **(sku or {})},
+            "features": {
+                "legacy": 0,
+                "searchVersion": 1,
+                "enableLogAccessUsingOnlyResourcePermissions": True,
+                **(features if isinstance(features, dict) else {}),
+            },
+            "workspaceCapping": {
+                "dailyQuotaGb": -1.0,
+                **(capping if isinstance(capping, dict) else {}),
+                "dataIngestionStatus": "RespectQuota",
+            },
+            "createdDate": iso(item.created),
+            "modifiedDate": iso(item.modified),
+        }
+
+    def removed(self, call: Call, item: Resource) -> None:
+        """See `TrackedKind.removed`."""
+        remove_resource(call, item)
+
+
+def _merged(old: Any, new: dict[str, Any]) -> dict[str, Any]:
+    result = dict(old)
+    for name, value in new.items():
+        before = result.get(name)
+        result[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _check(properties: dict[str, Any]) -> None:
+    days = properties.get("retentionInDays")
+    if days is not None and (isinstance(days, bool) or not isinstance(days, int) or not 4 <= days <= 730):
+        raise http_error(
+            400,
+            "InvalidParameter",
+            "'RetentionInDays' property doesn't match the SKU limits: it is 4 to 730 days.",
+            target="properties.retentionInDays",
+        )
+    sku = properties.get("sku")
+    if sku is not None and not isinstance(sku, dict):
+        raise invalid("'sku' is an object with a 'name'.", "properties.sku")

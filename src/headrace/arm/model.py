@@ -1,0 +1,96 @@
+"""What a control-plane call consists of, and what it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from headrace.arm.ids import Target
+from headrace.catalog.model import Catalog
+from headrace.catalog.rules import Rule, RuleLimits
+from headrace.clock import Clock
+from headrace.errors import Problem
+from headrace.identity.access import Access
+from headrace.identity.model import Caller, Surface
+from headrace.store.database import Database
+from headrace.wire.addresses import Addresses
+
+Validate = Callable[[Rule, Catalog], tuple[Problem, ...]]
+"""Checks output tables and transforms of a rule; answers everything that is wrong with it."""
+
+Published = Callable[[int], Awaitable[None]]
+"""Waits, within a bound of its own, until the gateways have this change."""
+
+
+class Verifier(Protocol):
+    """What the control plane needs of `identity.verify.TokenVerifier`."""
+
+    def verify(self, authorization_header: str | None, surface: Surface) -> Caller:
+        """The caller; raises `identity.model.TokenError`."""
+        ...
+
+
+class AccessView(Protocol):
+    """What the control plane needs of `LiveView[Access]`."""
+
+    @property
+    def current(self) -> Access:
+        """The newest snapshot that was loaded."""
+        ...
+
+    def refresh(self) -> bool:
+        """Load it again if the store has moved on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArmDeps:
+    """Everything that the control plane is given from outside.
+
+    `endpoint_template` is the form of `logsIngestion` addresses with `{name}` and `{base}`; None gives the
+    base address.
+    """
+
+    database: Database
+    verifier: Verifier
+    access: AccessView
+    addresses: Addresses
+    clock: Clock
+    validate: Validate
+    published: Published
+    endpoint_template: str | None = None
+    limits: RuleLimits = field(default_factory=RuleLimits)
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, authenticated and authorised. `query` has lower-case names, `base` no trailing slash.
+
+    `connection` sees one state of the store; it may be written with when the method changes something.
+    """
+
+    deps: ArmDeps
+    target: Target
+    method: str
+    version: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+    caller: Caller
+    base: str
+    now: int
+    connection: Connection
+    action: str | None = None
+    prepared: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call is answered. `body` is None for an answer without one."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)

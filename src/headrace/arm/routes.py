@@ -1,0 +1,172 @@
+"""The control plane's addresses: one route takes every path of a resource and hands it to the router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from headrace.arm.ids import is_arm_path
+from headrace.arm.model import Answer, ArmDeps
+from headrace.arm.router import Router
+from headrace.store.database import StoreError
+from headrace.wire.correlation import client_request_id, new_request_id
+from headrace.wire.problems import HttpError, error_response, http_error, json_response
+
+MAX_BODY = 4 * 1024 * 1024
+MAX_DEPTH = 64
+MAX_QUERY = 16 * 1024
+MAX_PARAMETERS = 64
+
+
+def arm_routes(deps: ArmDeps) -> list[BaseRoute]:
+    """The route of all paths that begin with `subscriptions`, `providers` or `tenants`, in any case."""
+    return [ArmRoute(Router(deps))]
+
+
+class ArmRoute(BaseRoute):
+    """Matches by the path's first segment, in any case and with doubled slashes; answers every method."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See Starlette's routing."""
+        if scope["type"] == "http" and is_arm_path(scope["path"]):
+            return Match.FULL, {}
+        return Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; every failure is one of ARM's error bodies."""
+        request = Request(scope, receive)
+        response = await self._respond(request)
+        request_id = new_request_id()
+        response.headers["x-ms-request-id"] = request_id
+        response.headers["x-ms-correlation-request-id"] = request_id
+        response.headers["Cache-Control"] = "no-cache"
+        header = request.headers.get("x-ms-client-request-id")
+        client_id = client_request_id(header.encode("latin-1", "replace")) if header else ""
+        if client_id:
+            response.headers["x-ms-client-request-id"] = client_id
+        if request.method == "HEAD":
+            response = Response(status_code=response.status_code, headers=_headers_alone(response))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        async def read_body() -> dict[str, Any]:
+            return await read_object(request)
+
+        try:
+            query = read_query(request.scope.get("query_string", b""))
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            path = request.scope.get("raw_path") or request.scope["path"]
+            answer = await self._router.answer(request.method, path, query, headers, read_body)
+        except HttpError as error:
+            return error_response(error)
+        except StoreError:
+            busy = http_error(
+                503,
+                "ServiceUnavailable",
+                "The resource store is busy. Try again.",
+                headers={"Retry-After": "1"},
+            )
+            return error_response(busy)
+        return respond(answer)
+
+
+def respond(answer: Answer) -> Response:
+    """The response that an answer stands for."""
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=dict(answer.headers))
+    return json_response(answer.body, answer.status, answer.headers)
+
+
+def _headers_alone(response: Response) -> dict[str, str]:
+    left_out = ("content-length", "content-type")
+    return {name: value for name, value in response.headers.items() if name not in left_out}
+
+
+def read_query(raw: bytes) -> dict[str, str]:
+    """The query's parameters with lower-case names; names may be percent-encoded. Raises `HttpError` 400."""
+    try:
+        text = raw.decode("ascii")
+        if len(text) > MAX_QUERY:
+            raise ValueError(text)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise http_error(
+            400, "InvalidRequestUri", "The query is not UTF-8, or it is longer than any call needs."
+        ) from None
+    return {name.lower(): value for name, value in pairs}
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The request's body, a JSON object; empty when there is none. Raises `HttpError` 400 or 413."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise http_error(415, "UnsupportedMediaType", "Management calls are sent without Content-Encoding.")
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= MAX_BODY:
+                chunks.append(chunk)
+            elif size > 4 * MAX_BODY:
+                break
+    except ClientDisconnect:
+        raise http_error(400, "InvalidRequestContent", "The request's body ended early.") from None
+    if size > MAX_BODY:
+        raise http_error(
+            413,
+            "RequestContentTooLarge",
+            f"The request content size exceeds the maximum size of {MAX_BODY} bytes.",
+        )
+    return parse_object(b"".join(chunks))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Strict JSON with an object on top, nested at most 64 deep. Raises `HttpError` 400."""
+    if not body.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(body)
+        # Lone surrogates would decode, and then not encode.
+        msgspec.json.encode(value)
+    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
+        place = str(error) if isinstance(error, msgspec.DecodeError) else "it has text that is not Unicode"
+        raise http_error(
+            400,
+            "InvalidRequestContent",
+            f"The request content was invalid and could not be deserialized: {place[:200]}.",
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
+    if not isinstance(value, dict):
+        raise http_error(
+            400, "InvalidRequestContent", "The request content was invalid: it is not a JSON object."
+        )
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Mapping[str, Any]) -> None:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for item in level:
+            below.extend(item.values() if isinstance(item, dict) else item)
+        level = [item for item in below if isinstance(item, (dict, list))]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> HttpError:
+    return http_error(
+        400, "InvalidRequestContent", f"The request content is nested more than {MAX_DEPTH} deep."
+    )
