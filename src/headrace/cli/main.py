@@ -30,7 +30,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL."""
 
@@ -51,7 +53,7 @@ def main() -> int:
     except Exit as error:
         return error.exit_code
     except (Abort, KeyboardInterrupt):
-        print("Stopped.", file=sys.stderr)
+        sys.stderr.write("Stopped.\n")
         return 1
     except ProblemError as error:
         for problem in error.problems:

@@ -50,7 +50,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Outp
     if form is OutputForm.TABLE:
         _print_table(columns, rows)
         return
-    records = ({name: value for name, value in zip(columns, row, strict=True)} for row in rows)
+    records = (dict(zip(columns, row, strict=True)) for row in rows)
     if form is OutputForm.JSON:
         sys.stdout.write(json.dumps(list(records), ensure_ascii=False, indent=2) + "\n")
     elif form is OutputForm.NDJSON:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from headrace.cli.up import Config, DataDir, EnvFile, Host, HttpAuthority, Port, PublicUrl, Verbose, run_server
+from headrace.cli.up import (
+    Config,
+    DataDir,
+    EnvFile,
+    Host,
+    HttpAuthority,
+    Port,
+    PublicUrl,
+    Verbose,
+    run_server,
+)
 from headrace.process import configure_logging, run_event_loop
 from headrace.settings import load_settings
 

@@ -24,7 +24,13 @@ def settings(
     """Print each setting with its value, where the value came from, and what it does."""
     loaded = load_settings({}, os.environ, config)
     rows = [
-        [each.name, None if each.value is None else str(each.value), each.origin, variable_name(each.name), each.description]
+        [
+            each.name,
+            None if each.value is None else str(each.value),
+            each.origin,
+            variable_name(each.name),
+            each.description,
+        ]
         for each in loaded.each()
     ]
     print_rows(["setting", "value", "from", "variable", "what it does"], rows, output)

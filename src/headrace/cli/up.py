@@ -19,15 +19,25 @@ from headrace.launch import RunningServer, ephemeral_folder, running_server
 from headrace.process import configure_logging, run_event_loop
 from headrace.settings import Settings, load_settings
 
-DataDir = Annotated[Path | None, typer.Option(help="Folder of all data. Default: the platform's user data folder.")]
-Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1, this machine alone.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of all data. Default: the platform's user data folder.")
+]
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1, this machine alone.")
+]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one. Default: 8443.")]
-PublicUrl = Annotated[str | None, typer.Option(help="Base address that clients use, if another than we listen on.")]
+PublicUrl = Annotated[
+    str | None, typer.Option(help="Base address that clients use, if another than we listen on.")
+]
 HttpAuthority = Annotated[
     int | None,
-    typer.Option(metavar="PORT", min=0, max=65535, help="Serve the token endpoint alone over plain HTTP on loopback."),
+    typer.Option(
+        metavar="PORT", min=0, max=65535, help="Serve the token endpoint alone over plain HTTP on loopback."
+    ),
 ]
-Config = Annotated[Path | None, typer.Option(help="Settings file. Default: headrace.toml here, if there is one.")]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings file. Default: headrace.toml here, if there is one.")
+]
 EnvFile = Annotated[Path | None, typer.Option(help="Write the env file here too, once the server answers.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the processes do.")]
 
@@ -42,7 +52,9 @@ def up(
     host: Host = None,
     port: Port = None,
     public_url: PublicUrl = None,
-    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Use a temporary data folder, removed at exit.")] = False,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Use a temporary data folder, removed at exit.")
+    ] = False,
     env_file: EnvFile = None,
     http_authority: HttpAuthority = None,
     config: Config = None,
@@ -92,8 +104,8 @@ async def run_server(settings: Settings, extra_env_file: Path | None, *, quiet: 
 
 def _warn_of_wide_bind(host: str) -> None:
     error_console().print(
-        f"[bold yellow]warning:[/bold yellow] listening on {escape(host)}: other machines can reach this server, "
-        "and the sample's secret is an Owner's. Make an app of your own with few roles for them."
+        f"[bold yellow]warning:[/bold yellow] listening on {escape(host)}: other machines can reach "
+        "this server, and the sample's secret is an Owner's. Make an app of your own with few roles for them."
     )
 
 
@@ -105,7 +117,9 @@ def welcome(server: RunningServer) -> None:
     out.print(f"[dim]Data is in {escape(str(server.folder.root))}. Ctrl-C stops it.[/dim]\n")
     out.print("[bold]1.[/bold] Point the Azure SDKs at it, in another terminal:\n")
     _code(f"source {server.folder.env_file}", "bash")
-    out.print("[bold]2.[/bold] Send a row with Azure's own client (pip install azure-identity azure-monitor-ingestion):\n")
+    out.print(
+        "[bold]2.[/bold] Send a row with Azure's client (pip install azure-identity azure-monitor-ingestion):\n"
+    )
     _code(upload_example(), "python")
     out.print("[bold]3.[/bold] Ask for it back:\n")
     _code(f"headrace query '{variables['HEADRACE_TABLE']} | take 10'", "bash")
@@ -134,4 +148,3 @@ def _code(text: str, language: str) -> None:
     else:
         out.print(escape(text))
     out.print()
-

@@ -1,0 +1,160 @@
+"""How commands talk to a server: like any client, over HTTPS, by the variables of the env file."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import httpx
+import typer
+
+from headrace import env_file
+from headrace.data_folder import DataFolder
+from headrace.errors import Problem, ProblemError
+from headrace.settings import default_data_dir
+
+EnvFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        help="Env file of the server. Default: the variables of this shell, else the local server's.",
+    ),
+]
+
+INGESTION_SCOPE = "https://monitor.azure.com/.default"
+ARM_SCOPE = "https://management.azure.com/.default"
+QUERY_SCOPE = "https://api.loganalytics.io/.default"
+
+_TIMEOUT = httpx.Timeout(60.0, read=700.0)
+
+
+class Server:
+    """A server to talk to. Use it in a `with` block."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self._http = httpx.Client(verify=_trust(variables), timeout=_TIMEOUT, trust_env=False)
+        self._tokens: dict[str, str] = {}
+
+    @classmethod
+    def find(cls, path: Path | None) -> Server:
+        """The server of an env file, of this shell's variables, or the local one. Raises `ProblemError`."""
+        if path is not None:
+            return cls(_read(path))
+        if "HEADRACE_ARM_URL" in os.environ:
+            return cls(dict(os.environ))
+        local = DataFolder(default_data_dir()).env_file
+        if local.exists():
+            return cls(_read(local))
+        raise ProblemError(
+            Problem(
+                "NoServer",
+                "No server is known.",
+                hint="Start one with `headrace up`, or name an env file with --env-file.",
+            )
+        )
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def variable(self, name: str) -> str:
+        """A variable of the env file. Raises `ProblemError` when it is not set."""
+        try:
+            return self.variables[name]
+        except KeyError:
+            raise ProblemError(
+                Problem(
+                    "NoVariable",
+                    f"{name} is not set.",
+                    hint="Source the env file, or name it with --env-file.",
+                )
+            ) from None
+
+    def arm(self, method: str, path: str, version: str, body: Any = None) -> Any:
+        """A management call: the answer's JSON, None where it has none. Raises `ProblemError`."""
+        url = f"{self.variable('HEADRACE_ARM_URL')}{path}"
+        params = {"api-version": version}
+        answer = self.send(method, url, ARM_SCOPE, params=params, json=body)
+        return answer.json() if answer.content else None
+
+    def send(self, method: str, url: str, scope: str, **options: Any) -> httpx.Response:
+        """A call with a token for `scope`; raises `ProblemError` with the server's own words if it fails."""
+        headers = {**options.pop("headers", {}), "Authorization": f"Bearer {self.token(scope)}"}
+        answer = self.request(method, url, headers=headers, **options)
+        if answer.is_error:
+            raise ProblemError(problem_of(answer))
+        return answer
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """A call without more ado. Raises `ProblemError` when the server cannot be reached."""
+        try:
+            return self._http.request(method, url, **options)
+        except httpx.TransportError as error:
+            host = urlsplit(url).netloc
+            raise ProblemError(
+                Problem("Unreachable", f"{host} cannot be reached: {error}.", hint="Is the server running?")
+            ) from None
+
+    def token(self, scope: str) -> str:
+        """An access token of the env file's app. Raises `ProblemError` with the reason if it is refused."""
+        if scope not in self._tokens:
+            authority, tenant = self.variable("AZURE_AUTHORITY_HOST"), self.variable("AZURE_TENANT_ID")
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": self.variable("AZURE_CLIENT_ID"),
+                "client_secret": self.variable("AZURE_CLIENT_SECRET"),
+                "scope": scope,
+            }
+            answer = self.request("POST", f"{authority}/{tenant}/oauth2/v2.0/token", data=form)
+            if answer.is_error:
+                raise ProblemError(problem_of(answer))
+            self._tokens[scope] = str(answer.json()["access_token"])
+        return self._tokens[scope]
+
+    def forget_tokens(self) -> None:
+        """Ask for new tokens from now on."""
+        self._tokens.clear()
+
+
+def problem_of(answer: httpx.Response) -> Problem:
+    """The problem that an error answer states, in whichever of the documented shapes."""
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict):
+        return _nested(error)
+    if isinstance(document, dict) and "error_description" in document:
+        return Problem(str(error), str(document["error_description"]).splitlines()[0])
+    return Problem("HttpError", f"The server answered {answer.status_code}.")
+
+
+def _nested(error: Mapping[str, Any]) -> Problem:
+    details = tuple(_nested(detail) for detail in error.get("details") or () if isinstance(detail, dict))
+    target = error.get("target")
+    return Problem(str(error.get("code")), str(error.get("message")), target=target, details=details)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return env_file.parse(path.read_text("utf-8"))
+    except OSError as error:
+        raise ProblemError(Problem("EnvFileUnreadable", f"{path}: {error.strerror}.")) from None
+
+
+def _trust(variables: Mapping[str, str]) -> ssl.SSLContext:
+    for name in ("HEADRACE_CA_FILE", "SSL_CERT_FILE"):
+        if variables.get(name):
+            try:
+                return ssl.create_default_context(cafile=variables[name])
+            except OSError as error:
+                raise ProblemError(Problem("CaUnreadable", f"{name} ({variables[name]}): {error}.")) from None
+    return ssl.create_default_context()

@@ -1,0 +1,92 @@
+"""`headrace role`: who may do what, where."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.output import OutputForm, console, print_rows
+from headrace.errors import Problem, ProblemError
+
+group = typer.Typer(help="Role assignments: who may do what, where.", no_args_is_help=True)
+
+_VERSION = "2022-04-01"
+Form = Annotated[OutputForm, typer.Option("--output", "-o", help="Form of the output.")]
+
+
+@group.command("assign")
+def assign(
+    role: Annotated[str, typer.Argument(help="Name of the role, such as 'Monitoring Metrics Publisher'.")],
+    principal: Annotated[str, typer.Option(help="Object id of the service principal (`headrace app list`).")],
+    scope: Annotated[
+        str | None, typer.Option(help="Resource id, or the immutableId of a rule. Default: the sample rule.")
+    ] = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Let a principal have a role on a resource and all below it."""
+    with Server.find(env_file) as server:
+        where = _scope(server, scope or server.variable("HEADRACE_DCR_IMMUTABLE_ID"))
+        body = {
+            "properties": {
+                "roleDefinitionId": _role_id(server, where, role),
+                "principalId": principal,
+                "principalType": "ServicePrincipal",
+            }
+        }
+        path = f"{where}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+        server.arm("PUT", path, _VERSION, body)
+    console().print(f"{principal} is now {role} on {where}.")
+
+
+@group.command("list")
+def list_assignments(
+    scope: Annotated[str | None, typer.Option(help="Resource id. Default: the whole subscription.")] = None,
+    env_file: EnvFileOption = None,
+    output: Form = OutputForm.TABLE,
+) -> None:
+    """List role assignments."""
+    with Server.find(env_file) as server:
+        where = _scope(server, scope or f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}")
+        names = {item["name"].lower(): item["properties"]["roleName"] for item in _definitions(server, where)}
+        path = f"{where}/providers/Microsoft.Authorization/roleAssignments"
+        found = server.arm("GET", path, _VERSION)["value"]
+    rows = [_row(item["properties"], names) for item in found]
+    print_rows(("role", "principal", "scope"), rows, output)
+
+
+def _row(properties: dict[str, Any], names: dict[str, str]) -> list[str]:
+    role = properties["roleDefinitionId"].rpartition("/")[2].lower()
+    return [names.get(role, role), properties["principalId"], properties["scope"]]
+
+
+def _definitions(server: Server, scope: str) -> list[dict[str, Any]]:
+    path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions"
+    found: list[dict[str, Any]] = server.arm("GET", path, _VERSION)["value"]
+    return found
+
+
+def _role_id(server: Server, scope: str, name: str) -> str:
+    known = {item["properties"]["roleName"]: str(item["id"]) for item in _definitions(server, scope)}
+    for role, identifier in known.items():
+        if role.lower() == name.lower():
+            return identifier
+    raise ProblemError(
+        Problem(
+            "NoSuchRole", f"There is no role '{name}'.", hint="Known roles: " + ", ".join(sorted(known)) + "."
+        )
+    )
+
+
+def _scope(server: Server, text: str) -> str:
+    """A resource id as it is; the id of the rule that an immutableId names."""
+    if not text.lower().startswith("dcr-"):
+        return "/" + text.strip("/")
+    subscription = server.variable("AZURE_SUBSCRIPTION_ID")
+    path = f"/subscriptions/{subscription}/providers/Microsoft.Insights/dataCollectionRules"
+    for rule in server.arm("GET", path, "2023-03-11")["value"]:
+        if rule["properties"]["immutableId"] == text.lower():
+            return str(rule["id"])
+    raise ProblemError(Problem("NoSuchRule", f"There is no rule with the immutableId {text}."))

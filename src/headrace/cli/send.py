@@ -1,0 +1,189 @@
+"""`headrace send`: uploads a file of rows, with progress, retries and a resume point."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import msgspec
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+from headrace.cli.client import INGESTION_SCOPE, EnvFileOption, Server, problem_of
+from headrace.cli.output import error_console
+from headrace.cli.sources import Chunk, SourceFormat, chunks, guess_format, open_source
+from headrace.errors import Problem, ProblemError
+
+_TRIES = 8
+_LONGEST_PAUSE = 30.0
+_VERSION = "2023-01-01"
+
+
+class ResumePoint(msgspec.Struct, frozen=True):
+    """How far an upload came: rows that the server has, of which file to which rule."""
+
+    file: str
+    target: str
+    rows: int
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("send")(send)
+
+
+def send(
+    file: Annotated[
+        Path, typer.Argument(help="NDJSON, JSON array or CSV, plain or gzip; - reads standard input.")
+    ],
+    rule: Annotated[
+        str | None, typer.Option(help="immutableId of the rule. Default: the sample rule.")
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="Stream of the rule. Default: the sample's.")] = None,
+    form: Annotated[
+        SourceFormat | None, typer.Option("--format", help="Default: by the file's name, else NDJSON.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where an interrupted upload of this file stopped.")
+    ] = True,
+    env_file: EnvFileOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Upload rows to a rule in chunks of a megabyte, each durable before the next.
+
+    If it is interrupted, the same command goes on where it stopped: the resume point is kept in
+    `FILE.headrace-resume` and removed at the end.
+    """
+    with Server.find(env_file) as server:
+        immutable_id = rule or server.variable("HEADRACE_DCR_IMMUTABLE_ID")
+        name = stream or server.variable("HEADRACE_DCR_STREAM")
+        upload = Upload(server, immutable_id, name)
+        point = ResumeFile(file, f"{immutable_id}/{name}") if resume and str(file) != "-" else None
+        done = point.rows() if point else 0
+        if done and not quiet:
+            error_console().print(f"[dim]Going on after {done} rows that the server already has.[/dim]")
+        with open_source(file) as source, _progress(quiet) as progress:
+            task = progress.add_task("Sending", total=None, rows=done)
+            for chunk in chunks(source, form or guess_format(file), done):
+                upload.send(chunk)
+                done = chunk.first + chunk.rows
+                if point:
+                    point.write(done)
+                progress.update(task, advance=len(chunk.body), rows=done)
+    if point:
+        point.remove()
+    if not quiet:
+        error_console().print(f"[bold green]{done} rows[/bold green] are durable on the server.")
+
+
+class Upload:
+    """Sends chunks to one stream of one rule."""
+
+    def __init__(self, server: Server, immutable_id: str, stream: str) -> None:
+        self._server = server
+        self._url = (
+            f"{server.variable('HEADRACE_INGEST_URL')}/dataCollectionRules/{immutable_id}/streams/{stream}"
+        )
+
+    def send(self, chunk: Chunk) -> None:
+        """Return once the server has the chunk on disk. Raises `ProblemError` when it will not take it."""
+        content = gzip.compress(chunk.body, 6, mtime=0)
+        # The same chunk has the same request id in every try, so that a server can tell a repetition.
+        request_id = str(uuid.UUID(bytes=hashlib.sha256(self._url.encode() + chunk.body).digest()[:16]))
+        last = Problem("NotSent", "The server took nothing.")
+        for pause in _pauses():
+            answer = self._try(content, request_id)
+            if isinstance(answer, Problem):
+                last = answer
+                time.sleep(pause)
+                continue
+            if answer.status_code == 204:
+                return
+            last = problem_of(answer)
+            if answer.status_code == 401:
+                self._server.forget_tokens()
+            elif answer.status_code not in (408, 429, 500, 502, 503, 504):
+                raise ProblemError(_with_place(last, chunk))
+            time.sleep(_retry_after(answer, pause))
+        raise ProblemError(_with_place(last, chunk))
+
+    def _try(self, content: bytes, request_id: str) -> httpx.Response | Problem:
+        headers = {
+            "Authorization": f"Bearer {self._server.token(INGESTION_SCOPE)}",
+            "Content-Type": "application/json",
+            "Content-Encoding": "gzip",
+            "x-ms-client-request-id": request_id,
+        }
+        try:
+            return self._server.request(
+                "POST", self._url, params={"api-version": _VERSION}, content=content, headers=headers
+            )
+        except ProblemError as error:
+            return error.problems[0]
+
+
+class ResumeFile:
+    """The resume point of a file, beside it."""
+
+    def __init__(self, file: Path, target: str) -> None:
+        self._path = file.with_name(f"{file.name}.headrace-resume")
+        self._target = target
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise ProblemError(Problem("FileUnreadable", f"{file}: {error.strerror}.")) from None
+        self._file = f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+
+    def rows(self) -> int:
+        """Rows that the server has already; 0 when the file changed or went to another rule."""
+        try:
+            point = msgspec.json.decode(self._path.read_bytes(), type=ResumePoint)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return 0
+        return point.rows if (point.file, point.target) == (self._file, self._target) else 0
+
+    def write(self, rows: int) -> None:
+        """Remember how far we came."""
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(ResumePoint(self._file, self._target, rows)))
+        temporary.replace(self._path)
+
+    def remove(self) -> None:
+        """Forget: the upload is complete."""
+        self._path.unlink(missing_ok=True)
+
+
+def _pauses() -> Iterator[float]:
+    for attempt in range(_TRIES):
+        yield min(0.25 * 2**attempt, _LONGEST_PAUSE)
+
+
+def _retry_after(answer: httpx.Response, pause: float) -> float:
+    given = answer.headers.get("retry-after", "")
+    return min(float(given), _LONGEST_PAUSE) if given.isdigit() else pause
+
+
+def _with_place(problem: Problem, chunk: Chunk) -> Problem:
+    place = f"rows {chunk.first + 1} to {chunk.first + chunk.rows}"
+    return Problem(
+        problem.code, f"{problem.message} (at {place})", hint=problem.hint, details=problem.details
+    )
+
+
+def _progress(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        console=error_console(),
+        disable=quiet,
+        transient=True,
+    )
