@@ -193,6 +193,11 @@ class StoppingDisk:
         self._stop_at = stop_at
         self._inner = inner or RealDisk()
         self._after = after
+        self._stop_site: str | None = None
+
+    def stop_at_site(self, site: str) -> None:
+        """Die at the next sync of `site`."""
+        self._stop_site = site
 
     def sync_file(self, path: Path, site: str, fd: int | None = None) -> None:
         """See `Disk.sync_file`."""
@@ -203,7 +208,7 @@ class StoppingDisk:
         self._step(site, lambda: self._inner.sync_dir(path, site))
 
     def _step(self, site: str, sync: Callable[[], None]) -> None:
-        last = len(self.sites) == self._stop_at
+        last = len(self.sites) == self._stop_at or site == self._stop_site
         self.sites.append(site)
         if last and not self._after:
             raise ProcessKilledError(site)

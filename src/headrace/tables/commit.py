@@ -58,7 +58,7 @@ def commit_published(state: TableState, tools: Tools) -> bool:
             if pending:
                 log.ensure_columns(schemas)
                 _append(log, additions, last_positions(pending))
-            sync_log(state, tools, state.manifest.delta_version, log.version)
+            sync_log(state, tools, range(state.manifest.delta_version + 1, log.version + 1))
         except BaseException:
             state.swept = False
             raise

@@ -28,13 +28,13 @@ def sync_data(state: TableState, tools: Tools, paths: Iterable[str]) -> None:
         raise _broken(state) from error
 
 
-def sync_log(state: TableState, tools: Tools, after: int, upto: int) -> None:
-    """Make the log's entries `after + 1` to `upto` durable. Raises `TableBrokenError`."""
+def sync_log(state: TableState, tools: Tools, versions: Iterable[int], site: str = "tables.log") -> None:
+    """Make the log's entries of `versions` durable. Raises `TableBrokenError`."""
     try:
-        for version in range(after + 1, upto + 1):
-            tools.disk.sync_file(log_file(state.folder, version), "tables.log.file")
-        tools.disk.sync_dir(state.folder / LOG, "tables.log.dir")
-        sync_entry(state, tools, state.folder / LOG, "tables.log.folder")
+        for version in versions:
+            tools.disk.sync_file(log_file(state.folder, version), f"{site}.file")
+        tools.disk.sync_dir(state.folder / LOG, f"{site}.dir")
+        sync_entry(state, tools, state.folder / LOG, f"{site}.folder")
     except OSError as error:
         raise _broken(state) from error
 

@@ -130,7 +130,7 @@ def _replace_group(state: TableState, tools: Tools, group: list[StoredFile]) -> 
             log.files()
         ):
             raise CommitError("the compaction was refused")
-        sync_log(state, tools, state.manifest.delta_version, log.version)
+        sync_log(state, tools, range(state.manifest.delta_version + 1, log.version + 1))
     except BaseException:
         state.swept = False
         raise

@@ -54,7 +54,10 @@ def recover_state(state: TableState, tools: Tools) -> Recovered:
     torn = _repair_log(folder, manifest, roll_back=broken and found is not None)
     log = DeltaLog(folder)
     if log.version > manifest.delta_version:
-        sync_log(state, tools, manifest.delta_version, log.version)
+        unproven = [
+            version for version in _versions(folder / LOG, ".json") if version > manifest.delta_version
+        ]
+        sync_log(state, tools, unproven, "tables.recover")
     published = () if broken or log.version < manifest.delta_version else manifest.published
     waiting = tuple(file for file in published if not is_covered(file.positions, log))
     whole = _whole_prefix(folder, waiting)
@@ -65,7 +68,7 @@ def recover_state(state: TableState, tools: Tools) -> Recovered:
         published=whole,
         schemas=tuple(schema for schema in manifest.schemas if schema.version in versions),
     )
-    write = recovered != manifest or (found is None and log.version >= 0)
+    write = found is None or recovered != found
     state.adopt(recovered, log, tools.clock.monotonic(), write=write)
     (folder / BROKEN_MARK).unlink(missing_ok=True)
     covered = len(published) - len(waiting)
@@ -109,21 +112,14 @@ def _repair_log(folder: Path, manifest: Manifest, *, roll_back: bool) -> int:
         return 0
     versions = _versions(log, ".json")
     _drop_unsafe_checkpoints(folder, manifest, set(versions))
-    following = _first_unproven(manifest, versions, _versions(log, ".checkpoint.parquet"))
+    checkpoints = _versions(log, ".checkpoint.parquet")
+    following = max(manifest.delta_version, *checkpoints, -1) + 1
     while not roll_back and (entry := read_entry(folder, following)) is not None and entry.whole:
         following += 1
     torn = [version for version in versions if version >= following]
     for version in reversed(torn):
         log_file(folder, version).unlink(missing_ok=True)
     return len(torn)
-
-
-def _first_unproven(manifest: Manifest, versions: list[int], checkpoints: list[int]) -> int:
-    """The first log entry that the manifest does not prove to be durable."""
-    if manifest.delta_version >= 0:
-        return manifest.delta_version + 1
-    first = min(versions, default=0)
-    return first if any(version >= first - 1 for version in checkpoints) else 0
 
 
 def _drop_unsafe_checkpoints(folder: Path, manifest: Manifest, entries: set[int]) -> None:
