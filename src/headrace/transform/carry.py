@@ -21,7 +21,7 @@ class _Carrier:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
 
-    def visit(self, query: exp.Expression, carrying: frozenset[str]) -> bool:
+    def visit(self, query: exp.Expr, carrying: frozenset[str]) -> bool:
         for table in _common_tables(query):
             if self.visit(table.this, carrying):
                 carrying = carrying | {table.alias}
@@ -51,19 +51,19 @@ class _Carrier:
             select.select(*columns, copy=False)
         return True
 
-    def _carries(self, source: exp.Expression, carrying: frozenset[str]) -> bool:
+    def _carries(self, source: exp.Expr, carrying: frozenset[str]) -> bool:
         if isinstance(source, exp.Table):
             return not source.db and source.name in carrying
         return isinstance(source, exp.Query) and self.visit(source, carrying)
 
 
-def _common_tables(query: exp.Expression) -> Sequence[exp.CTE]:
+def _common_tables(query: exp.Expr) -> Sequence[exp.CTE]:
     # sqlglot renamed the argument between releases: look for the node, not for its key.
     clause = next((part for part in query.args.values() if isinstance(part, exp.With)), None)
     return clause.expressions if clause is not None else ()
 
 
-def _sources(select: exp.Select) -> list[exp.Expression]:
+def _sources(select: exp.Select) -> list[exp.Expr]:
     first = next((part for part in select.args.values() if isinstance(part, exp.From)), None)
     joined = [join.this for join in select.args.get("joins") or ()]
     return ([first.this] if first is not None else []) + joined

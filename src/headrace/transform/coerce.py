@@ -86,7 +86,8 @@ coalesce(
        THEN make_timestamp(epoch_us(try_cast(
               regexp_replace(regexp_replace(trim(v), '\\s*([Zz]|GMT|UTC)$', '+00'),
                              '([Tt ]\\d+:\\d+)([+-])', '\\1:00\\2') AS TIMESTAMPTZ)))
-       WHEN regexp_matches(v, '\\d:\\d') THEN try_strptime(regexp_replace(trim(v), '\\s*(GMT|UTC|[+-]0000)$', ''), FORMATS)
+       WHEN regexp_matches(v, '\\d:\\d')
+       THEN try_strptime(regexp_replace(trim(v), '\\s*(GMT|UTC|[+-]0000)$', ''), FORMATS)
   END)
 """,
     KustoType.DYNAMIC: "CAST(v AS VARCHAR)",
@@ -94,7 +95,7 @@ coalesce(
 }
 
 _EXTRACTED = {KustoType.REAL: "DOUBLE", KustoType.DYNAMIC: "JSON"}
-"""What json_transform takes a value as; VARCHAR for all others, whose cast in SQL it would not do Kusto's way."""
+"""What json_transform reads a value as; VARCHAR for all others, which are then cast Kusto's way in SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def source_select(batch: str, columns: Sequence[SourceColumn]) -> exp.Select:
     return typed.from_(values.subquery("v"))
 
 
-def cut_text(value: exp.Expression, limit: int) -> exp.Expression:
+def cut_text(value: exp.Expr, limit: int) -> exp.Expr:
     """`value`, a VARCHAR, cut to at most `limit` bytes of UTF-8, never inside a character."""
     # A character has at most four bytes, so one of four neighbouring places is a border.
     tries = ", ".join(f"try(decode(encode(v)[1:{limit - back}]))" for back in range(4))
@@ -163,10 +164,10 @@ def _without_collisions(columns: Sequence[SourceColumn]) -> list[list[SourceColu
 
 
 @cache
-def _template(text: str) -> exp.Expression:
+def _template(text: str) -> exp.Expr:
     tree = sqlglot.parse_one(text, dialect="duckdb")
 
-    def formats(node: exp.Expression) -> exp.Expression:
+    def formats(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and node.name == "FORMATS":
             return exp.array(*(exp.Literal.string(text) for text in _RFC_FORMATS), dialect="duckdb")
         return node
@@ -174,14 +175,14 @@ def _template(text: str) -> exp.Expression:
     return tree.transform(formats)
 
 
-def _fill(text: str, value: exp.Expression) -> exp.Expression:
-    def put(node: exp.Expression) -> exp.Expression:
+def _fill(text: str, value: exp.Expr) -> exp.Expr:
+    def put(node: exp.Expr) -> exp.Expr:
         return value.copy() if isinstance(node, exp.Column) and node.name == "v" else node
 
     return _template(text).transform(put)
 
 
-def _typed(kusto: KustoType, column: str) -> exp.Expression:
+def _typed(kusto: KustoType, column: str) -> exp.Expr:
     text = _TEMPLATES.get(kusto)
     if text is None:
         raise ValueError(f"a stream cannot have a column of type {kusto}")
@@ -192,5 +193,5 @@ def _column(name: str) -> exp.Column:
     return exp.column(name, quoted=True)
 
 
-def _call(name: str, *arguments: exp.Expression) -> exp.Expression:
+def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
     return exp.Anonymous(this=name, expressions=list(arguments))

@@ -1,8 +1,8 @@
 """One compiled object for one data flow: the tester, a rule's validation and the live run all use it.
 
 A `LiveFlow` is a single SQL statement: bodies of JSON text in, the output table's Parquet file out. Between
-them the declared columns are read (`coerce`), the transform runs, and the row gets its final shape: columns of the
-table by exact name, `TimeGenerated` kept near the received time, and the stored system columns.
+them the declared columns are read (`coerce`), the transform runs, and the row gets its final shape: columns
+of the table by exact name, `TimeGenerated` kept near the received time, and the stored system columns.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def _stored(
             value = _value(column, produced.get(column.name), settings)
             select = select.select(exp.alias_(value, column.physical, quoted=True))
     resource = produced.get(RESOURCE)
-    values: dict[system.StoredSystemColumn, exp.Expression] = {
+    values: dict[system.StoredSystemColumn, exp.Expr] = {
         system.TIME_RECEIVED: _utc(exp.column(coerce.RECEIVED, quoted=True)),
         system.RESOURCE_ID: exp.Lower(this=resource) if resource is not None else exp.Literal.string(""),
         system.RULE_VERSION: exp.cast(exp.Literal.number(rule.version), "INTEGER"),
@@ -241,7 +241,7 @@ def _stored(
     return select.from_(query.subquery("t"))
 
 
-def _value(column: Column, value: exp.Expression | None, settings: TransformSettings) -> exp.Expression:
+def _value(column: Column, value: exp.Expr | None, settings: TransformSettings) -> exp.Expr:
     if column.name == TIME and value is not None:
         return _utc(_near_receipt(value))
     if value is None:
@@ -254,7 +254,7 @@ def _value(column: Column, value: exp.Expression | None, settings: TransformSett
     return value
 
 
-def _near_receipt(value: exp.Expression) -> exp.Expression:
+def _near_receipt(value: exp.Expr) -> exp.Expr:
     received = exp.column(coerce.RECEIVED, quoted=True)
     near = exp.Between(
         this=value,
@@ -264,11 +264,11 @@ def _near_receipt(value: exp.Expression) -> exp.Expression:
     return exp.case().when(near, value.copy()).else_(received)
 
 
-def _days(count: int) -> exp.Expression:
+def _days(count: int) -> exp.Expr:
     return exp.Interval(this=exp.Literal.string(str(count)), unit=exp.var("DAY"))
 
 
-def _utc(value: exp.Expression) -> exp.Expression:
+def _utc(value: exp.Expr) -> exp.Expr:
     """A TIMESTAMP in UTC as TIMESTAMPTZ, without a look at the session's time zone."""
     return exp.Anonymous(
         this="make_timestamptz", expressions=[exp.Anonymous(this="epoch_us", expressions=[value])]

@@ -1,7 +1,7 @@
 """The pipeline's SQL engine: runs a `LiveFlow` over a batch of request bodies and writes the Parquet file.
 
-One `Engine` for the process, one `Session` for each worker thread. The engine is hardened: bounded memory, one
-thread a statement, no access to files outside the tables folder, no extensions, configuration locked.
+One `Engine` for the process, one `Session` for each worker thread. The engine is hardened: bounded memory,
+one thread a statement, no files outside the tables folder, no extensions, configuration locked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -24,6 +25,9 @@ BATCH_SCHEMA = pa.schema(
 """The batch tables of a `LiveFlow`: journal offset, received time (UTC), the body's JSON text."""
 
 
+EngineFault = Literal["memory", "disk", "lost", "other"]
+
+
 class RowsError(Exception):
     """Some row of the batch cannot be transformed. `reason` names the kind of fault, without any data."""
 
@@ -35,19 +39,19 @@ class RowsError(Exception):
 class EngineError(Exception):
     """The engine or the disk failed, whatever the rows are: the same batch may succeed later.
 
-    `memory` is set when the batch did not fit, `lost` when the engine must be opened anew.
+    `fault` is "memory" when the batch did not fit, "disk" when a file could not be written, "lost" when the
+    engine must be opened anew, "other" for what nobody foresaw.
     """
 
-    def __init__(self, reason: str, *, memory: bool = False, lost: bool = False) -> None:
+    def __init__(self, reason: str, fault: EngineFault = "other") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.memory = memory
-        self.lost = lost
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request's JSON text: UTF-8 bytes of an array of objects, where it stands in the journal, and when it came."""
+    """One request's JSON text (a UTF-8 array of objects), its place in the journal, and when it came."""
 
     offset: int
     received: int
@@ -187,9 +191,11 @@ def _fault(error: duckdb.Error) -> RowsError | EngineError:
     """Sort an engine's error by whose fault it is; its message can quote data, so it goes no further."""
     name = type(error).__name__.removesuffix("Exception")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return EngineError(name, memory=True)
-    if isinstance(error, duckdb.FatalException | duckdb.InternalException | duckdb.ConnectionException):
-        return EngineError(name, lost=True)
-    if isinstance(error, duckdb.IOException | duckdb.InterruptException | duckdb.PermissionException):
+        return EngineError(name, "memory")
+    if isinstance(error, duckdb.FatalException | duckdb.ConnectionException):
+        return EngineError(name, "lost")
+    if isinstance(error, duckdb.IOException | duckdb.PermissionException):
+        return EngineError(name, "disk")
+    if isinstance(error, duckdb.InterruptException):
         return EngineError(name)
     return RowsError(name)

@@ -1,0 +1,419 @@
+"""The pipeline: from the journals' records to published table files, and back to trimming the journals.
+
+One reader thread takes records from all journals into `lanes`, worker threads run batches through the flows
+of their rules (`flows`), and a committer thread asks the tables to commit, keeps the checkpoints and lets the
+journals go. Every step may be cut short by a crash: the next start reads each journal from its checkpoint,
+and what tables and dead letters already have is skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import duckdb
+
+from headrace.catalog.model import Table
+from headrace.clock import Clock
+from headrace.disk import Disk, RealDisk
+from headrace.journal.model import JournalReader
+from headrace.settings import Settings
+from headrace.tables.model import TableBrokenError, TableKey, TablesError
+from headrace.tables.recovery import Recovered
+from headrace.tables.writer import Round
+from headrace.transform.checkpoint import Checkpoint, Checkpoints
+from headrace.transform.dead_letters import DeadLetters
+from headrace.transform.flows import BrokenTableError, CatalogView, FlowRunner, RuleSource, Tables
+from headrace.transform.lanes import Batch, Lanes, Need
+from headrace.transform.progress import Counters, JournalProgress, Progress
+from headrace.transform.run import Engine, EngineError, Session
+
+_LOG = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.01
+DISCOVER_SECONDS = 1.0
+COMMIT_SECONDS = 0.1
+CHECKPOINT_SECONDS = 1.0
+REPAIR_SECONDS = 5.0
+RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
+READ_BYTES = 8 * 1024 * 1024
+"""Wire bytes that are read from a journal at a time."""
+
+FULL_SHARE = 0.25
+"""Share of a journal's bound that may wait for a commit; beyond it every table commits at once."""
+
+
+class Store(Tables, Protocol):
+    """What the pipeline asks of the tables beside files (`headrace.tables.writer.TableStore`)."""
+
+    def commit_due(self, *, everything: bool = False) -> Round:
+        """Commit the tables that are due, or all."""
+        ...
+
+    def repair(self, table: Table) -> Recovered:
+        """Mend a table that the disk broke."""
+        ...
+
+
+@dataclass(slots=True)
+class _Journal:
+    reader: JournalReader
+    checkpoint: Checkpoint
+    next: int
+    end: int
+    trim_to: int = 0
+    trimmed: int = 0
+    saved: Checkpoint = field(default_factory=Checkpoint)
+
+
+class Pipeline:
+    """Runs from `start` to `stop`; one per data folder.
+
+    `readers` tells the journals of the moment by id; it is asked again every second, and each reader is
+    used by one thread only. `rules(immutable_id, version)` gives a kept version of a rule and raises
+    `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on the engine. `step` is
+    told each point between which a crash may fall, for tests.
+    """
+
+    def __init__(
+        self,
+        readers: Callable[[], Mapping[str, JournalReader]],
+        rules: RuleSource,
+        catalog: CatalogView,
+        tables: Store,
+        dead_letters: DeadLetters,
+        settings: Settings,
+        clock: Clock,
+        *,
+        disk: Disk | None = None,
+        prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+        step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._readers = readers
+        self._catalog = catalog
+        self._tables = tables
+        self._letters = dead_letters
+        self._settings = settings
+        self._clock = clock
+        self._prepare = prepare
+        self._step = step
+        self._checkpoints = Checkpoints(settings.data_dir / "checkpoints", disk or RealDisk())
+        self._counters = Counters()
+        own = settings.transform
+        self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock)
+        self._flows = FlowRunner(rules, catalog, tables, dead_letters, settings, self._counters, step)
+        self._journals: dict[str, _Journal] = {}
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._sessions: set[Session] = set()
+        self._stopping = threading.Event()
+        self._read_out = threading.Event()
+        self._reset = threading.Event()
+        self._broken: dict[TableKey, Table] = {}
+        self._retries = 0
+        self._looks = 0
+        self._failure: str | None = None
+        self._threads: list[threading.Thread] = []
+        self._committer: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin: read each journal from its checkpoint. Raises `OSError` when one cannot be read."""
+        self._engine = self._new_engine()
+        self._discover()
+        names = ["pipeline-reader"]
+        targets: list[Callable[[], None]] = [self._read_loop]
+        for number in range(self._settings.transform.threads):
+            names.append(f"pipeline-worker-{number}")
+            targets.append(self._work_loop)
+        for name, target in zip(names, targets, strict=True):
+            self._threads.append(threading.Thread(target=self._guard, args=(target,), name=name))
+        self._committer = threading.Thread(
+            target=self._guard, args=(self._commit_loop,), name="pipeline-committer"
+        )
+        for thread in (*self._threads, self._committer):
+            thread.start()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Finish what the journals hold now, commit, and end; whether all was done within `timeout` seconds.
+
+        What was not done stays in the journals for the next start.
+        """
+        deadline = self._clock.monotonic() + timeout
+        self._stopping.set()
+        self._lanes.drain()
+        done = self._wait_until(lambda: self._read_out.is_set() and self._lanes.is_idle(), deadline)
+        self._lanes.close()
+        if not done:
+            with self._lock:
+                running = tuple(self._sessions)
+            for session in running:
+                session.interrupt()
+        for thread in self._threads:
+            thread.join()
+        if self._committer is not None:
+            self._committer.join()
+        if self._failure is None:
+            self._commit(everything=True)
+            self._checkpoint()
+            self._trim()
+        if self._engine is not None:
+            self._engine.close()
+        return done and self._failure is None
+
+    def idle(self) -> bool:
+        """Whether every record that the journals held when this was called has been published.
+
+        Waits for the reader to look at the journals, some milliseconds.
+        """
+        seen = self._looks
+        limit = self._clock.monotonic() + DISCOVER_SECONDS
+        if not self._wait_until(lambda: self._looks >= seen + 2, limit):
+            return False
+        with self._lock:
+            journals = tuple(self._journals.values())
+        # In this order: a record leaves the first condition only once the second has it.
+        return all(one.next >= one.end for one in journals) and self._lanes.is_idle()
+
+    def progress(self) -> Progress:
+        """Counts of rows by rule and flow since the start, and how far each journal is."""
+        with self._lock:
+            journals = dict(self._journals)
+        return Progress(
+            flows=self._counters.snapshot(),
+            journals={
+                key: JournalProgress(
+                    watermark=self._lanes.watermark(key, one.next),
+                    next=one.next,
+                    end=one.end,
+                    unsettled_bytes=self._lanes.unsettled_bytes(key),
+                )
+                for key, one in journals.items()
+            },
+            retries=self._retries,
+            failure=self._failure,
+        )
+
+    def _new_engine(self) -> Engine:
+        folder = self._settings.data_dir / "tables"
+        return Engine(folder, self._settings.transform.memory_limit, self._prepare)
+
+    def _wait_until(self, done: Callable[[], bool], deadline: float) -> bool:
+        pause = threading.Event()
+        while self._failure is None:
+            if done():
+                return True
+            if self._clock.monotonic() >= deadline:
+                return False
+            pause.wait(POLL_SECONDS)
+        return False
+
+    def _guard(self, target: Callable[[], None]) -> None:
+        """A thread that ends by itself ends the pipeline: the next start replays what it left."""
+        try:
+            target()
+        except Exception as error:  # noqa: BLE001 - the border of a thread: nothing may end it silently
+            _LOG.error("pipeline stopped: %s", type(error).__name__)
+            self._failure = type(error).__name__
+            self._lanes.close()
+            self._stopping.set()
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def _discover(self) -> None:
+        for key, reader in self._readers().items():
+            if key in self._journals:
+                continue
+            checkpoint = self._checkpoints.load(key)
+            self._letters.forget(key, checkpoint.watermark)
+            first = max(reader.start(), checkpoint.watermark)
+            journal = _Journal(reader, checkpoint, first, first, saved=checkpoint)
+            with self._lock:
+                self._journals[key] = journal
+
+    def _read_loop(self) -> None:
+        looked = self._clock.monotonic()
+        ends: dict[str, int] | None = None
+        while self._failure is None:
+            if self._stopping.is_set():
+                if ends is None:
+                    ends = {key: one.reader.end() for key, one in self._journals.items()}
+                if all(self._journals[key].next >= end for key, end in ends.items()):
+                    self._read_out.set()
+                    return
+            elif self._clock.monotonic() - looked >= DISCOVER_SECONDS:
+                looked = self._clock.monotonic()
+                self._discover()
+            if self._reset.is_set():
+                self._rewind()
+            moved = [self._read(key, one) for key, one in list(self._journals.items())]
+            self._trim()
+            self._looks += 1
+            if self._lanes.is_closed():
+                return
+            if not any(moved):
+                _nap()
+
+    def _read(self, key: str, journal: _Journal) -> bool:
+        """Queue what comes next of one journal, as far as there is room; whether there was any."""
+        end = journal.reader.end()
+        journal.end = end
+        if journal.next >= end or self._reset.is_set():
+            return False
+        room = self._lanes.room()
+        if room <= 0:
+            return False
+        records = journal.reader.read(journal.next, min(READ_BYTES, room))
+        for record in records:
+            if not journal.checkpoint.covers(record.entry.rule, record.offset):
+                self._lanes.put(record)
+        # Nothing up to an end that was seen before the read: those records are damaged beyond reading.
+        journal.next = records[-1].offset + 1 if records else end
+        return True
+
+    def _trim(self) -> None:
+        for journal in self._journals.values():
+            if journal.trim_to > journal.trimmed:
+                self._step("trim")
+                journal.reader.trim(journal.trim_to)
+                journal.trimmed = journal.trim_to
+
+    def _rewind(self) -> None:
+        """Begin again from the watermarks, after a table's positions may have gone back."""
+        watermarks = {key: self._lanes.watermark(key, one.next) for key, one in self._journals.items()}
+        if not self._lanes.reset():
+            return
+        for key, journal in self._journals.items():
+            journal.next = watermarks[key]
+        self._reset.clear()
+
+    # -- working ------------------------------------------------------------------------------------
+
+    def _work_loop(self) -> None:
+        engine = self._engine
+        if engine is None:
+            return
+        session = self._open_session(engine)
+        try:
+            while (batch := self._lanes.take()) is not None:
+                if engine is not self._engine and self._engine is not None:
+                    self._close_session(session)
+                    engine = self._engine
+                    session = self._open_session(engine)
+                self._work(batch, session, engine)
+        finally:
+            self._close_session(session)
+
+    def _work(self, batch: Batch, session: Session, engine: Engine) -> None:
+        try:
+            needs = self._flows.run(batch, session)
+        except BrokenTableError as error:
+            _LOG.error("table %s is broken: the disk refused it", error.table.name)
+            with self._lock:
+                self._broken[TableKey.of(error.table)] = error.table
+            self._lanes.abandon(batch)
+        except (EngineError, OSError, TablesError) as error:
+            reason = error.reason if isinstance(error, EngineError) else type(error).__name__
+            _LOG.warning(
+                "batch of rule %s at offset %d will be tried again: %s", batch.key[1], batch.first, reason
+            )
+            if isinstance(error, EngineError) and error.fault == "lost":
+                self._reopen(engine)
+            self._retries += 1
+            self._lanes.retry(batch, RETRY_SECONDS[min(batch.attempt, len(RETRY_SECONDS) - 1)])
+        else:
+            self._lanes.finish(batch, needs)
+
+    def _open_session(self, engine: Engine) -> Session:
+        session = engine.session()
+        with self._lock:
+            self._sessions.add(session)
+        return session
+
+    def _close_session(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.discard(session)
+        session.close()
+
+    def _reopen(self, lost: Engine) -> None:
+        with self._lock:
+            if self._engine is lost:
+                self._engine = self._new_engine()
+
+    # -- committing ---------------------------------------------------------------------------------
+
+    def _commit_loop(self) -> None:
+        saved = repaired = self._clock.monotonic()
+        while not self._lanes.is_closed():
+            _nap(COMMIT_SECONDS)
+            bound = FULL_SHARE * self._settings.journal.max_bytes
+            with self._lock:
+                keys = list(self._journals)
+            self._commit(everything=any(self._lanes.unsettled_bytes(key) > bound for key in keys))
+            if self._broken and self._clock.monotonic() - repaired >= REPAIR_SECONDS:
+                repaired = self._clock.monotonic()
+                self._repair()
+            if self._clock.monotonic() - saved >= CHECKPOINT_SECONDS:
+                saved = self._clock.monotonic()
+                self._checkpoint()
+
+    def _commit(self, *, everything: bool) -> None:
+        self._step("commit")
+        done = self._tables.commit_due(everything=everything)
+        for failure in done.failures:
+            _LOG.warning("table %s is not committed: %s", failure.key.name, type(failure.error).__name__)
+            if isinstance(failure.error, TableBrokenError):
+                self._note_broken(failure.key)
+        self._lanes.settle(self._is_durable)
+
+    def _note_broken(self, key: TableKey) -> None:
+        for need in self._lanes.needed():
+            if TableKey.of(need.table) == key:
+                with self._lock:
+                    self._broken[key] = need.table
+                return
+
+    def _repair(self) -> None:
+        """Mend what the disk broke; then everything since the watermarks is read again."""
+        with self._lock:
+            broken = dict(self._broken)
+        for key, table in broken.items():
+            if not self._tables.repair(table).failed:
+                with self._lock:
+                    self._broken.pop(key, None)
+                self._reset.set()
+
+    def _is_durable(self, need: Need) -> bool:
+        try:
+            if self._tables.durable(need.table, need.app_id) >= need.offset:
+                return True
+        except (TablesError, OSError):
+            return False
+        workspace = self._catalog.current.workspaces.get(need.table.workspace)
+        table = workspace.tables.get(need.table.name) if workspace is not None else None
+        # A table that was deleted takes its rows with it: the journal need not keep them.
+        return table is None or table.incarnation != need.table.incarnation
+
+    def _checkpoint(self) -> None:
+        with self._lock:
+            journals = dict(self._journals)
+        for key, journal in journals.items():
+            watermark = max(self._lanes.watermark(key, journal.next), journal.saved.watermark)
+            checkpoint = Checkpoint(watermark, self._lanes.settled_above(key, watermark))
+            if checkpoint == journal.saved:
+                continue
+            self._step("checkpoint")
+            try:
+                self._checkpoints.save(key, checkpoint)
+            except OSError as error:
+                _LOG.warning("checkpoint of journal %s was not kept: %s", key, type(error).__name__)
+                continue
+            journal.saved = checkpoint
+            journal.trim_to = watermark
+            self._letters.forget(key, watermark)
+
+
+def _nap(seconds: float = POLL_SECONDS) -> None:
+    threading.Event().wait(seconds)

@@ -1,0 +1,67 @@
+"""What became of the rows: counters for each rule and flow, and how far behind each journal is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+FlowKey = tuple[str, int]
+"""Rule id and flow index; -1 for what concerns every flow of the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCounts:
+    """Rows since the start: each received one ends as stored, filtered or dead."""
+
+    received: int = 0
+    stored: int = 0
+    filtered: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalProgress:
+    """Offsets of one journal: the first still needed, the next to be read, and the one after the last.
+
+    `unsettled_bytes` are wire bytes whose rows are published and not yet durable; `damaged` counts records
+    that cannot be read.
+    """
+
+    watermark: int
+    next: int
+    end: int
+    unsettled_bytes: int = 0
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The pipeline at one moment. `failure` says why it stopped by itself, None while it runs."""
+
+    flows: Mapping[FlowKey, FlowCounts] = field(default_factory=dict)
+    journals: Mapping[str, JournalProgress] = field(default_factory=dict)
+    retries: int = 0
+    failure: str | None = None
+
+
+class Counters:
+    """Counts of all flows. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flows: dict[FlowKey, list[int]] = {}
+
+    def add(
+        self, rule: str, flow: int, *, received: int = 0, stored: int = 0, filtered: int = 0, dead: int = 0
+    ) -> None:
+        """Add to the counts of a flow."""
+        with self._lock:
+            counts = self._flows.setdefault((rule, flow), [0, 0, 0, 0])
+            for place, amount in enumerate((received, stored, filtered, dead)):
+                counts[place] += amount
+
+    def snapshot(self) -> dict[FlowKey, FlowCounts]:
+        """The counts now."""
+        with self._lock:
+            return {key: FlowCounts(*counts) for key, counts in self._flows.items()}
