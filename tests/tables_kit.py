@@ -73,12 +73,15 @@ class Bench:
         settings: TableSettings | None = None,
         compaction: Compaction | None = None,
         clock: ManualClock | None = None,
+        store: TableStore | None = None,
     ) -> None:
+        """`store` shares another bench's, which then closes it."""
         self.root = root
         self.table = table or make_table()
         self.clock = clock or ManualClock()
         self.settings = settings or TableSettings()
-        self.store = TableStore(root, disk or RealDisk(), self.settings, self.clock, compaction)
+        self._shared = store is not None
+        self.store = store or TableStore(root, disk or RealDisk(), self.settings, self.clock, compaction)
         self.reader = TableReader(root)
         self.engine = duckdb.connect()
         self.engine.execute("SET TimeZone = 'UTC'")
@@ -94,7 +97,8 @@ class Bench:
     def close(self) -> None:
         """Let go of both engines."""
         self.engine.close()
-        self.store.close()
+        if not self._shared:
+            self.store.close()
 
     @property
     def folder(self) -> Path:

@@ -15,13 +15,16 @@ from tests.tables_kit import APP, DAY_ONE, FIRST_SCHEMA, SECOND_SCHEMA, Bench, e
 from headrace.catalog.model import Table
 from headrace.clock import DAY
 from headrace.settings import TableSettings
+from headrace.tables.delta import log_file
 from headrace.tables.maintenance import Compaction
+from headrace.tables.model import CommitError, ManifestError
 from headrace.testing.powercut import PowerCut, PowerCutDisk
 
 _OTHER = "journal/dcr-2/0"
 _APPS = (APP, _OTHER)
 _COMPACTION = Compaction(least=3)
 _SITES = (
+    "tables.root",
     "tables.data.file",
     "tables.data.dir",
     "tables.data.folder",
@@ -35,6 +38,10 @@ _SITES = (
     "tables.recover.dir",
     "tables.recover.folder",
 )
+_RECOVERY = ("tables.recover.file", "tables.recover.dir", "tables.recover.folder")
+_CHECKPOINT = ("tables.checkpoint.file", "tables.checkpoint.dir")
+_SYNCS_BEFORE_LOG = 6
+"""Syncs of a first commit with one file before that of its log entry."""
 _WORST_SEED = 150
 
 
@@ -83,10 +90,14 @@ class _Machine:
             elif action == "maintain":
                 assert bench.store.maintain().failures == ()
             else:
-                for path in bench.folder.glob("_delta_log/*.json"):
-                    os.utime(path, (1_000_000_000, 1_000_000_000))
+                self.age(bench)
             for app_id in _APPS:
                 self.trimmed[app_id] = bench.store.durable(self.table, app_id)
+
+    def age(self, bench: Bench) -> None:
+        """Make all log entries old enough for their removal."""
+        for path in bench.folder.glob("_delta_log/*.json"):
+            os.utime(path, (1_000_000_000, 1_000_000_000))
 
     def check(self, bench: Bench) -> None:
         """Exactly the rows up to each position, and none of the trimmed ones lost."""
@@ -136,7 +147,7 @@ def test_no_power_cut_loses_or_doubles_a_row(tmp_path: Path) -> None:
     assert reached >= set(_SITES), "every sync of the protocol was on the way"
 
 
-@pytest.mark.parametrize("site", _SITES)
+@pytest.mark.parametrize("site", [site for site in _SITES if site not in _RECOVERY + _CHECKPOINT])
 def test_without_any_one_sync_rows_are_lost(tmp_path: Path, site: str) -> None:
     for seed in range(_WORST_SEED):
         try:
@@ -144,3 +155,68 @@ def test_without_any_one_sync_rows_are_lost(tmp_path: Path, site: str) -> None:
         except Exception:  # noqa: BLE001 - any way of failing shows that the sync is needed
             return
     pytest.fail(f"nothing broke without {site}")
+
+
+def test_what_recovery_calls_durable_survives_a_power_cut(tmp_path: Path) -> None:
+    for seed in range(12):
+        _killed_then_cut(tmp_path / str(seed), seed)
+
+
+@pytest.mark.parametrize("site", _RECOVERY)
+def test_without_any_one_sync_of_recovery_rows_are_lost(tmp_path: Path, site: str) -> None:
+    with pytest.raises((AssertionError, ManifestError, CommitError)):
+        for seed in range(12):
+            _killed_then_cut(tmp_path / str(seed), seed, frozenset({site}))
+
+
+def test_log_entries_go_only_after_their_checkpoint_is_durable(tmp_path: Path) -> None:
+    for seed in range(12):
+        _checkpoint_then_cut(tmp_path / str(seed), seed)
+
+
+@pytest.mark.parametrize("site", _CHECKPOINT)
+def test_without_any_one_sync_of_a_checkpoint_the_table_is_lost(tmp_path: Path, site: str) -> None:
+    with pytest.raises((AssertionError, ManifestError, CommitError)):
+        for seed in range(12):
+            _checkpoint_then_cut(tmp_path / str(seed), seed, frozenset({site}))
+
+
+def _checkpoint_then_cut(folder: Path, seed: int, without: frozenset[str] = frozenset()) -> None:
+    """A checkpoint takes the place of old log entries; the power fails at once."""
+    machine = _Machine(folder, seed, without)
+    try:
+        with machine.running() as bench:
+            for offset in range(4):
+                bench.publish(offset)
+                bench.store.commit(machine.table)
+            machine.age(bench)
+            assert bench.store.maintain().failures == ()
+            assert not log_file(bench.folder, 1).exists()
+            machine.check(bench)
+        machine.disk.cut(seed)
+        with machine.running() as bench:
+            machine.check(bench)
+            assert machine.trimmed[APP] == 3
+    finally:
+        machine.disk.close()
+
+
+def _killed_then_cut(folder: Path, seed: int, without: frozenset[str] = frozenset()) -> None:
+    """The process dies when its first commit is in the log and not yet synced; after the restart the
+    power fails as soon as recovery is done."""
+    machine = _Machine(folder, seed, without)
+    try:
+        with machine.running() as bench:
+            bench.publish(0)
+            machine.disk.arm(_SYNCS_BEFORE_LOG)
+            with pytest.raises(PowerCut, match=r"tables\.log\.file"):
+                bench.store.commit(machine.table)
+        machine.disk.restart()
+        with machine.running() as bench:
+            machine.check(bench)
+            assert machine.trimmed[APP] == 0
+        machine.disk.cut(seed)
+        with machine.running() as bench:
+            machine.check(bench)
+    finally:
+        machine.disk.close()
