@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.transform.bodies import BodyError, halves, members, only_rows, without_rows
@@ -21,10 +21,7 @@ class Bad:
     reason: str
 
 
-Bodies = Mapping[str, Sequence[Body]]
-"""The bodies of a batch by stream."""
-
-Probe = Callable[[Bodies], None]
+Probe = Callable[[Sequence[Body]], None]
 """Runs the flow over these bodies and keeps nothing. Raises `RowsError` or `EngineError`."""
 
 
@@ -36,45 +33,42 @@ class Search:
     left: int = MAX_PROBES
     bad: list[Bad] = field(default_factory=list)
 
-    def among(self, bodies: Sequence[tuple[str, Body]], reason: str) -> None:
-        """Find the bad ones among `bodies` (stream and body), which fail together for `reason`."""
+    def among(self, bodies: Sequence[Body], reason: str) -> None:
+        """Find the bad ones among `bodies`, which fail together for `reason`."""
         if len(bodies) == 1:
-            self._within(*bodies[0], reason)
+            self._within(bodies[0], reason)
             return
         if self.left < 2:
-            self.bad += [Bad(body.offset, None, reason) for _, body in bodies]
+            self.bad += [Bad(body.offset, None, reason) for body in bodies]
             return
         for first, last in halves(len(bodies)):
             fault = self._fault(bodies[first:last])
             if fault is not None:
                 self.among(bodies[first:last], fault)
 
-    def _within(self, stream: str, body: Body, reason: str) -> None:
+    def _within(self, body: Body, reason: str) -> None:
         try:
             texts = members(body)
         except BodyError as error:
             self.bad.append(Bad(body.offset, None, error.reason))
             return
-        self._rows(stream, body, texts, 0, len(texts), reason)
+        self._rows(body, texts, 0, len(texts), reason)
 
-    def _rows(self, stream: str, body: Body, texts: list[bytes], first: int, last: int, reason: str) -> None:
+    def _rows(self, body: Body, texts: list[bytes], first: int, last: int, reason: str) -> None:
         """Rows from `first` to before `last` fail together."""
         if last - first <= 1 or self.left < 2:
             self.bad += [Bad(body.offset, row, reason) for row in range(first, last)]
             return
         for begin, end in halves(last - first):
             part = only_rows(body, texts, first + begin, first + end)
-            fault = self._fault([(stream, part)])
+            fault = self._fault([part])
             if fault is not None:
-                self._rows(stream, body, texts, first + begin, first + end, fault)
+                self._rows(body, texts, first + begin, first + end, fault)
 
-    def _fault(self, bodies: Sequence[tuple[str, Body]]) -> str | None:
+    def _fault(self, bodies: Sequence[Body]) -> str | None:
         self.left -= 1
-        by_stream: dict[str, list[Body]] = {}
-        for stream, body in bodies:
-            by_stream.setdefault(stream, []).append(body)
         try:
-            self.probe(by_stream)
+            self.probe(bodies)
         except RowsError as error:
             return error.reason
         except EngineError as error:
@@ -84,28 +78,25 @@ class Search:
         return None
 
 
-def find_bad(bodies: Bodies, probe: Probe, reason: str, *, probes: int = MAX_PROBES) -> list[Bad]:
+def find_bad(bodies: Sequence[Body], probe: Probe, reason: str, *, probes: int = MAX_PROBES) -> list[Bad]:
     """The rows that make `bodies` fail for `reason`.
 
     Raises `EngineError` when the engine fails for another cause than the rows.
     """
     search = Search(probe, probes)
-    search.among([(stream, body) for stream, some in bodies.items() for body in some], reason)
+    search.among(bodies, reason)
     return search.bad
 
 
-def without(bodies: Bodies, bad: Sequence[Bad]) -> dict[str, list[Body]]:
+def without(bodies: Sequence[Body], bad: Sequence[Bad]) -> list[Body]:
     """`bodies` less the bad rows."""
     whole = {one.offset for one in bad if one.row is None}
     rows: dict[int, set[int]] = {}
     for one in bad:
         if one.row is not None:
             rows.setdefault(one.offset, set()).add(one.row)
-    return {
-        stream: [
-            without_rows(body, rows[body.offset]) if body.offset in rows else body
-            for body in some
-            if body.offset not in whole
-        ]
-        for stream, some in bodies.items()
-    }
+    return [
+        without_rows(body, rows[body.offset]) if body.offset in rows else body
+        for body in bodies
+        if body.offset not in whole
+    ]

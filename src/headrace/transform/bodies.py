@@ -33,7 +33,7 @@ def inflate(record: Record) -> Body:
         raise BodyError("UnknownEncoding", "The payload's Content-Encoding is not known.")
     try:
         text = _gunzip(entry.body, entry.length)
-    except (igzip_lib.IsalError, EOFError) as error:
+    except (igzip_lib.IsalError, EOFError) as error:  # type: ignore[misc]  # stubs take it for a value
         raise BodyError("BrokenGzip", "The payload cannot be inflated.") from error
     if len(text) != entry.length:
         raise BodyError("WrongLength", "The payload does not have the length that was recorded for it.")

@@ -78,8 +78,8 @@ END
     # which honours it, is several times slower.
     KustoType.DATETIME: f"""
 coalesce(
-  CASE WHEN v[5] = '-' AND v >= '0001' AND v < ':'
-            AND (suffix(v, 'Z') OR suffix(v, '+00:00') OR (strlen(v) = 19 AND v[17] = ':'))
+  CASE WHEN array_extract(v, 5) = '-' AND v >= '0001' AND v < ':'
+            AND (suffix(v, 'Z') OR suffix(v, '+00:00') OR (strlen(v) = 19 AND array_extract(v, 17) = ':'))
        THEN try_cast(v AS TIMESTAMP) END,
   CASE WHEN v IS NULL OR strlen(v) > 64 OR v = '' THEN NULL
        WHEN trim(v) >= '0001' AND regexp_matches(v, '{_ISO}')
@@ -144,7 +144,7 @@ def source_select(batch: str, columns: Sequence[SourceColumn]) -> exp.Select:
 def cut_text(value: exp.Expr, limit: int) -> exp.Expr:
     """`value`, a VARCHAR, cut to at most `limit` bytes of UTF-8, never inside a character."""
     # A character has at most four bytes, so one of four neighbouring places is a border.
-    tries = ", ".join(f"try(decode(encode(v)[1:{limit - back}]))" for back in range(4))
+    tries = ", ".join(f"try(decode(array_slice(encode(v), 1, {limit - back})))" for back in range(4))
     return _fill(f"CASE WHEN strlen(v) > {limit} THEN coalesce({tries}) ELSE v END", value)
 
 

@@ -7,8 +7,7 @@ of the table by exact name, `TimeGenerated` kept near the received time, and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
@@ -40,6 +39,9 @@ NEWEST_DAYS = 1
 Source: Azure Monitor, 'Standard columns in Azure Monitor Logs', TimeGenerated.
 """
 
+BATCH = "h_batch"
+"""The statement's input."""
+
 FILE, SOURCE = "file", "source"
 """Parameters of the statement: the file's path, and the rows' `_Source`."""
 
@@ -65,10 +67,10 @@ _COPY = "COPY (SELECT 1) TO $file WITH (FORMAT parquet, COMPRESSION snappy, RETU
 
 @dataclass(frozen=True, slots=True)
 class LiveFlow:
-    """A data flow ready to run. `inputs` maps each stream to the name of its batch table in the statement.
+    """A data flow ready to run.
 
-    `sql` is one COPY with the parameters `$file` and `$source`; each batch table has the columns
-    `coerce.BATCH_COLUMNS`. `dropped` are output columns that the table lacks.
+    `sql` is one COPY with the parameters `$file` and `$source`; it reads the table `BATCH`, which has the
+    columns `coerce.BATCH_COLUMNS`. `dropped` are output columns that the table lacks.
     """
 
     rule: str
@@ -76,55 +78,41 @@ class LiveFlow:
     flow: int
     table: Table
     schema_version: int
-    inputs: Mapping[str, str]
     sql: str
     warnings: tuple[Problem, ...] = ()
-    dropped: tuple[str, ...] = field(default=())
+    dropped: tuple[str, ...] = ()
 
 
 def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSettings) -> LiveFlow:
     """Compile `flow` of `rule` for the output `table`.
 
     Raises `ProblemError` with the documented codes `InvalidStream`, `InvalidTransformQuery` and
-    `InvalidTransformOutput`, each aimed at `properties.dataFlows[i]`.
+    `InvalidTransformOutput`, each aimed at the data flow.
     """
-    target = f"properties.dataFlows[{flow.index}]"
-    inputs = {stream: f"h_batch{number}" for number, stream in enumerate(flow.streams)}
-    selects: list[exp.Query] = []
-    warnings: list[Problem] = []
-    dropped: list[str] = []
-    for name, batch in inputs.items():
-        stream = rule.streams.get(name)
-        if stream is None:
-            raise ProblemError(
-                Problem("InvalidStream", f"Stream '{name}' is not declared in the rule.", f"{target}.streams")
-            )
-        query, columns, found = _transformed(stream, flow, batch, settings, target)
-        _check_output(columns, table, target)
-        selects.append(_stored(query, columns, rule, table, settings))
-        warnings += found
-        names = {column.name for column in table.schema.columns}
-        dropped += [column.name for column in columns if column.name not in names | {RESOURCE}]
-    union = selects[0]
-    for other in selects[1:]:
-        union = exp.union(union, other, distinct=False)
+    (name,) = flow.streams
+    stream = rule.streams.get(name)
+    if stream is None:
+        message = f"Stream '{name}' is not declared in the rule."
+        raise ProblemError(Problem("InvalidStream", message, flow.target))
+    query, columns, warnings = _transformed(stream, flow, settings)
+    _check_output(columns, table, flow.target)
+    known = {column.name for column in table.schema.columns} | {RESOURCE}
     copy = sqlglot.parse_one(_COPY, dialect="duckdb")
-    copy.set("this", union.subquery())
+    copy.set("this", _stored(query, columns, rule, table, settings).subquery())
     return LiveFlow(
         rule=rule.immutable_id,
         rule_version=rule.version,
         flow=flow.index,
         table=table,
         schema_version=table.schema.version,
-        inputs=inputs,
         sql=copy.sql(dialect="duckdb"),
-        warnings=tuple(warnings),
-        dropped=tuple(dict.fromkeys(dropped)),
+        warnings=warnings,
+        dropped=tuple(column.name for column in columns if column.name not in known),
     )
 
 
 def _transformed(
-    stream: Stream, flow: DataFlow, batch: str, settings: TransformSettings, target: str
+    stream: Stream, flow: DataFlow, settings: TransformSettings
 ) -> tuple[exp.Query, tuple[OutputColumn, ...], tuple[Problem, ...]]:
     """The transform of one stream's rows, with the carried columns behind its own."""
     text = flow.transform.strip()
@@ -134,15 +122,15 @@ def _transformed(
             for number, column in enumerate(stream.columns)
         )
         source = [coerce.SourceColumn(column.name, column.type, column.sql_name) for column in columns]
-        return coerce.source_select(batch, source), columns, ()
+        return coerce.source_select(BATCH, source), columns, ()
     try:
         compiled = compile_transform(text, Schema(stream.columns), functions=settings.functions)
         statement = compiled.statements[0]
-        query = statement.to_sql(lambda scan: _scan(batch, scan), Output.STORAGE)
+        query = statement.to_sql(_scan, Output.STORAGE)
     except KqlError as error:
-        raise ProblemError([_query_problem(problem, target) for problem in error.problems]) from error
+        raise ProblemError([_query_problem(problem, flow.target) for problem in error.problems]) from error
     if not carry_columns(query, coerce.CARRIED):
-        rows = coerce.source_select(batch, ())
+        rows = coerce.source_select(BATCH, ())
         query = (
             exp.select(*(exp.column(name, table="h_rows", quoted=True) for name in coerce.CARRIED))
             .select(
@@ -151,17 +139,17 @@ def _transformed(
             .from_(rows.subquery("h_rows"))
             .join(query.subquery("h_print"), join_type="cross")
         )
-    warnings = tuple(_query_problem(problem, target) for problem in compiled.warnings)
+    warnings = tuple(_query_problem(problem, flow.target) for problem in compiled.warnings)
     return query, statement.columns, warnings
 
 
-def _scan(batch: str, scan: Scan) -> exp.Query:
+def _scan(scan: Scan) -> exp.Query:
     own = [
         coerce.SourceColumn(column.name, column.type, column.sql_name)
         for column in scan.columns
         if column.name != RECEIVED
     ]
-    select = coerce.source_select(batch, own)
+    select = coerce.source_select(BATCH, own)
     for column in scan.columns:
         if column.name == RECEIVED:
             received = exp.column(coerce.RECEIVED, quoted=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -193,9 +193,9 @@ class FlowRunner:
             return None
         return Need(table, way.app_id, batch.last if written is not None else min(position, batch.last))
 
-    def _due(self, way: _Way, payloads: Sequence[_Payload], position: int) -> dict[str, list[Body]]:
-        """The bodies whose rows the table does not have and that were not given up, by stream."""
-        due: dict[str, list[Body]] = {}
+    def _due(self, way: _Way, payloads: Sequence[_Payload], position: int) -> list[Body]:
+        """The bodies whose rows the table does not have and that were not given up."""
+        due: list[Body] = []
         for payload in payloads:
             body = payload.body
             if body.offset <= position:
@@ -205,15 +205,13 @@ class FlowRunner:
                 continue
             if decided.rows:
                 body = without_rows(body, decided.rows)
-            due.setdefault(payload.record.entry.stream, []).append(body)
+            due.append(body)
         return due
 
     def _decided(self, way: _Way, offset: int) -> Decided:
         return self._letters.decided(way.batch.key[0], offset, way.flow.index)
 
-    def _write(
-        self, way: _Way, live: LiveFlow, due: Mapping[str, Sequence[Body]], session: Session
-    ) -> DataFile | None:
+    def _write(self, way: _Way, live: LiveFlow, due: Sequence[Body], session: Session) -> DataFile | None:
         """Run the flow and publish its rows; None when none are left."""
         dead = 0
         try:
@@ -224,7 +222,7 @@ class FlowRunner:
             if error.fault == "memory" and way.batch.attempt > 0:
                 path, written, dead = self._rescue(way, live, due, error.reason, session)
             elif error.fault in ("lost", "other") and way.batch.attempt >= MAX_ATTEMPTS:
-                offsets = _offsets(due)
+                offsets = {body.offset for body in due}
                 records = [record for record in way.batch.records if record.offset in offsets]
                 self._give_up(records, way.flow.index, error.reason, "The transform fails on this payload.")
                 return None
@@ -262,23 +260,23 @@ class FlowRunner:
         return file
 
     def _try(
-        self, way: _Way, live: LiveFlow, bodies: Mapping[str, Sequence[Body]], session: Session
+        self, way: _Way, live: LiveFlow, bodies: Sequence[Body], session: Session
     ) -> tuple[Path, Written]:
         path = self._tables.new_file(way.table)
         try:
-            batches = {stream: batch_table(some) for stream, some in bodies.items()}
+            batch = batch_table(bodies)
             self._step("transform")
-            return path, session.run(live, batches, path, way.app_id)
+            return path, session.run(live, batch, path, way.app_id)
         except BaseException:
             self._tables.discard(way.table, path)
             raise
 
     def _rescue(
-        self, way: _Way, live: LiveFlow, due: Mapping[str, Sequence[Body]], reason: str, session: Session
+        self, way: _Way, live: LiveFlow, due: Sequence[Body], reason: str, session: Session
     ) -> tuple[Path, Written, int]:
         """Find the rows that fail, keep them as letters (how many is told), and run the rest."""
 
-        def probe(bodies: Mapping[str, Sequence[Body]]) -> None:
+        def probe(bodies: Sequence[Body]) -> None:
             path, _ = self._try(way, live, bodies, session)
             self._tables.discard(way.table, path)
 
@@ -291,9 +289,9 @@ class FlowRunner:
             # Each half succeeded alone and the rest does not: only what all of it shares can be the cause.
             raise EngineError(error.reason) from error
 
-    def _rows(self, way: _Way, due: Mapping[str, Sequence[Body]]) -> int:
+    def _rows(self, way: _Way, due: Sequence[Body]) -> int:
         """Rows of the bodies that are due, as the gateway counted them, less those given up before."""
-        offsets = _offsets(due)
+        offsets = {body.offset for body in due}
         rows = 0
         for record in way.batch.records:
             if record.offset in offsets:
@@ -301,8 +299,8 @@ class FlowRunner:
                 rows += record.entry.rows - len(decided.rows)
         return rows
 
-    def _keep(self, way: _Way, due: Mapping[str, Sequence[Body]], bad: Sequence[Bad]) -> int:
-        bodies = {body.offset: body for some in due.values() for body in some}
+    def _keep(self, way: _Way, due: Sequence[Body], bad: Sequence[Bad]) -> int:
+        bodies = {body.offset: body for body in due}
         records = {record.offset: record for record in way.batch.records}
         message = "The transform cannot be run on these rows."
         letters = []
@@ -362,10 +360,6 @@ class FlowRunner:
                 while len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)
         return live
-
-
-def _offsets(bodies: Mapping[str, Sequence[Body]]) -> set[int]:
-    return {body.offset for some in bodies.values() for body in some}
 
 
 def _find_table(catalog: Catalog, workspace: str, name: str) -> Table | None:

@@ -6,7 +6,7 @@ one thread a statement, no files outside the tables folder, no extensions, confi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +17,12 @@ import duckdb
 import pyarrow as pa
 
 from headrace.clock import SECOND
-from headrace.transform.compile import FILE, SOURCE, TIME, LiveFlow
+from headrace.transform.compile import BATCH, FILE, SOURCE, TIME, LiveFlow
 
 BATCH_SCHEMA = pa.schema(
     [("h_offset", pa.int64()), ("h_received", pa.timestamp("us")), ("h_body", pa.string())]
 )
-"""The batch tables of a `LiveFlow`: journal offset, received time (UTC), the body's JSON text."""
+"""The batch table of a `LiveFlow`: journal offset, received time (UTC), the body's JSON text."""
 
 
 EngineFault = Literal["memory", "disk", "lost", "other"]
@@ -139,27 +139,25 @@ class Session:
     ) -> None:
         self.close()
 
-    def run(self, live: LiveFlow, batches: Mapping[str, pa.Table], file: Path, source: str) -> Written:
-        """Transform the `batches` (by stream; an absent one has no rows) and write `file`.
+    def run(self, live: LiveFlow, batch: pa.Table, file: Path, source: str) -> Written:
+        """Transform `batch` (see `batch_table`) and write `file`.
 
         `source` becomes the rows' `_Source`. When nothing is left after the transform, no file is left
         either. Raises `RowsError` or `EngineError`; then there is no file.
         """
         try:
-            return self._run(live, batches, file, source)
+            return self._run(live, batch, file, source)
         except duckdb.Error as error:
             file.unlink(missing_ok=True)
             raise _fault(error) from None
 
-    def _run(self, live: LiveFlow, batches: Mapping[str, pa.Table], file: Path, source: str) -> Written:
-        for stream, name in live.inputs.items():
-            self._cursor.register(name, batches.get(stream, BATCH_SCHEMA.empty_table()))
+    def _run(self, live: LiveFlow, batch: pa.Table, file: Path, source: str) -> Written:
+        self._cursor.register(BATCH, batch)
         try:
             self._cursor.execute(live.sql, {FILE: str(file), SOURCE: source})
             answer = self._cursor.fetchone()
         finally:
-            for name in live.inputs.values():
-                self._cursor.unregister(name)
+            self._cursor.unregister(BATCH)
         if answer is None:
             raise EngineError("the engine did not say what it wrote")
         _, rows, size, _, statistics, *_ = answer

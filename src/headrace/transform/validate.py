@@ -12,9 +12,6 @@ from headrace.errors import Problem, ProblemError
 from headrace.settings import TransformSettings
 from headrace.transform.compile import compile_flow
 
-MAX_TRANSFORM = 15_360
-"""Characters of one transform."""
-
 
 def validate_rule(
     rule: Rule, catalog: Catalog, settings: TransformSettings | None = None
@@ -31,21 +28,15 @@ def validate_rule(
 def _flow_problems(
     rule: Rule, flow: DataFlow, catalog: Catalog, settings: TransformSettings
 ) -> list[Problem]:
-    target = f"properties.dataFlows[{flow.index}]"
     problems = [
-        _unknown_stream(stream, rule, target) for stream in flow.streams if stream not in rule.streams
+        _unknown_stream(stream, rule, flow.target) for stream in flow.streams if stream not in rule.streams
     ]
-    if len(flow.transform) > MAX_TRANSFORM:
-        message = f"The transform has {len(flow.transform)} characters; at most {MAX_TRANSFORM} are allowed."
-        problems.append(
-            Problem("InvalidTransformQuery", message, target, hint="Split it into several flows.")
-        )
     if not flow.workspaces:
-        problems.append(_unknown_table(flow, target))
+        problems.append(_unknown_table(flow))
     for workspace in flow.workspaces:
         table = _table(catalog, workspace, flow)
         if table is None:
-            problems.append(_unknown_table(flow, target))
+            problems.append(_unknown_table(flow))
         elif not problems:
             try:
                 compile_flow(rule, flow, table, settings)
@@ -71,10 +62,10 @@ def _unknown_stream(stream: str, rule: Rule, target: str) -> Problem:
     return Problem("InvalidStream", message, target, hint=hint)
 
 
-def _unknown_table(flow: DataFlow, target: str) -> Problem:
+def _unknown_table(flow: DataFlow) -> Problem:
     destination = flow.destinations[0] if flow.destinations else ""
     message = (
         f"Table for output stream '{flow.output_stream}' is not available for destination '{destination}'."
     )
     hint = f"Create the table '{flow.table}' in the destination's workspace, or correct outputStream."
-    return Problem("InvalidOutputTable", message, target, hint=hint)
+    return Problem("InvalidOutputTable", message, flow.target, hint=hint)
