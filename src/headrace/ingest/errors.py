@@ -160,4 +160,6 @@ def _retry(status: int, code: str, message: str, seconds: float) -> HttpError:
 
 
 def _quoted(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
+    """What the client sent, fit to stand in a message and a log: short, and nothing but printable."""
+    cut = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in cut)

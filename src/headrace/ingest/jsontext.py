@@ -166,6 +166,8 @@ def explain(text: bytes, message: str) -> str:
     if found is None:
         return _explain_truncated(text)
     position = min(int(found[1]), len(text))
+    if "trailing characters" in message:
+        position -= 1
     return f"The body is not JSON {_place(text, position)}: {_reason(text, position, message)}"
 
 
@@ -192,6 +194,7 @@ _CURES: Final = (
         "surrogate",
         "a lone UTF-16 surrogate in a \\u escape. Write surrogates in pairs, or the character itself.",
     ),
+    ("hex escape", "a lone UTF-16 surrogate in a \\u escape. Write surrogates in pairs."),
     ("unicode escape", "a \\u escape without four hex digits."),
     ("escaped character", 'a backslash that escapes nothing. Inside a string write it as "\\\\".'),
     (

@@ -12,6 +12,7 @@ from typing import Any
 from isal import isal_zlib
 
 _WITH_GZIP_HEADER = 31
+_MAGIC = b"\x1f\x8b"
 _MAX_MEMBERS = 1024
 _SLICE = 64 * 1024
 _BROKEN: Any = isal_zlib.error
@@ -43,6 +44,8 @@ def inflate(body: bytes, limit: int) -> Inflated:
     Raises `GzipError` when it is not well-formed, `TooLargeError` when more than `limit` bytes come out: no
     more than `limit` + 1 bytes are ever made.
     """
+    if not body.startswith(_MAGIC):
+        raise GzipError(_not_gzip(body))
     first = _decompressor()
     content = _step(first, body, limit + 1, 0)
     if len(content) > limit:
@@ -68,7 +71,7 @@ def _several_members(body: bytes, start: int, first: bytes, limit: int) -> Infla
     members = 1
     view = memoryview(body)
     while start < len(body):
-        if body[start : start + 2] != b"\x1f\x8b":
+        if body[start : start + 2] != _MAGIC:
             raise GzipError(
                 f"The gzip data ends at byte {start}, but {len(body) - start} bytes follow it: "
                 "send the gzip data and nothing behind it."
@@ -102,22 +105,26 @@ def _step(member: isal_zlib.Decompress, data: bytes | memoryview, most: int, sta
     try:
         content: bytes = member.decompress(data, most)
     except _BROKEN as error:
-        raise GzipError(_reason(data, start, str(error))) from error
+        raise GzipError(_reason(start, str(error))) from error
     return content
 
 
-def _reason(data: bytes | memoryview, start: int, message: str) -> str:
+def _reason(start: int, message: str) -> str:
     where = f" in the gzip member at byte {start}" if start else ""
     if "checksum" in message:
         return f"The checksum or length at the end of the gzip data is wrong{where}: it was damaged."
     if "wrapper" in message:
-        if start == 0 and bytes(data[:1]).lstrip()[:1] in (b"[", b"{", b""):
-            return (
-                "The body is not gzip although Content-Encoding says so; it looks like plain JSON. "
-                "Compress it, or leave the header out."
-            )
-        return (
-            "The body is not gzip although Content-Encoding says so: gzip begins with the bytes 1f 8b 08. "
-            "Bare deflate and zlib data are not taken."
-        )
+        return f"The header of the gzip data is damaged{where}."
     return f"The compressed data is damaged{where}."
+
+
+def _not_gzip(body: bytes) -> str:
+    if body.lstrip()[:1] in (b"[", b"{"):
+        return (
+            "The body is not gzip although Content-Encoding says so; it looks like plain JSON. "
+            "Compress it, or leave the header out."
+        )
+    return (
+        "The body is not gzip although Content-Encoding says so: gzip begins with the bytes 1f 8b. "
+        "Bare deflate and zlib data are not taken."
+    )
