@@ -213,6 +213,9 @@ class FileJournal:
         self._fail_waiting()
         self._spares.close(remove=tidy)
         if self._active is not None:
+            if tidy and self._active.position > HEADER_BYTES:
+                with suppress(OSError):
+                    os.ftruncate(self._active.descriptor, self._active.position)
             os.close(self._active.descriptor)
             self._active = None
         self._mark.close()
@@ -260,14 +263,12 @@ class FileJournal:
                 self._refuse_if_broken()
                 segment = self._segment_for(waiting[0].size)
                 part = _take_fitting(waiting, segment.size - segment.position)
-                _answer(part, self._write(segment, part))
-                self._room.leave(sum(ticket.size for ticket in part))
+                _answer(part, self._write_or_abandon(segment, part))
                 part = []
         except JournalBrokenError as error:
             self._refuse([*part, *waiting], error)
         except OSError as error:
             if error.errno in _FULL_DISK:
-                self._abandon_segment()
                 self._refuse([*part, *waiting], DiskFullError(_FULL_DISK_RETRY_SECONDS))
             else:
                 self._broken = f"the disk refused a write: {os.strerror(error.errno or 0)}"
@@ -288,6 +289,14 @@ class FileJournal:
         self._active = _Segment(spare.path, spare.descriptor, spare.size, self._next, marker, 0)
         self._active.position = HEADER_BYTES
         return self._active
+
+    def _write_or_abandon(self, segment: _Segment, tickets: Sequence[_Ticket]) -> list[Record]:
+        try:
+            return self._write(segment, tickets)
+        except OSError as error:
+            if error.errno in _FULL_DISK:
+                self._abandon_segment()
+            raise
 
     def _write(self, segment: _Segment, tickets: Sequence[_Ticket]) -> list[Record]:
         """Write and sync; when this returns, the records are durable and published."""
@@ -314,7 +323,7 @@ class FileJournal:
             self._room.roll(segment.first)
         segment.position = end
         self._next, self._floor = group + len(records), received
-        self._room.fill(end)
+        self._room.fill(end, sum(ticket.size for ticket in tickets))
         self._mark.publish(End(self._next, segment.first, end))
         return records
 

@@ -74,8 +74,8 @@ def recover(folder: Path, disk: Disk, published: End | None) -> Recovered:
 def find_tail(segment: SegmentReader, published: End | None) -> Tail:
     """Find the end of the last segment of a journal.
 
-    A record that does not verify is torn, and ends the journal, unless a whole one after it proves that it
-    was durable once: then it is damaged, and the records after it are kept.
+    A record that does not verify is torn, and ends the journal, unless what was published or a whole record
+    after it proves that it was durable once: then it is damaged, and the records after it are kept.
     """
     known = published.offset if published is not None else 0
     position = doubtful = HEADER_BYTES
@@ -88,7 +88,7 @@ def find_tail(segment: SegmentReader, published: End | None) -> Tail:
                 for at, found in segment.search(position, segment.size)
                 if found.head.offset > expected
             ]
-            durable = max((head.group for _, head in later), default=0)
+            durable = max([known, *(head.group for _, head in later)])
             kept = [(at, head) for at, head in later if head.offset <= durable]
             if durable <= expected or not kept:
                 return Tail(max(expected, durable), position, doubtful, floor)

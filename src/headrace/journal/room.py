@@ -53,7 +53,7 @@ class Room:
             self._waiting += size
 
     def leave(self, size: int) -> None:
-        """Entries are no longer on their way: written, or refused."""
+        """Entries are no longer on their way: refused."""
         with self._lock:
             self._waiting -= size
 
@@ -64,10 +64,11 @@ class Room:
             self._position = HEADER_BYTES
             self._add_up()
 
-    def fill(self, position: int) -> None:
-        """The active segment is filled up to `position`."""
+    def fill(self, position: int, size: int) -> None:
+        """Entries of `size` bytes are written; the active segment is now filled up to `position`."""
         with self._lock:
             self._position = position
+            self._waiting -= size
 
     def used(self) -> int:
         """Bytes in segments."""
