@@ -105,14 +105,25 @@ class World:
         return self.client.request(method, path, json=body, headers={"Authorization": f"Bearer {bearer}"})
 
 
-@contextmanager
-def make_world(folder: Path, now: int | None = None) -> Iterator[World]:
-    """A world in `folder`. Its clock starts at the machine's time, against which real clients check tokens."""
-    clock = ManualClock(int(time.time()) * SECOND if now is None else now)
+def make_store(folder: Path, now: int | None = None) -> tuple[FirstApp, int]:
+    """A store in `folder` with tenant and first app; that app and the time it was made at.
+
+    The time is the machine's, against which real clients check tokens.
+    """
+    made_at = int(time.time()) * SECOND if now is None else now
     database = Database.open(folder / "store.db")
     database.migrate()
     with database.write() as connection:
-        first = bootstrap(connection, SUBSCRIPTION, clock.now())
+        first = bootstrap(connection, SUBSCRIPTION, made_at)
+    database.close()
+    return first, made_at
+
+
+@contextmanager
+def open_world(folder: Path, first: FirstApp, now: int) -> Iterator[World]:
+    """The world of the store that `make_store` made."""
+    clock = ManualClock(now)
+    database = Database.open(folder / "store.db")
     view = LiveView(database, load_access, clock=clock)
     verifier = TokenVerifier(view, ADDRESSES, clock)
     published: list[int] = []

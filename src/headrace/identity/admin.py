@@ -1,18 +1,20 @@
 """App registrations over HTTP, for the command line: JSON with ARM's errors and a token for ARM's audience.
 
 The caller needs the right `Microsoft.Authorization/applications/write` on the subscription that the
-installation began with, which its Owner has and a Contributor has not: who may make secrets can act as any app.
+installation began with. Its Owner has it, a Contributor has not: who may make secrets can act as any app.
 
-- `GET /headrace/apps`: `{"value": [app...]}`; `GET /headrace/apps/{appId}`: one app. Never a secret.
-- `POST /headrace/apps` `{"displayName", "certificate"?: PEM, "endDateTime"?}`: 201 with the app, and, unless a
-  certificate came, `clientSecret`, shown this once.
-- `PATCH /headrace/apps/{appId}` `{"accountEnabled": bool}`: the app. `DELETE`: 204, its roles go with it.
-- `POST /headrace/apps/{appId}/secrets` `{"displayName"?, "endDateTime"?, "replace"?: bool}`: 201 with
-  `clientSecret`; with `replace` all older secrets end. `DELETE .../secrets/{keyId}`: 204.
-- `POST /headrace/apps/{appId}/certificates` `{"certificate": PEM, "displayName"?}`: 201 with its `keyId`.
-  `DELETE .../certificates/{keyId}`: 204.
+- `GET /headrace/apps`: `{"value": [app...]}`; `GET /headrace/apps/{clientId}`: one app. An app is
+  `{"name", "clientId", "principalId", "objectId", "tenantId", "enabled", "created", "secrets": [{"keyId", "name",
+  "hint", "starts", "ends"}...], "certificates": [{"keyId", "name", "thumbprint", "starts", "ends"}...]}`.
+- `POST /headrace/apps` `{"name", "certificate"?: PEM, "ends"?}`: 201 with the ids, `keyId`, `ends` and, unless a
+  certificate came, `clientSecret`, shown this once. `displayName` is taken for `name`, too.
+- `PATCH /headrace/apps/{clientId}` `{"enabled": bool}`: the app. `DELETE`: 204, its roles go with it.
+- `POST /headrace/apps/{clientId}/secrets` `{"name"?, "ends"?, "replace"?: bool}`: 201 with the ids, `keyId`,
+  `ends`, `clientSecret`; with `replace` all older secrets end. `DELETE .../secrets/{keyId}`: 204.
+- `POST /headrace/apps/{clientId}/certificates` `{"certificate": PEM, "name"?}`: 201 with the ids, `keyId`,
+  `ends`. `DELETE .../certificates/{keyId}`: 204.
 
-`endDateTime` is ISO 8601 in UTC. Errors: 400 `InvalidRequestContent`, `InvalidCertificate`,
+`ends` is ISO 8601, UTC unless it says otherwise. Errors: 400 `InvalidRequestContent`, `InvalidCertificate`,
 `CredentialLimitReached`; 404 `ResourceNotFound`; 409 `CredentialExists`; 401 and 403 as ARM's.
 """
 
@@ -89,7 +91,8 @@ class AppAdmin:
         def run() -> tuple[Response, int]:
             with self.database.write() as connection:
                 response = action(connection)
-            return response, self.database.change()
+            self.view.refresh()
+            return response, self.view.change
 
         response, change = await asyncio.to_thread(run)
         await self.published(change)
@@ -119,6 +122,7 @@ def _guarded(admin: AppAdmin, handler: Handler) -> Callable[[Request], Awaitable
     async def guarded(request: Request) -> Response:
         try:
             try:
+                await asyncio.to_thread(admin.view.refresh)
                 admin.authorize(request)
                 response = await handler(admin, request, await _body(request))
             except ProblemError as error:
@@ -142,34 +146,33 @@ async def _list(admin: AppAdmin, _request: Request, _body: Mapping[str, Any]) ->
 
 
 async def _show(admin: AppAdmin, request: Request, _body: Mapping[str, Any]) -> Response:
-    return await admin.read(lambda connection: json_response(_document(admin, connection, _app_id(request))))
+    tenant = admin.view.current.tenant
+    return await admin.read(
+        lambda connection: json_response(_app(connection, _app_id(request)).document(tenant))
+    )
 
 
 async def _create(admin: AppAdmin, _request: Request, body: Mapping[str, Any]) -> Response:
-    name, certificate = _text(body, "displayName"), _text(body, "certificate", "")
-    ends = _end(body)
+    name = _text(body, "name" if "name" in body else "displayName")
+    certificate, ends = _text(body, "certificate", ""), _end(body)
 
     def action(connection: Connection) -> Response:
-        now = admin.clock.now()
-        made = apps.create_app(connection, name, now)
+        made = apps.create_app(connection, name, admin.clock.now())
         if certificate:
-            apps.add_certificate(connection, made.app_id, certificate)
-            return json_response(_document(admin, connection, made.app_id), 201)
-        secret = apps.add_secret(connection, made.app_id, now, ends=ends)
-        document = _document(admin, connection, made.app_id) | {"clientSecret": secret.text}
-        return json_response(document, 201, _NO_STORE)
+            return _with_certificate(admin, connection, made.app_id, certificate, "")
+        return _with_secret(admin, connection, made.app_id, "", ends, replace=False)
 
     return await admin.write(action)
 
 
 async def _change(admin: AppAdmin, request: Request, body: Mapping[str, Any]) -> Response:
-    enabled = body.get("accountEnabled")
+    enabled = body.get("enabled")
     if not isinstance(enabled, bool):
-        raise _invalid("accountEnabled", "accountEnabled must be true or false.")
+        raise _invalid("enabled", "enabled must be true or false.")
 
     def action(connection: Connection) -> Response:
         apps.set_enabled(connection, _app_id(request), enabled)
-        return json_response(_document(admin, connection, _app_id(request)))
+        return json_response(_app(connection, _app_id(request)).document(admin.view.current.tenant))
 
     return await admin.write(action)
 
@@ -184,34 +187,42 @@ async def _delete(admin: AppAdmin, request: Request, _body: Mapping[str, Any]) -
 
 
 async def _add_secret(admin: AppAdmin, request: Request, body: Mapping[str, Any]) -> Response:
-    name, ends, replace = _text(body, "displayName", ""), _end(body), body.get("replace", False)
+    name, ends, replace = _text(body, "name", ""), _end(body), body.get("replace", False)
     if not isinstance(replace, bool):
         raise _invalid("replace", "replace must be true or false.")
-
-    def action(connection: Connection) -> Response:
-        now = admin.clock.now()
-        secret = apps.add_secret(
-            connection, _app_id(request), now, display_name=name, ends=ends, replace=replace
-        )
-        document = _document(admin, connection, _app_id(request)) | {
-            "keyId": secret.key_id,
-            "clientSecret": secret.text,
-            "endDateTime": iso(secret.ends),
-        }
-        return json_response(document, 201, _NO_STORE)
-
-    return await admin.write(action)
+    return await admin.write(
+        lambda connection: _with_secret(admin, connection, _app_id(request), name, ends, replace=replace)
+    )
 
 
 async def _add_certificate(admin: AppAdmin, request: Request, body: Mapping[str, Any]) -> Response:
-    pem, name = _text(body, "certificate"), _text(body, "displayName", "")
+    pem, name = _text(body, "certificate"), _text(body, "name", "")
+    return await admin.write(
+        lambda connection: _with_certificate(admin, connection, _app_id(request), pem, name)
+    )
 
-    def action(connection: Connection) -> Response:
-        made = apps.add_certificate(connection, _app_id(request), pem, display_name=name)
-        document = _document(admin, connection, _app_id(request)) | {"keyId": made.key_id}
-        return json_response(document, 201)
 
-    return await admin.write(action)
+def _with_secret(
+    admin: AppAdmin, connection: Connection, app_id: str, name: str, ends: int | None, *, replace: bool
+) -> Response:
+    made = apps.add_secret(
+        connection, app_id, admin.clock.now(), display_name=name, ends=ends, replace=replace
+    )
+    document = _app(connection, app_id).summary(admin.view.current.tenant) | {
+        "clientSecret": made.text,
+        "keyId": made.key_id,
+        "ends": iso(made.ends),
+    }
+    return json_response(document, 201, _NO_STORE)
+
+
+def _with_certificate(admin: AppAdmin, connection: Connection, app_id: str, pem: str, name: str) -> Response:
+    made = apps.add_certificate(connection, app_id, pem, display_name=name)
+    document = _app(connection, app_id).summary(admin.view.current.tenant) | {
+        "keyId": made.key_id,
+        "ends": iso(made.ends),
+    }
+    return json_response(document, 201)
 
 
 async def _remove_credential(admin: AppAdmin, request: Request, _body: Mapping[str, Any]) -> Response:
@@ -225,11 +236,11 @@ async def _remove_credential(admin: AppAdmin, request: Request, _body: Mapping[s
     return await admin.write(action)
 
 
-def _document(admin: AppAdmin, connection: Connection, app_id: str) -> dict[str, Any]:
+def _app(connection: Connection, app_id: str) -> apps.App:
     found = apps.get_app(connection, app_id)
     if found is None:
         raise _absent(app_id)
-    return found.document(admin.view.current.tenant)
+    return found
 
 
 def _app_id(request: Request) -> str:
@@ -261,14 +272,14 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
 
 
 def _end(body: Mapping[str, Any]) -> int | None:
-    text = body.get("endDateTime")
+    text = body.get("ends")
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise _invalid("endDateTime", "endDateTime must be a time in ISO 8601.") from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * SECOND)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * SECOND
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _invalid("ends", "ends must be a time in ISO 8601.") from error
 
 
 def _absent(app_id: str) -> HttpError:

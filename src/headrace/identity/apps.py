@@ -58,19 +58,24 @@ class App:
     secrets: tuple[Credential, ...] = ()
     certificates: tuple[Credential, ...] = ()
 
+    def summary(self, tenant: str) -> dict[str, Any]:
+        """The ids and the name, for the answer to a change."""
+        return {
+            "name": self.display_name,
+            "clientId": self.app_id,
+            "principalId": self.principal_id,
+            "objectId": self.object_id,
+            "tenantId": tenant,
+        }
+
     def document(self, tenant: str) -> dict[str, Any]:
         """The app as the admin surface shows it; never a secret."""
         return {
-            "appId": self.app_id,
-            "clientId": self.app_id,
-            "id": self.object_id,
-            "principalId": self.principal_id,
-            "tenantId": tenant,
-            "displayName": self.display_name,
-            "accountEnabled": self.enabled,
-            "createdDateTime": iso(self.created),
-            "passwordCredentials": [_credential(secret, "hint") for secret in self.secrets],
-            "keyCredentials": [_credential(cert, "customKeyIdentifier") for cert in self.certificates],
+            **self.summary(tenant),
+            "enabled": self.enabled,
+            "created": iso(self.created),
+            "secrets": [_credential(secret, "hint") for secret in self.secrets],
+            "certificates": [_credential(certificate, "thumbprint") for certificate in self.certificates],
         }
 
 
@@ -111,7 +116,7 @@ def create_app(connection: Connection, display_name: str, now: int, *, app_id: s
     """Register an app and make its service principal. Raises `ProblemError` for an unfit name."""
     name = display_name.strip()
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-        raise _invalid("displayName", f"A display name has 1 to {LONGEST_NAME} printable characters.")
+        raise _invalid("name", f"A name has 1 to {LONGEST_NAME} printable characters.")
     made = App(app_id or new_guid(), new_guid(), new_guid(), name, True, now)
     connection.execute(
         insert(store.principal).values(
@@ -327,7 +332,7 @@ def _invalid(target: str, message: str) -> ProblemError:
 
 def _end(now: int, ends: int) -> int:
     if not now < ends <= now + LONGEST_LIFETIME:
-        raise _invalid("endDateTime", "A secret's end lies in the future, at most 100 years ahead.")
+        raise _invalid("ends", "A secret's end lies in the future, at most 100 years ahead.")
     return ends
 
 
@@ -359,8 +364,8 @@ def _credentials(connection: Connection, table: Any, hint: Any) -> Mapping[str, 
 def _credential(credential: Credential, hint: str) -> dict[str, Any]:
     return {
         "keyId": credential.key_id,
-        "displayName": credential.display_name,
+        "name": credential.display_name,
         hint: credential.hint,
-        "startDateTime": iso(credential.starts),
-        "endDateTime": iso(credential.ends),
+        "starts": iso(credential.starts),
+        "ends": iso(credential.ends),
     }
