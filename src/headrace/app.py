@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import duckdb
 import httpx
+import maxminddb
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -288,7 +289,8 @@ def _rule_source(database: Database) -> Callable[[str, int], Rule]:
 
 
 def _session_preparer(settings: Settings) -> Callable[[duckdb.DuckDBPyConnection], None]:
-    return partial(session.prepare, geo_database=settings.transform.geo_database)
+    path = settings.transform.geo_database
+    return partial(session.prepare, geo=maxminddb.open_database(path) if path is not None else None)
 
 
 async def _keep_house(tables: TableStore, database: Database) -> None:
