@@ -20,6 +20,7 @@ from headrace.catalog.model import Table
 from headrace.clock import Clock
 from headrace.disk import Disk, RealDisk
 from headrace.journal.model import JournalReader
+from headrace.kql.sql.session import prepare as prepare_session
 from headrace.settings import Settings
 from headrace.tables.model import TableBrokenError, TableKey, TablesError
 from headrace.tables.recovery import Recovered
@@ -74,8 +75,8 @@ class Pipeline:
 
     `readers` tells the journals of the moment by id; it is asked again every second, and each reader is
     used by one thread only. `rules(immutable_id, version)` gives a kept version of a rule and raises
-    `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on the engine. `step` is
-    told each point between which a crash may fall, for tests.
+    `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on each connection.
+    `step` is told each point between which a crash may fall, for tests.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Pipeline:
         clock: Clock,
         *,
         disk: Disk | None = None,
-        prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+        prepare: Callable[[duckdb.DuckDBPyConnection], None] = prepare_session,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._readers = readers
@@ -197,8 +198,8 @@ class Pipeline:
         )
 
     def _new_engine(self) -> Engine:
-        folder = self._settings.data_dir / "tables"
-        return Engine(folder, self._settings.transform.memory_limit, self._prepare)
+        own = self._settings.transform
+        return Engine(self._settings.data_dir / "tables", own.memory_limit, self._prepare)
 
     def _wait_until(self, done: Callable[[], bool], deadline: float) -> bool:
         pause = threading.Event()

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from headrace.clock import SECOND
+from headrace.kql.sql.session import prepare as prepare_session
 from headrace.transform.compile import BATCH, FILE, SOURCE, TIME, LiveFlow
 
 BATCH_SCHEMA = pa.schema(
@@ -89,15 +90,16 @@ def batch_table(bodies: Sequence[Body]) -> pa.Table:
 class Engine:
     """A DuckDB instance that can do nothing but run transforms and write below `folder`.
 
-    `prepare` registers what compiled SQL calls (see `headrace.kql.sql.session`).
+    `prepare` registers what compiled SQL calls, on each connection.
     """
 
     def __init__(
         self,
         folder: Path,
         memory_limit: str,
-        prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+        prepare: Callable[[duckdb.DuckDBPyConnection], None] = prepare_session,
     ) -> None:
+        self._prepare = prepare
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -110,15 +112,16 @@ class Engine:
             },
         )
         self._connection.execute("SET TimeZone = 'UTC'")
-        if prepare is not None:
-            prepare(self._connection)
+        prepare(self._connection)
         self._connection.execute("SET allowed_directories = $folders", {"folders": [str(folder.resolve())]})
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
     def session(self) -> Session:
         """A session for one thread."""
-        return Session(self._connection.cursor())
+        cursor = self._connection.cursor()
+        self._prepare(cursor)
+        return Session(cursor)
 
     def close(self) -> None:
         """Close the engine; its sessions must be closed first."""
