@@ -82,7 +82,7 @@ def read_preferences(header: str | None, settings: QuerySettings) -> Preferences
         found[name.lower()] = value.strip().lower()
     wait = found.get("wait", "")
     seconds = (
-        int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 6 else settings.default_wait_seconds
+        int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 10 else settings.default_wait_seconds
     )
     return Preferences(
         wait=max(1, min(seconds, settings.max_wait_seconds)),

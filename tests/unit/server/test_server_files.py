@@ -1,0 +1,123 @@
+"""Settings, env file, data folder and certificates."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import env_file
+from headrace.data_folder import open_data_folder
+from headrace.disk import RealDisk
+from headrace.errors import ProblemError
+from headrace.settings import MIB, load_settings, setting_fields, variable_name
+from headrace.tls import ensure_tls_files
+
+
+def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text("[server]\nport = 1\nhost = '0.0.0.0'\n[query]\nthreads = 3\n[ingest]\nmax_rows = 7\n")
+    environment = {
+        "HEADRACE_SERVER_PORT": "2",
+        "HEADRACE_SERVER_HOST": "::1",
+        "HEADRACE_INGEST_URL": "https://x",
+    }
+    loaded = load_settings({"server.port": 3, "server.public_url": None}, environment, file)
+    settings = loaded.settings
+    assert (settings.server.port, settings.server.host, settings.query.threads) == (3, "::1", 3)
+    assert loaded.origins["server.port"] == "flag"
+    assert loaded.origins["server.host"] == "HEADRACE_SERVER_HOST"
+    assert loaded.origins["ingest.max_rows"] == str(file)
+    assert "server.public_url" not in loaded.origins
+
+
+def test_the_azure_profile_sets_azures_limits_and_leaves_what_is_set() -> None:
+    settings = load_settings({"profile": "azure", "ingest.max_inflated_bytes": 5 * MIB}, {}).settings
+    assert settings.ingest.max_wire_bytes == MIB
+    assert settings.ingest.rule_requests_per_minute == 12_000
+    assert settings.ingest.max_inflated_bytes == 5 * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[query]\nthreds = 1", "query.threads"),
+        ("[query]\nthreads = 'x'", "query.threads"),
+        ("[query", "headrace.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_origin(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text(text)
+    with pytest.raises(ProblemError) as refused:
+        load_settings({}, {}, file)
+    problem = refused.value.problems[0]
+    assert says in problem.message + (problem.hint or "")
+    assert str(file) in problem.message
+
+
+def test_every_setting_has_a_description_and_a_variable_of_its_own() -> None:
+    fields = setting_fields()
+    assert all(info.description for info in fields.values())
+    assert len({variable_name(name) for name in fields}) == len(fields)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Z_]{1,12}", fullmatch=True),
+        st.text(
+            st.characters(exclude_categories=["C"], exclude_characters="\n\r\x85\u2028\u2029"), max_size=40
+        ),
+    )
+)
+def test_an_env_file_reads_back(variables: dict[str, str]) -> None:
+    assert env_file.parse(env_file.render(variables)) == variables
+
+
+def test_an_env_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "headrace.env"
+    env_file.write(path, {"A": "1"})
+    env_file.write(path, {"A": "2"})
+    assert path.read_text() == "export A=2\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_second_server_is_kept_out(tmp_path: Path) -> None:
+    import os
+
+    _, lock = open_data_folder(tmp_path / "data", RealDisk())
+    with pytest.raises(ProblemError, match="Another Headrace server"):
+        open_data_folder(tmp_path / "data", RealDisk())
+    os.close(lock)
+    os.close(open_data_folder(tmp_path / "data", RealDisk())[1])
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "format.json").write_text('{"journal": 1, "tables": 99, "store": 1}')
+    with pytest.raises(ProblemError, match="tables format is version 99"):
+        open_data_folder(tmp_path, RealDisk())
+
+
+def test_the_certificate_names_all_hosts_and_is_renewed_while_the_ca_stays(tmp_path: Path) -> None:
+    files = ensure_tls_files(tmp_path, ("logs.example.net", "10.1.2.3"))
+    ca = files.ca.read_bytes()
+    leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {str(name.value) for name in names} == {
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "logs.example.net",
+        "10.1.2.3",
+    }
+    assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+    again = ensure_tls_files(tmp_path, ("logs.example.net", "10.1.2.3"))
+    assert x509.load_pem_x509_certificates(again.certificate.read_bytes())[0] == leaf
+    later = ensure_tls_files(tmp_path, (), datetime.now(UTC) + timedelta(days=380))
+    assert x509.load_pem_x509_certificates(later.certificate.read_bytes())[0] != leaf
+    assert later.ca.read_bytes() == ca
