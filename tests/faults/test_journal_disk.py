@@ -350,6 +350,11 @@ async def test_a_flipped_bit_costs_one_record_and_is_told(
     assert list(reader.read(damaged, 1)) == [records[damaged + 1]]
     assert list(reader.read(damaged + 1, 1)) == [records[damaged + 1]]
     assert len(reader.damaged()) == 1
+    assert [reader.readable(offset) for offset in (damaged - 1, damaged, damaged + 1)] == [
+        damaged - 1,
+        damaged + 1,
+        damaged + 1,
+    ]
 
 
 async def test_a_damaged_header_costs_nothing(folder: Path, reader: FileJournalReader) -> None:
@@ -369,6 +374,7 @@ async def test_a_segment_that_is_gone_or_all_damaged(folder: Path, reader: FileJ
     segments(folder)[1].unlink()
     assert read_all(reader) == records[:3] + records[9:]
     assert sum(damage.count for damage in reader.damaged()) == 6
+    assert (reader.readable(3), reader.readable(8)) == (9, 9)
     reader.trim(9)
     assert reader.start() == 9
 
@@ -399,6 +405,20 @@ async def test_damage_below_a_later_group_is_not_a_torn_tail(folder: Path, reade
     journal = open_journal(folder)
     assert read_all(reader) == records[1:]
     assert (await journal.append(entry("next"))).offset == 10
+    await journal.close()
+
+
+async def test_when_the_last_records_are_damaged_reading_goes_on_with_the_next(
+    folder: Path, reader: FileJournalReader
+) -> None:
+    journal = open_journal(folder)
+    records = [await journal.append(entry(f"{i}", 3000)) for i in range(5)]
+    for position in (10_000, 14_000):
+        flip(segments(folder)[0], HEADER_BYTES + position)
+    assert list(reader.read(0, 1 << 30)) == records[:3]
+    assert (reader.read(3, 1 << 30), reader.readable(3), reader.end()) == ([], 5, 5)
+    more = await journal.append(entry("more"))
+    assert list(reader.read(3, 1 << 30)) == list(reader.read(5, 1 << 30)) == [more]
     await journal.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from headrace.clock import SECOND, ManualClock
 from headrace.journal.files import SITES, FileJournal, FileJournalReader
-from headrace.journal.model import Entry, JournalBrokenError, Record
+from headrace.journal.model import DiskFullError, Entry, JournalBrokenError, Record
 from headrace.settings import JournalSettings
 from headrace.testing.powercut import PowerCut, PowerCutDisk
 
@@ -33,13 +35,36 @@ class Violation(AssertionError):
     """A promise was broken."""
 
 
+class FailingDisk(PowerCutDisk):
+    """Can refuse one of the coming syncs."""
+
+    refusal: tuple[int, int] | None = None
+    """How many syncs until then, and the error's number."""
+
+    def sync_file(self, path: Path, site: str, fd: int | None = None) -> None:
+        self._refuse()
+        super().sync_file(path, site, fd)
+
+    def sync_dir(self, path: Path, site: str) -> None:
+        self._refuse()
+        super().sync_dir(path, site)
+
+    def _refuse(self) -> None:
+        if self.refusal is None:
+            return
+        left, number = self.refusal
+        self.refusal = (left - 1, number) if left else None
+        if not left:
+            raise OSError(number, os.strerror(number))
+
+
 class World:
     """A writer and a reader on a disk that can fail, with all that was promised so far."""
 
     def __init__(self, base: Path, without: frozenset[str] = frozenset()) -> None:
         root = base / "data"
         root.mkdir()
-        self.disk = PowerCutDisk(root, without=without)
+        self.disk = FailingDisk(root, without=without)
         self.folder = root / "journal" / JOURNAL
         self.clock = ManualClock()
         self.runner = asyncio.Runner()
@@ -67,7 +92,7 @@ class World:
         self.reader = FileJournalReader(self.folder, self.disk)
         try:
             self.journal = FileJournal.open(self.folder, SETTINGS, self.disk, self.clock)
-        except PowerCut:
+        except (PowerCut, OSError):
             self.crash(None)
             return
         self.check()
@@ -115,7 +140,7 @@ class World:
                 self.promised[answer.offset] = answer
             elif isinstance(answer, JournalBrokenError):
                 broken = True
-            else:
+            elif not isinstance(answer, DiskFullError):
                 raise answer
         if broken:
             self.crash(None)
@@ -137,16 +162,22 @@ class World:
             self.reader.trim(offset)
         except PowerCut:
             self.crash(None)
+        except OSError:
+            return
 
     def crash(self, seed: int | None) -> None:
         """The process dies and starts again; with a seed, the power fails as well."""
         self.stop()
         self.disk.restart()
+        self.disk.refusal = None
         if seed is not None:
             self.disk.cut(seed)
 
     def arm(self, syncs: int, after: bool) -> None:
         self.disk.arm(syncs, after=after)
+
+    def refuse(self, syncs: int, number: int) -> None:
+        self.disk.refusal = (syncs, number)
 
     def set_clock(self, seconds: int) -> None:
         self.clock.advance(seconds * SECOND)
@@ -161,11 +192,12 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("crash"), st.tuples(st.none() | st.integers(0, 2**32))),
     st.tuples(st.just("open"), st.just(())),
     st.tuples(st.just("arm"), st.tuples(st.integers(0, 6), st.booleans())),
+    st.tuples(st.just("refuse"), st.tuples(st.integers(0, 6), st.sampled_from((errno.EIO, errno.ENOSPC)))),
     st.tuples(st.just("set_clock"), st.tuples(st.integers(-5000, 5000))),
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(steps, min_size=3, max_size=16), st.integers(0, 2**32))
 def test_what_was_acknowledged_survives(todo: list[Step], seed: int) -> None:
     with tempfile.TemporaryDirectory() as base:

@@ -133,6 +133,13 @@ class JournalReader(Protocol):
         """
         ...
 
+    def readable(self, offset: int) -> int:
+        """`offset`, or where reading goes on if the records from there on are known to be damaged.
+
+        When `read` gives nothing although `end` is higher, the records up to here are lost.
+        """
+        ...
+
     def damaged(self) -> Sequence[Damage]:
         """What `read` has had to leave out so far, by offset."""
         ...

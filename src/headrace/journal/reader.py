@@ -44,7 +44,10 @@ class _Place:
 
 
 class FileJournalReader:
-    """`JournalReader` over files; for one thread. Keeps its place, so that reading on costs no search."""
+    """`JournalReader` over files. Keeps its place, so that reading on costs no search.
+
+    One thread may read while others call the rest.
+    """
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         """`folder` is the journal's own, named by its GUID; it may not exist yet."""
@@ -92,6 +95,13 @@ class FileJournalReader:
             place.next += 1
             place.since = place.next
         return records
+
+    def readable(self, offset: int) -> int:
+        """See `JournalReader.readable`."""
+        for damage in self.damaged():
+            if damage.offset <= offset < damage.offset + damage.count:
+                offset = damage.offset + damage.count
+        return offset
 
     def damaged(self) -> Sequence[Damage]:
         """See `JournalReader.damaged`."""
