@@ -6,11 +6,14 @@ query. Both raise `KqlError` with every problem of the text; what is legal but a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
 from headrace.errors import Problem
+from headrace.kql.bind.base import BinderBase
+from headrace.kql.bind.binder import Binder, Bound, TransformBinder
 from headrace.kql.model import (
     Database,
     Functions,
@@ -23,7 +26,16 @@ from headrace.kql.model import (
     ScanColumn,
     ScanProvider,
 )
-from headrace.kql.types import Schema
+from headrace.kql.plan.expressions import columns_of
+from headrace.kql.plan.nodes import TableScan
+from headrace.kql.plan.rewrites import find_time_ranges, place_filters, prune
+from headrace.kql.plan.scans import table_scans
+from headrace.kql.profile import Profile, TransformProfile
+from headrace.kql.sql.duckdb import DuckDbGenerator, storage_value
+from headrace.kql.syntax.lexer import SourceText
+from headrace.kql.syntax.nodes import Script
+from headrace.kql.syntax.parser import parse
+from headrace.kql.types import KustoType, Schema
 
 __all__ = [
     "RECEIVED",
@@ -55,13 +67,30 @@ class Statement:
     columns: tuple[OutputColumn, ...]
     render: Render | None
     scans: tuple[Scan, ...]
+    _bound: Bound = field(repr=False)
 
     def to_sql(self, scans: ScanProvider, output: Output = Output.RESULT) -> exp.Query:
         """The select whose columns are the `sql_name` of `columns`, in order.
 
         Raises `KqlError` when `output` is STORAGE and a column is a timespan or decimal.
         """
-        raise NotImplementedError
+        bound = self._bound
+        generator = DuckDbGenerator(scans, _scan_of)
+        if output is Output.RESULT:
+            return generator.statement(bound.plan, bound.columns, bound.order)
+        refused = [column for column in self.columns if column.type in (KustoType.TIMESPAN, KustoType.DECIMAL)]
+        if refused:
+            raise KqlError(
+                [
+                    Problem(
+                        "KQL0204",
+                        f"The column `{column.name}` is a {column.type}, which no table can hold.",
+                        hint="Convert it, as by `tostring()` or `toreal()`.",
+                    )
+                    for column in refused
+                ]
+            )
+        return generator.statement(bound.plan, bound.columns, bound.order, storage_value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +101,67 @@ class Compiled:
     warnings: tuple[Problem, ...] = ()
 
 
+class _NoTables:
+    def find_table(self, name: str) -> Schema | None:
+        return None
+
+    def table_names(self) -> tuple[str, ...]:
+        return ()
+
+    def workspace(self, name: str) -> Database | None:
+        return None
+
+
 def compile_transform(text: str, source: Schema, *, functions: Functions = "extended") -> Compiled:
     """Compile a transform over `source`; exactly one statement, one row out at most for a row in.
 
     With `functions="documented"` whatever Azure does not list is refused, else it is warned about.
     Raises `KqlError`.
     """
-    raise NotImplementedError
+    script, spans = _parsed(text)
+    profile = TransformProfile(documented=functions == "documented")
+    binder = TransformBinder(spans, _NoTables(), QueryOptions(), profile, 0)
+    binder.prepare(source, RECEIVED)
+    bound = binder.script(script)
+    if len(bound) > 1:
+        binder.report("KQL0205", "A transform is one tabular expression; this text has several.", script)
+    return _finished(binder, bound)
 
 
 def compile_query(text: str, database: Database, options: QueryOptions | None = None) -> Compiled:
     """Compile a query over the tables of `database`; one statement a tabular expression. Raises `KqlError`."""
-    raise NotImplementedError
+    options = options or QueryOptions()
+    now = options.now if options.now is not None else time.time_ns() // 100
+    script, spans = _parsed(text)
+    binder = Binder(spans, database, options, Profile(), now)
+    return _finished(binder, binder.script(script))
+
+
+def _parsed(text: str) -> tuple[Script, SourceText]:
+    script, spans, problems = parse(text)
+    if problems:
+        raise KqlError(problems)
+    return script, spans
+
+
+def _finished(binder: BinderBase, bound: list[Bound]) -> Compiled:
+    if binder.problems:
+        raise KqlError(binder.problems)
+    statements = tuple(_statement(item) for item in bound)
+    return Compiled(statements, tuple(binder.warnings))
+
+
+def _statement(bound: Bound) -> Statement:
+    needed = {*bound.columns, *(column for key in bound.order for column in columns_of(key.value))}
+    plan = prune(find_time_ranges(place_filters(bound.plan)), needed)
+    columns = tuple(OutputColumn(column.name, column.type, column.sql_name) for column in bound.columns)
+    scans = tuple(_scan_of(scan) for scan in table_scans(plan))
+    return Statement(columns, bound.render, scans, Bound(plan, bound.columns, bound.order, bound.render))
+
+
+def _scan_of(plan: TableScan) -> Scan:
+    columns = tuple(
+        ScanColumn(name, column.type, column.sql_name)
+        for column, name in zip(plan.columns, plan.names, strict=True)
+    )
+    return Scan(plan.workspace, plan.table, columns, plan.time_range)

@@ -167,6 +167,18 @@ class SharedPlan:
 
     name: str
     plan: Plan
+    pruned: Plan | None = None
+    ranged: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rank(Plan):
+    """The place of each row in its group, from 1, in `place`."""
+
+    input: Plan
+    place: Column
+    partition: tuple[Expr, ...]
+    order: tuple[OrderKey, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

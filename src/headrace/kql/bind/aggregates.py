@@ -1,0 +1,325 @@
+"""The operators that bring rows together: summarize, distinct, count, top-nested and their like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.kql.bind.base import text_literal
+from headrace.kql.bind.functions.registry import Kind
+from headrace.kql.bind.operators import OperatorBinder, unique
+from headrace.kql.bind.scope import Relation
+from headrace.kql.plan.expressions import (
+    Apply,
+    Column,
+    Expr,
+    Literal,
+    Poison,
+    Ref,
+    columns_of,
+    rebuild,
+    ref,
+)
+from headrace.kql.plan.nodes import Aggregate, Compute, Filter, Join, JoinKind, Limit, OrderKey, Plan, Union
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.types import KustoType
+
+_T = KustoType
+Keys = list[tuple[Column, Expr]]
+Aggregates = list[tuple[tuple[Column, ...], Apply]]
+
+
+class AggregateBinder(OperatorBinder):
+    """Binds the operators that see several rows."""
+
+    def group_keys(self, rows: Relation, items: Sequence[n.Named], taken: set[str]) -> Keys:
+        """The keys of a `by`, named; a plain column keeps its name."""
+        with self.row_scope(rows):
+            bound = self.bind_items(items)
+        keys: Keys = []
+        for name, value, given, item in bound:
+            if name in taken:
+                if given:
+                    self.report("KQL0116", f"The column `{name}` is made twice.", item)
+                name = unique(name, taken)
+            taken.add(name)
+            keys.append((self.new_column(name, value.type), value))
+        return keys
+
+    def summarize(self, rows: Relation, operator: t.Summarize) -> Relation:
+        """`summarize`."""
+        taken: set[str] = set()
+        keys = self.group_keys(rows, operator.keys, taken)
+        with self.row_scope(rows):
+            aggregates, outputs = self.aggregate_items(operator.aggregates, keys, taken)
+        key_columns = tuple(column for column, _ in keys)
+        made = tuple(column for columns, _ in aggregates for column in columns)
+        plan: Plan = Aggregate((*key_columns, *made), rows.plan, tuple(keys), tuple(aggregates), rows.order)
+        computed = [(column, value) for column, value in outputs if not _is_same(column, value)]
+        if computed:
+            plan = Compute((*plan.columns, *(column for column, _ in computed)), plan, tuple(computed))
+        return rows.unordered(plan, (*key_columns, *(column for column, _ in outputs)))
+
+    def aggregate_items(
+        self, items: Sequence[n.Named], keys: Keys, taken: set[str]
+    ) -> tuple[Aggregates, list[tuple[Column, Expr]]]:
+        """The aggregates that items need, and the output columns over them."""
+        before, self.aggregates = self.aggregates, []
+        excluded, self.star_excluded = self.star_excluded, frozenset(
+            value.column for _, value in keys if isinstance(value, Ref)
+        )
+        outputs: list[tuple[Column, Expr]] = []
+        unnamed = 1
+        try:
+            for item in items:
+                unnamed = self._aggregate_item(item, keys, taken, outputs, unnamed)
+            return self.aggregates, outputs
+        finally:
+            self.aggregates, self.star_excluded = before, excluded
+
+    def _aggregate_item(
+        self, item: n.Named, keys: Keys, taken: set[str], outputs: list[tuple[Column, Expr]], unnamed: int
+    ) -> int:
+        assert self.aggregates is not None
+        node = item.value
+        function = self.functions.find(node.name) if isinstance(node, n.Call) else None
+        if isinstance(node, n.Call) and function is not None and function.kind is Kind.AGGREGATE:
+            applied = self.aggregate_call(node, function)
+            if applied is None:
+                return unnamed
+            names = self._aggregate_names(item, node, applied)
+            columns: list[Column] = []
+            for place, (name, type) in enumerate(zip(names, applied.resolution.results, strict=True)):
+                if not name:
+                    name, unnamed = f"Column{unnamed}", unnamed + 1
+                if name in taken:
+                    if place < len(item.names):
+                        self.report("KQL0116", f"The column `{name}` is made twice.", item)
+                    name = unique(name, taken)
+                taken.add(name)
+                columns.append(self.new_column(name, type))
+            self.aggregates.append((tuple(columns), applied))
+            outputs.extend((column, ref(column)) for column in columns)
+            return unnamed
+        value = self.bind(node)
+        if isinstance(value, Poison):
+            return unnamed
+        value = self._over_groups(item, value, keys)
+        given = item.names[0] if item.names else self.own_name(node)
+        name = given or f"Column{unnamed}"
+        unnamed += 0 if given else 1
+        if name in taken:
+            if item.names:
+                self.report("KQL0116", f"The column `{name}` is made twice.", item)
+            name = unique(name, taken)
+        taken.add(name)
+        outputs.append((self.new_column(name, value.type), value))
+        return unnamed
+
+    def _aggregate_names(self, item: n.Named, node: n.Call, applied: Apply) -> tuple[str, ...]:
+        """A name for each column of an aggregate's result, "" where its place decides."""
+        own = [self._argument_name(argument) for argument in applied.arguments]
+        for place, argument in enumerate(node.arguments):
+            if place < len(own) and not isinstance(argument.value, n.Wildcard):
+                own[place] = self.own_name(argument.value)
+        constants = [argument.constant for argument in applied.arguments]
+        automatic = applied.function.auto_names(own, constants)
+        count = len(applied.resolution.results)
+        names = [*item.names[:count], *automatic[len(item.names) : count]]
+        if len(item.names) > count:
+            self.report("KQL0124", f"`{node.name}` makes {count} columns, but {len(item.names)} are named.", item)
+        return tuple([*names, *[""] * (count - len(names))])
+
+    @staticmethod
+    def _argument_name(argument: Expr) -> str | None:
+        return argument.column.name if isinstance(argument, Ref) else None
+
+    def _over_groups(self, item: n.Named, value: Expr, keys: Keys) -> Expr:
+        """An expression over aggregates; input columns are allowed only where they are keys."""
+        made = {column for columns, _ in self.aggregates or () for column in columns}
+        by_source = {key.column: column for column, key in keys if isinstance(key, Ref)}
+
+        def change(part: Expr) -> Expr | None:
+            if isinstance(part, Ref) and part.column not in made:
+                column = by_source.get(part.column)
+                return ref(column) if column is not None else None
+            return None
+
+        value = rebuild(value, change)
+        known = made | {column for column, _ in keys}
+        loose = [column.name for column in columns_of(value) if column not in known]
+        if loose:
+            self.report(
+                "KQL0125",
+                f"`{loose[0]}` stands in `summarize` without an aggregate.",
+                item,
+                f"Add it to `by`, or use `take_any({loose[0]})`.",
+            )
+        return value
+
+    def count_rows(self, rows: Relation, operator: t.Count) -> Relation:
+        """`count`."""
+        column = self.new_column(operator.name, _T.LONG)
+        plan = Aggregate((column,), rows.plan, (), (((column,), self.call("count")),))
+        return rows.unordered(plan, (column,))
+
+    def distinct(self, rows: Relation, operator: t.Distinct) -> Relation:
+        """`distinct`."""
+        items = [n.Named(item.start, item.end, (), item) for item in operator.items]
+        keys = self.group_keys(rows, items, set())
+        columns = tuple(column for column, _ in keys)
+        return rows.unordered(Aggregate(columns, rows.plan, tuple(keys), ()), columns)
+
+    def top_hitters(self, rows: Relation, operator: t.TopHitters) -> Relation:
+        """`top-hitters`, exactly."""
+        count = self.row_count(operator.count, "`top-hitters`")
+        with self.row_scope(rows):
+            value = self.bind(operator.value)
+            weight = self.bind(operator.weight) if operator.weight is not None else None
+        name = self.own_name(operator.value) or "Column1"
+        key = self.new_column(name, value.type)
+        applied = self.call("sum", weight) if weight is not None else self.call("count")
+        suffix = self.own_name(operator.weight) if operator.weight is not None else name
+        total = self.new_column(f"approximate_{'sum' if weight is not None else 'count'}_{suffix}", applied.type)
+        plan: Plan = Aggregate((key, total), rows.plan, ((key, value),), (((total,), applied),))
+        order = (OrderKey(ref(total), True, False),)
+        plan = Limit(plan.columns, plan, count, order)
+        return Relation(plan, (key, total), order, serialized=True)
+
+    # top-nested: a table of groups a level, each joined to the level above.
+
+    def top_nested(self, rows: Relation, operator: t.TopNested) -> Relation:
+        """`top-nested`."""
+        parent: Relation | None = None
+        parent_keys: list[tuple[Column, Expr]] = []
+        outputs: list[Column] = []
+        for level in operator.levels:
+            parent, parent_keys, made = self._nested_level(rows, level, parent, parent_keys)
+            outputs = [*(_same_named(column, parent) for column in outputs), *made]
+        assert parent is not None
+        return Relation(parent.plan, tuple(outputs), open=rows.open)
+
+    def _nested_level(
+        self,
+        rows: Relation,
+        level: t.NestedLevel,
+        parent: Relation | None,
+        parent_keys: list[tuple[Column, Expr]],
+    ) -> tuple[Relation, list[tuple[Column, Expr]], list[Column]]:
+        with self.row_scope(rows):
+            value = self.bind(level.value.value)
+        name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
+        if level.others is not None:
+            value = self.as_type(value, _T.STRING)
+        key = self.new_column(name, value.type)
+        above = [(self.new_column(column.name, column.type), source) for column, source in parent_keys]
+        keys = [*above, (key, value)]
+        with self.row_scope(rows):
+            aggregates, computed = self.aggregate_items([level.aggregate], keys, set())
+        if not computed:
+            return (parent or rows), parent_keys, []
+        amount_source, amount_value = computed[0]
+        given = level.aggregate.names[0] if level.aggregate.names else f"aggregated_{name}"
+        amount = self.new_column(given, amount_source.type)
+        made = tuple(column for columns, _ in aggregates for column in columns)
+        plan: Plan = Aggregate((*(column for column, _ in keys), *made), rows.plan, tuple(keys), tuple(aggregates))
+        plan = Compute((*plan.columns, amount), plan, ((amount, amount_value),))
+        groups = Relation(plan, (*(column for column, _ in keys), amount))
+        if parent is not None:
+            plan, kept = self._under_parent(groups, parent, above)
+            groups = Relation(plan, (*kept, key, amount))
+        ranked = self._ranked(groups, level, above, amount)
+        if level.others is not None:
+            ranked = self._with_others(ranked, level, key, amount, aggregates)
+        elif level.count is not None:
+            limit = self.row_count(level.count, "`top-nested`")
+            rank = ranked.find("") or amount
+            ranked = ranked.with_plan(
+                Filter(ranked.plan.columns, ranked.plan, self.call("__less_or_equal", ref(rank), limit))
+            )
+        columns = tuple(column for column in ranked.columns if column.name)
+        kept_keys = [(column, source) for column, source in keys]
+        return Relation(ranked.plan, columns), kept_keys, [key, amount]
+
+    def _under_parent(
+        self, groups: Relation, parent: Relation, above: Keys
+    ) -> tuple[Plan, tuple[Column, ...]]:
+        pairs = tuple(
+            (ref(column), ref(found)) for column, _ in above if (found := parent.find(column.name)) is not None
+        )
+        kept = tuple(column for column in parent.columns)
+        plan = Join((*groups.plan.columns, *kept), groups.plan, parent.plan, JoinKind.INNER, pairs)
+        return plan, kept
+
+    def _ranked(self, groups: Relation, level: t.NestedLevel, above: Keys, amount: Column) -> Relation:
+        """Groups with their rank under the same parent, in a column without a name."""
+        del above
+        rank = self.new_column("", _T.LONG)
+        order = (OrderKey(ref(amount), level.descending, False),)
+        plan = Compute((*groups.plan.columns, rank), groups.plan, ((rank, self.call("row_number")),), order)
+        return Relation(plan, (*groups.columns, rank))
+
+    def _with_others(
+        self, ranked: Relation, level: t.NestedLevel, key: Column, amount: Column, aggregates: Aggregates
+    ) -> Relation:
+        """The rows past the count brought together under the `others` value."""
+        del ranked, level, key, amount, aggregates
+        raise NotImplementedError
+
+    # union.
+
+    def union_relations(
+        self, inputs: Sequence[tuple[str, Relation]], *, inner: bool, source_name: str | None
+    ) -> Relation:
+        """The rows of all inputs; columns of one name and different types get their type as a suffix."""
+        shapes: dict[str, dict[KustoType, None]] = {}
+        for _, rows in inputs:
+            for column in rows.visible:
+                shapes.setdefault(column.name, {})[column.type] = None
+        if inner:
+            wanted = [
+                name
+                for name in shapes
+                if all((found := rows.find(name)) is not None and not found.hidden for _, rows in inputs)
+            ]
+        else:
+            wanted = list(shapes)
+        outputs: list[tuple[Column, str, KustoType]] = []
+        for name in wanted:
+            for type in shapes[name]:
+                shown = name if len(shapes[name]) == 1 else f"{name}_{type}"
+                outputs.append((self.new_column(shown, type), name, type))
+        for name in self._hidden_names(inputs, shapes):
+            first = next(found for _, rows in inputs if (found := rows.find(name)) is not None)
+            outputs.append((self.new_column(name, first.type, hidden=True), name, first.type))
+        columns = tuple(column for column, _, _ in outputs)
+        source = self.new_column(source_name, _T.STRING) if source_name else None
+        if source is not None:
+            columns = (source, *columns)
+        made: list[tuple[Plan, tuple[Expr, ...]]] = []
+        for label, rows in inputs:
+            values: list[Expr] = [text_literal(label)] if source is not None else []
+            for _, name, type in outputs:
+                column = rows.find(name)
+                values.append(ref(column) if column is not None and column.type is type else _missing(type))
+            made.append((rows.plan, tuple(values)))
+        return Relation(Union(columns, tuple(made)), columns, open=any(rows.open for _, rows in inputs))
+
+    @staticmethod
+    def _hidden_names(inputs: Sequence[tuple[str, Relation]], shapes: dict[str, dict[KustoType, None]]) -> list[str]:
+        names: dict[str, None] = {}
+        for _, rows in inputs:
+            names.update((column.name, None) for column in rows.columns if column.hidden)
+        return [name for name in names if name not in shapes]
+
+
+def _missing(type: KustoType) -> Expr:
+    return Literal(type, "" if type is _T.STRING else None)
+
+
+def _is_same(column: Column, value: Expr) -> bool:
+    return isinstance(value, Ref) and value.column is column
+
+
+def _same_named(column: Column, rows: Relation) -> Column:
+    return rows.find(column.name) or column

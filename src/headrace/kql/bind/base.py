@@ -1,0 +1,154 @@
+"""What every part of the binder shares: problems, column identities, budgets, the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import NoReturn
+
+from headrace.errors import Problem
+from headrace.kql.bind.functions import FUNCTIONS
+from headrace.kql.bind.scope import Environment, Relation
+from headrace.kql.model import Database, QueryOptions, Render
+from headrace.kql.plan.expressions import Apply, Column, Expr, Literal
+from headrace.kql.plan.nodes import SharedPlan
+from headrace.kql.profile import Profile
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax.lexer import SourceText
+from headrace.kql.types import KustoType
+
+MAX_PROBLEMS = 50
+MAX_BOUND = 60_000
+"""How many expressions and operators a text may come to once its functions and names are put in."""
+MAX_CALLS = 32
+"""How deep functions and `let` names may use each other."""
+
+
+class BindProblem(Exception):
+    """Ends the construct at hand; the problem itself is already recorded."""
+
+
+class TooLarge(BindProblem):
+    """The text grew past a bound; nothing more is bound."""
+
+
+class BinderBase:
+    """State of one compilation."""
+
+    def __init__(
+        self, source: SourceText, database: Database, options: QueryOptions, profile: Profile, now: int
+    ) -> None:
+        self.source = source
+        self.database = database
+        self.options = options
+        self.profile = profile
+        self.functions = FUNCTIONS
+        self.now = now
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.environment = Environment()
+        self.rows: Relation | None = None
+        self.other_rows: Relation | None = None
+        self.render: Render | None = None
+        self.shared: list[SharedPlan] = []
+        self.received: Column | None = None
+        self._columns = 0
+        self._bound = 0
+        self._calls = 0
+        self._reported: set[tuple[str, int, int, str]] = set()
+
+    def new_column(self, name: str, type: KustoType, hidden: bool = False) -> Column:
+        """A column with an identity of its own."""
+        self._columns += 1
+        return Column(self._columns, name, type, hidden)
+
+    def count(self, amount: int = 1) -> None:
+        """Charge the budget that bounds how large a text can grow."""
+        self._bound += amount
+        if self._bound > MAX_BOUND:
+            if not any(problem.code == "KQL0004" for problem in self.problems):
+                message = "The query is too large once its functions and names are put in."
+                self.problems.append(Problem("KQL0004", message, span=self.source.span(0, 1)))
+            raise TooLarge
+
+    def report(self, code: str, message: str, node: n.Node, hint: str | None = None) -> None:
+        """Record a problem and go on."""
+        key = (code, node.start, node.end, message)
+        if key not in self._reported and len(self.problems) < MAX_PROBLEMS:
+            self._reported.add(key)
+            self.problems.append(
+                Problem(code, message, span=self.source.span(node.start, node.end), hint=hint)
+            )
+
+    def fail(self, code: str, message: str, node: n.Node, hint: str | None = None) -> NoReturn:
+        """Record a problem and give up the construct."""
+        self.report(code, message, node, hint)
+        raise BindProblem
+
+    def warn(self, code: str, message: str, node: n.Node, hint: str | None = None) -> None:
+        """Record what is legal but a trap."""
+        key = (code, node.start, node.end, message)
+        if key not in self._reported and len(self.warnings) < MAX_PROBLEMS:
+            self._reported.add(key)
+            self.warnings.append(
+                Problem(code, message, span=self.source.span(node.start, node.end), hint=hint)
+            )
+
+    @contextmanager
+    def row_scope(self, rows: Relation | None, other: Relation | None = None) -> Iterator[None]:
+        """Let names mean the columns of `rows` (and `$right` those of `other`)."""
+        before = self.rows, self.other_rows
+        self.rows, self.other_rows = rows, other
+        try:
+            yield
+        finally:
+            self.rows, self.other_rows = before
+
+    @contextmanager
+    def environment_scope(self, environment: Environment) -> Iterator[None]:
+        """Let names mean what they do in `environment`; bounds how deep names use each other."""
+        before = self.environment
+        self.environment = environment
+        self._calls += 1
+        try:
+            if self._calls > MAX_CALLS:
+                message = f"Functions and names use each other deeper than {MAX_CALLS} levels."
+                self.problems.append(Problem("KQL0004", message, span=self.source.span(0, 1)))
+                raise TooLarge
+            yield
+        finally:
+            self.environment = before
+            self._calls -= 1
+
+    def did_you_mean(self, name: str, known: Iterable[str]) -> str | None:
+        """A hint with the nearest known name."""
+        names = list(dict.fromkeys(known))[:5000]
+        for candidate in names:
+            if candidate.lower() == name.lower():
+                return f"Did you mean `{candidate}`? Names are case-sensitive."
+        close = get_close_matches(name, names, 1, 0.7)
+        return f"Did you mean `{close[0]}`?" if close else None
+
+    def call(self, name: str, *arguments: Expr) -> Apply:
+        """A call that the compiler itself makes of a declared function."""
+        function = self.functions.find(name)
+        if function is None:
+            raise LookupError(name)
+        resolution = function.resolve([argument.argument for argument in arguments])
+        return Apply(resolution.result, function, arguments, resolution)
+
+
+def text_literal(value: str) -> Literal:
+    """A string constant."""
+    return Literal(KustoType.STRING, value)
+
+
+def long_literal(value: int) -> Literal:
+    """A long constant."""
+    return Literal(KustoType.LONG, value)
+
+
+def missing(type: KustoType) -> Literal:
+    """The missing value of a type: "" for string, null otherwise."""
+    return Literal(type, "" if type is KustoType.STRING else None)

@@ -1,0 +1,128 @@
+"""A whole text bound: its statements in order, each tabular expression a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.kql.bind.base import BindProblem, TooLarge
+from headrace.kql.bind.scope import Environment, FunctionBinding, Relation
+from headrace.kql.bind.special import SpecialBinder
+from headrace.kql.model import KqlError, Render
+from headrace.kql.plan.expressions import Column, columns_of, ref
+from headrace.kql.plan.nodes import Compute, OrderKey, Plan, TableScan
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.syntax.parser import Parser
+from headrace.kql.syntax.lexer import SourceText
+from headrace.kql.types import KustoType, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A tabular statement: its plan, the columns of its result in order, and the order of its rows."""
+
+    plan: Plan
+    columns: tuple[Column, ...]
+    order: tuple[OrderKey, ...]
+    render: Render | None
+
+
+class Binder(SpecialBinder):
+    """Binds a text's statements."""
+
+    def script(self, script: n.Script) -> list[Bound]:
+        """Every result of the text; problems are left in `problems`."""
+        results: list[Bound] = []
+        try:
+            for statement in script.statements:
+                if isinstance(statement, n.ExpressionStatement):
+                    results.extend(self._result(statement))
+                else:
+                    self.statements((statement,))
+        except TooLarge:
+            return results
+        except BindProblem:
+            pass
+        if not results and not self.problems:
+            self.report("KQL0139", "The text has no tabular expression.", script)
+        return results
+
+    def _result(self, statement: n.ExpressionStatement) -> list[Bound]:
+        self.render = None
+        rows = self.relation(statement.value)
+        return [self.bound(rows)]
+
+    def bound(self, rows: Relation) -> Bound:
+        """A relation as a result."""
+        return Bound(rows.plan, rows.visible, rows.order, self.render)
+
+    def saved_function(
+        self, node: n.Node, name: str, text: str, arguments: tuple[n.Argument, ...] = ()
+    ) -> Relation:
+        """A saved function of the workspace; problems inside it are reported at its use."""
+        del arguments
+        source = SourceText(text)
+        parser = Parser(source)
+        script = parser.script()
+        if parser.problems:
+            self.fail("KQL0140", f"The saved function `{name}` has problems: {parser.problems[0].message}", node)
+        environment = Environment()
+        before = self.source, len(self.problems)
+        self.source = source
+        try:
+            with self.environment_scope(environment), self.row_scope(None):
+                body = [s for s in script.statements if isinstance(s, n.ExpressionStatement)]
+                self.statements(tuple(s for s in script.statements if not isinstance(s, n.ExpressionStatement)))
+                rows = self.relation(body[-1].value) if body else None
+        finally:
+            self.source = before[0]
+        inner = self.problems[before[1] :]
+        if inner or rows is None:
+            del self.problems[before[1] :]
+            reason = inner[0].message if inner else "it has no result."
+            self.fail("KQL0140", f"The saved function `{name}` has problems: {reason}", node)
+        return rows
+
+
+class TransformBinder(Binder):
+    """Binds a transform: the one table is `source`, and every source is a record's."""
+
+    record: Relation | None = None
+    """The record that stands for `source`, made once and shared by every source of the text."""
+
+    def prepare(self, source: Schema, received: str) -> None:
+        """Make the record's columns."""
+        names = [column.name for column in source.columns]
+        columns = [self.new_column(column.name, column.type) for column in source.columns]
+        clock = self.new_column(received, KustoType.DATETIME, hidden=True)
+        plan = TableScan((*columns, clock), None, "source", (*names, received))
+        self.received = clock
+        self.record = Relation(plan, tuple(columns), name="source")
+
+    def table(self, node: n.Node, name: str, database: object, workspace: str | None) -> Relation:
+        """`source`, and nothing else."""
+        if name == "source" and workspace is None and self.record is not None:
+            return self.record
+        self.fail("KQL0131", f"A transform reads only the table `source`; there is no `{name}`.", node)
+
+    def one_row(self) -> Relation:
+        """The record without its columns: `print` gives a row for each."""
+        assert self.record is not None
+        return Relation(self.record.plan, ())
+
+    def datatable(self, operator: t.DataTable) -> Relation:
+        """One row at most: a transform gives no more for a record."""
+        rows = super().datatable(operator)
+        width = len(operator.columns)
+        if len(operator.values) > width:
+            message = "A `datatable` of several rows gives more than one row for each record."
+            self.fail("KQL0202", message, operator)
+        base = self.one_row()
+        if not operator.values:
+            self.fail("KQL0202", "A `datatable` without rows gives no row for any record.", operator)
+        values = rows.plan.values[0]  # type: ignore[attr-defined]
+        items = tuple(zip(rows.columns, values, strict=True))
+        return Relation(self.compute(base, items), rows.columns)
+
+
+__all__ = ["Binder", "Bound", "Compute", "FunctionBinding", "KqlError", "TransformBinder", "columns_of", "ref"]

@@ -1,0 +1,424 @@
+"""Scalar expressions: names to columns, calls to registered functions, constants folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headrace.kql.bind.base import BinderBase, BindProblem, missing, text_literal
+from headrace.kql.bind.fold import fold
+from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Mismatch
+from headrace.kql.bind.scope import FunctionBinding, ScalarBinding
+from headrace.kql.plan.expressions import Apply, Column, Convert, Expr, Literal, Poison, Ref, ref
+from headrace.kql.syntax import nodes as n
+from headrace.kql.types import KustoType
+
+_T = KustoType
+POISON = Poison(_T.DYNAMIC)
+
+
+class ExpressionBinder(BinderBase):
+    """Binds scalar expressions against the rows at hand."""
+
+    aggregates: list[tuple[tuple[Column, ...], Apply]] | None = None
+    """Where aggregate calls go while a `summarize` is bound; None where none may stand."""
+    in_aggregate = False
+
+    def bind(self, node: n.Expression) -> Expr:
+        """The typed expression; a problem is recorded and gives a poisoned one."""
+        self.count()
+        try:
+            method = _METHODS[type(node)]
+        except KeyError:
+            self.report("KQL0101", "A scalar value is expected here.", node)
+            return POISON
+        try:
+            return method(self, node)
+        except Mismatch as mismatch:  # pragma: no cover - calls report their own
+            self.report("KQL0102", mismatch.message, node)
+            return POISON
+
+    def tabular_value(self, node: n.Expression) -> bool:
+        """Whether an expression is tabular; the relation binder knows."""
+        raise NotImplementedError
+
+    def bind_special(self, node: n.Call) -> Expr | None:
+        """A call that needs more than its arguments' values; None for an ordinary one."""
+        raise NotImplementedError
+
+    def bind_user_function(self, node: n.Call, binding: FunctionBinding) -> Expr:
+        """A call of a user's scalar function."""
+        raise NotImplementedError
+
+    def in_query(self, node: n.Membership, operand: Expr) -> Expr:
+        """Membership in the rows of a sub-query."""
+        raise NotImplementedError
+
+    # Names and paths.
+
+    def _literal(self, node: n.Literal) -> Expr:
+        return Literal(node.type, node.value)
+
+    def _name(self, node: n.Name) -> Expr:
+        if self.rows is not None:
+            column = self.rows.find(node.name)
+            if column is not None:
+                return ref(column)
+        binding = self.environment.find(node.name)
+        if isinstance(binding, ScalarBinding):
+            return binding.value
+        if binding is not None:
+            self.report("KQL0103", f"`{node.name}` is a table or function, not a value.", node)
+            return POISON
+        return self.unknown_name(node, node.name)
+
+    def unknown_name(self, node: n.Node, name: str) -> Expr:
+        """What an unknown name comes to: a problem, or a missing value where columns are not known."""
+        if self.rows is not None and self.rows.open:
+            return Literal(_T.DYNAMIC, None)
+        known = [column.name for column in self.rows.columns] if self.rows is not None else []
+        known.extend(self.environment.all_names())
+        if self.functions.find(name) is not None:
+            hint: str | None = f"`{name}` is a function: write `{name}()`."
+        else:
+            hint = self.did_you_mean(name, known)
+        self.report("KQL0104", f"There is no column `{name}` here.", node, hint)
+        return POISON
+
+    def _member(self, node: n.Member) -> Expr:
+        if isinstance(node.operand, n.Name) and node.operand.name in ("$left", "$right"):
+            rows = self.rows if node.operand.name == "$left" else self.other_rows
+            column = rows.find(node.name) if rows is not None else None
+            if column is not None:
+                return ref(column)
+            with self.row_scope(rows):
+                return self.unknown_name(node, node.name)
+        operand = self.bind(node.operand)
+        if isinstance(operand, Poison):
+            return POISON
+        return self._path(node, operand, text_literal(node.name))
+
+    def _index(self, node: n.Index) -> Expr:
+        operand, index = self.bind(node.operand), self.bind(node.index)
+        if isinstance(operand, Poison) or isinstance(index, Poison):
+            return POISON
+        return self._path(node, operand, index)
+
+    def _path(self, node: n.Member | n.Index, operand: Expr, key: Expr) -> Expr:
+        if operand.type is not _T.DYNAMIC:
+            what = "property" if isinstance(node, n.Member) else "element"
+            hint = "Use `parse_json()` first." if operand.type is _T.STRING else None
+            self.report("KQL0105", f"A {operand.type} has no {what}; only a dynamic value has.", node, hint)
+            return POISON
+        return self.apply(node, "__index", (operand, key), "the index")
+
+    # Operators.
+
+    def _unary(self, node: n.Unary) -> Expr:
+        operand = self.bind(node.operand)
+        name = "__negate" if node.op == "-" else "__plus"
+        return self.apply(node, name, (operand,), f"`{node.op}`")
+
+    def _binary(self, node: n.Binary) -> Expr:
+        if isinstance(node.left, n.Wildcard) and node.op in OPERATORS:
+            return self._any_column(node)
+        left, right = self.bind(node.left), self.bind(node.right)
+        return self.apply(node, OPERATORS[node.op], (left, right), f"`{node.op}`")
+
+    def _any_column(self, node: n.Binary) -> Expr:
+        """`* has "x"`: whether any column of text matches."""
+        right = self.bind(node.right)
+        tests: list[Expr] = []
+        for column in self.rows.visible if self.rows is not None else ():
+            operand: Expr = ref(column)
+            if column.type is not _T.STRING and right.type is _T.STRING:
+                operand = Convert(_T.STRING, operand)
+            elif column.type is not right.type:
+                continue
+            tests.append(self.apply(node, OPERATORS[node.op], (operand, right), f"`{node.op}`"))
+        if not tests:
+            return Literal(_T.BOOL, False)
+        return self.apply(node, "__or", tests, "`or`") if len(tests) > 1 else tests[0]
+
+    def _logical(self, node: n.Logical) -> Expr:
+        operands = [self.bind(operand) for operand in node.operands]
+        return self.apply(node, OPERATORS[node.op], operands, f"`{node.op}`")
+
+    def _between(self, node: n.Between) -> Expr:
+        parts = (self.bind(node.operand), self.bind(node.low), self.bind(node.high))
+        name = "!between" if node.negated else "between"
+        return self.apply(node, OPERATORS[name], parts, f"`{name}`")
+
+    def _membership(self, node: n.Membership) -> Expr:
+        if isinstance(node.operand, n.Wildcard):
+            self.report("KQL0106", f"`* {node.op}` is not supported.", node)
+            return POISON
+        operand = self.bind(node.operand)
+        if len(node.items) == 1 and self.tabular_value(node.items[0]):
+            return self.in_query(node, operand)
+        items = [self.bind(item) for item in node.items]
+        if not items:
+            return Literal(_T.BOOL, node.op.startswith("!"))
+        return self.apply(node, OPERATORS[node.op], (operand, *items), f"`{node.op}`")
+
+    def _typeof(self, node: n.TypeOf) -> Expr:
+        return text_literal(node.type.value if node.type is not None else "")
+
+    def _wildcard(self, node: n.Wildcard) -> Expr:
+        self.report("KQL0106", f"`{node.pattern}` cannot stand here.", node)
+        return POISON
+
+    def _tabular(self, node: n.Expression) -> Expr:
+        self.report(
+            "KQL0101",
+            "A table stands where a single value is expected.",
+            node,
+            "Use `toscalar()` to take one value of it.",
+        )
+        return POISON
+
+    def _method(self, node: n.MethodCall) -> Expr:
+        self.report("KQL0106", f"`.{node.call.name}()` is not supported here.", node)
+        return POISON
+
+    # Calls.
+
+    def _call(self, node: n.Call) -> Expr:
+        binding = self.environment.find(node.name)
+        if isinstance(binding, FunctionBinding):
+            return self.bind_user_function(node, binding)
+        special = self.bind_special(node)
+        if special is not None:
+            return special
+        function = self.functions.find(node.name)
+        if function is None:
+            known = [*self.functions.names(), *self.environment.all_names()]
+            self.report(
+                "KQL0107",
+                f"There is no function `{node.name}`.",
+                n.Name(node.start, node.name_end, node.name),
+                self.did_you_mean(node.name, known),
+            )
+            for argument in node.arguments:
+                if not isinstance(argument.value, n.Wildcard):
+                    self.bind(argument.value)
+            return POISON
+        if function.kind is Kind.AGGREGATE:
+            return self._aggregate(node, function)
+        return self._function(node, function, self._arguments(node))
+
+    def _arguments(self, node: n.Call) -> list[Expr]:
+        bound: list[Expr] = []
+        for argument in node.arguments:
+            if argument.name is not None:
+                self.report("KQL0108", f"`{node.name}` takes no argument by name.", argument)
+            bound.append(self.bind(argument.value))
+        return bound
+
+    def _function(self, node: n.Call, function: Function, arguments: Sequence[Expr]) -> Expr:
+        if function.kind is Kind.WINDOW and self.rows is not None and not self.rows.serialized:
+            self.warn(
+                "KQL0301",
+                f"`{node.name}` depends on the order of rows, and these have none.",
+                node,
+                "Put `sort` or `serialize` before.",
+            )
+        return self.apply(node, function.name, arguments, f"`{node.name}`", function=function, spelled=node.name)
+
+    def allowed(self, node: n.Node, function: Function, spelled: str) -> bool:
+        """Whether the profile takes the function; a refusal is reported, a doubt warned about."""
+        verdict, message = self.profile.function(function, spelled)
+        if verdict == "refuse":
+            self.report("KQL0201", message, node)
+            return False
+        if verdict == "warn":
+            self.warn("KQL0302", message, node)
+        return True
+
+    def apply(
+        self,
+        node: n.Node,
+        name: str,
+        arguments: Sequence[Expr],
+        shown: str,
+        *,
+        function: Function | None = None,
+        spelled: str | None = None,
+    ) -> Expr:
+        """A call of the declared function `name`, folded where its value is known."""
+        if any(isinstance(argument, Poison) for argument in arguments):
+            return POISON
+        function = function or self.functions.find(name)
+        if function is None:
+            self.report("KQL0106", f"{shown} is not supported.", node)
+            return POISON
+        if not self.allowed(node, function, spelled or shown.strip("`")):
+            return POISON
+        try:
+            resolution = function.resolve([argument.argument for argument in arguments])
+        except Mismatch as mismatch:
+            self.report("KQL0109", f"{shown} {mismatch.message}.", self._at_fault(node, mismatch))
+            return POISON
+        folded = fold(function, arguments, resolution.result)
+        if folded is not None:
+            return folded
+        return Apply(resolution.result, function, tuple(arguments), resolution)
+
+    @staticmethod
+    def _at_fault(node: n.Node, mismatch: Mismatch) -> n.Node:
+        if isinstance(node, n.Call) and mismatch.argument is not None and mismatch.argument < len(node.arguments):
+            return node.arguments[mismatch.argument]
+        if isinstance(node, n.Membership) and mismatch.argument:
+            return node.items[min(mismatch.argument, len(node.items)) - 1]
+        return node
+
+    def _aggregate(self, node: n.Call, function: Function) -> Expr:
+        applied = self.aggregate_call(node, function)
+        if applied is None or self.aggregates is None:
+            return POISON
+        if len(applied.resolution.results) > 1:
+            self.report("KQL0110", f"`{node.name}` makes several columns; it cannot stand in an expression.", node)
+            return POISON
+        column = self.new_column(node.name, applied.type)
+        self.aggregates.append(((column,), applied))
+        return ref(column)
+
+    def aggregate_call(self, node: n.Call, function: Function) -> Apply | None:
+        """An aggregate's call with its arguments bound over the input rows; None after a problem."""
+        if self.aggregates is None:
+            hint = "Put it in a `summarize`."
+            self.report("KQL0111", f"`{node.name}` is an aggregate; it cannot stand here.", node, hint)
+            return None
+        if self.in_aggregate:
+            self.report("KQL0112", f"`{node.name}` is an aggregate inside an aggregate.", node)
+            return None
+        if not self.allowed(node, function, node.name):
+            return None
+        self.in_aggregate = True
+        try:
+            arguments: list[Expr] = []
+            for argument in node.arguments:
+                if isinstance(argument.value, n.Wildcard) and argument.value.pattern == "*":
+                    arguments.extend(self.star_arguments(arguments))
+                else:
+                    arguments.append(self.bind(argument.value))
+        finally:
+            self.in_aggregate = False
+        bound = self.apply_aggregate(node, function, arguments)
+        return bound if isinstance(bound, Apply) else None
+
+    star_excluded: frozenset[Column] = frozenset()
+
+    def star_arguments(self, given: Sequence[Expr]) -> list[Expr]:
+        """The columns that `*` means in `arg_max(x, *)`: all but the keys and what is given already."""
+        named = {item.column for item in given if isinstance(item, Ref)}
+        rows = self.rows.visible if self.rows is not None else ()
+        return [ref(column) for column in rows if column not in named and column not in self.star_excluded]
+
+    def apply_aggregate(self, node: n.Call, function: Function, arguments: Sequence[Expr]) -> Expr:
+        """An aggregate's typed call."""
+        if any(isinstance(argument, Poison) for argument in arguments):
+            return POISON
+        try:
+            resolution = function.resolve([argument.argument for argument in arguments])
+        except Mismatch as mismatch:
+            self.report("KQL0109", f"`{node.name}` {mismatch.message}.", self._at_fault(node, mismatch))
+            return POISON
+        return Apply(resolution.result, function, tuple(arguments), resolution)
+
+    # Helpers of the operators.
+
+    def bind_bool(self, node: n.Expression, what: str) -> Expr:
+        """A condition."""
+        value = self.bind(node)
+        if isinstance(value, Poison) or value.type is _T.BOOL:
+            return value
+        if value.type is _T.DYNAMIC:
+            return Convert(_T.BOOL, value)
+        if value.type in (_T.LONG, _T.INT):
+            return self.apply(node, "__not_equal", (value, Literal(value.type, 0)), what)
+        self.report("KQL0113", f"{what} needs a condition, not a {value.type}.", node)
+        return POISON
+
+    def bind_as(self, node: n.Expression, type: KustoType) -> Expr:
+        """A value brought to `type`."""
+        value = self.bind(node)
+        return self.as_type(value, type)
+
+    @staticmethod
+    def as_type(value: Expr, type: KustoType) -> Expr:
+        """The value converted, constants at once where that is plain."""
+        if value.type is type or isinstance(value, Poison):
+            return value
+        constant = value.constant
+        if constant is not None and constant.value is None:
+            return missing(type)
+        if constant is not None and isinstance(constant.value, int) and not isinstance(constant.value, bool):
+            if value.type in (_T.LONG, _T.INT) and type in (_T.LONG, _T.INT):
+                return Literal(type, constant.value)
+            if value.type in (_T.LONG, _T.INT) and type is _T.REAL:
+                return Literal(type, float(constant.value))
+        return Convert(type, value)
+
+    def constant_int(self, node: n.Expression, what: str) -> int:
+        """A row count or the like that must be known."""
+        value = self.bind(node)
+        constant = value.constant
+        if constant is None or not isinstance(constant.value, int | float) or isinstance(constant.value, bool):
+            if not isinstance(value, Poison):
+                self.report("KQL0114", f"{what} must be a constant number.", node)
+            raise BindProblem
+        return int(constant.value)
+
+    def own_name(self, node: n.Expression) -> str | None:
+        """The name an expression brings along: a column's, or a path's `a_b`; None if it has none."""
+        if isinstance(node, n.Name):
+            return node.name
+        if isinstance(node, n.Member):
+            if isinstance(node.operand, n.Name) and node.operand.name in ("$left", "$right"):
+                return node.name
+            outer = self.own_name(node.operand)
+            return f"{outer}_{node.name}" if outer else node.name
+        if isinstance(node, n.Index):
+            outer = self.own_name(node.operand)
+            index = node.index.value if isinstance(node.index, n.Literal) else None
+            if outer and index is not None and not isinstance(index, float):
+                return f"{outer}_{index}"
+        if isinstance(node, n.Call):
+            names = self.call_names(node)
+            return names[0] if len(names) == 1 and names[0] else None
+        return None
+
+    def call_names(self, node: n.Call) -> tuple[str, ...]:
+        """The automatic column names of a call; "" where the place decides."""
+        function = self.functions.find(node.name)
+        if function is None or isinstance(self.environment.find(node.name), FunctionBinding):
+            return ("",)
+        constants = [
+            _constant(argument.value) for argument in node.arguments
+        ]
+        return function.auto_names([self.own_name(argument.value) for argument in node.arguments], constants)
+
+
+def _constant(node: n.Expression) -> Any:
+    from headrace.kql.bind.functions.registry import Constant
+
+    return Constant(node.value) if isinstance(node, n.Literal) else None
+
+
+_METHODS: dict[type[n.Expression], Callable[[ExpressionBinder, Any], Expr]] = {
+    n.Literal: ExpressionBinder._literal,
+    n.Name: ExpressionBinder._name,
+    n.Member: ExpressionBinder._member,
+    n.Index: ExpressionBinder._index,
+    n.Unary: ExpressionBinder._unary,
+    n.Binary: ExpressionBinder._binary,
+    n.Logical: ExpressionBinder._logical,
+    n.Between: ExpressionBinder._between,
+    n.Membership: ExpressionBinder._membership,
+    n.TypeOf: ExpressionBinder._typeof,
+    n.Wildcard: ExpressionBinder._wildcard,
+    n.Call: ExpressionBinder._call,
+    n.MethodCall: ExpressionBinder._method,
+    n.Pipeline: ExpressionBinder._tabular,
+}

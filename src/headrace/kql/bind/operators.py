@@ -1,0 +1,488 @@
+"""The operators that work row by row or on one table: filter, columns, order, sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from headrace.kql.bind.base import BindProblem, long_literal
+from headrace.kql.bind.expressions import POISON, ExpressionBinder
+from headrace.kql.bind.functions.registry import Kind
+from headrace.kql.bind.scope import Relation
+from headrace.kql.model import Render
+from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison, Ref, ref, walk
+from headrace.kql.plan.nodes import (
+    Aggregate,
+    Compute,
+    Filter,
+    Limit,
+    OrderKey,
+    Parse,
+    Pattern,
+    Plan,
+    Rows,
+    Sequence as SequencePlan,
+    SplitPairs,
+)
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.types import KustoType
+
+_T = KustoType
+
+
+def has_window(expression: Expr) -> bool:
+    """Whether a window function stands in the expression."""
+    return any(isinstance(part, Apply) and part.function.kind is Kind.WINDOW for part in walk(expression))
+
+
+class OperatorBinder(ExpressionBinder):
+    """Binds the plain operators; each method takes the rows and the operator, and gives the new rows."""
+
+    def compute(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Plan:
+        """The plan with computed columns added."""
+        if not items:
+            return rows.plan
+        order = rows.order if any(has_window(value) for _, value in items) else ()
+        columns = (*rows.plan.columns, *(column for column, _ in items))
+        return Compute(columns, rows.plan, tuple(items), order)
+
+    def where(self, rows: Relation, operator: t.Where) -> Relation:
+        """`where`."""
+        with self.row_scope(rows):
+            predicate = self.bind_bool(operator.predicate, "`where`")
+        return self.filtered(rows, predicate)
+
+    def filtered(self, rows: Relation, predicate: Expr) -> Relation:
+        """The rows for which a predicate holds."""
+        if isinstance(predicate, Poison):
+            return rows
+        if has_window(predicate):
+            column = self.new_column("", _T.BOOL)
+            rows = rows.with_plan(self.compute(rows, [(column, predicate)]))
+            predicate = ref(column)
+        return rows.with_plan(Filter(rows.plan.columns, rows.plan, predicate))
+
+    # Columns.
+
+    def bind_items(
+        self, items: Sequence[n.Named], prefix: str = "Column", first: int = 1
+    ) -> list[tuple[str, Expr, bool, n.Named]]:
+        """Each item's column names with its value and whether the name was given; several names unpack."""
+        bound: list[tuple[str, Expr, bool, n.Named]] = []
+        unnamed = first
+        for item in items:
+            if isinstance(item.value, n.Wildcard) and item.value.pattern == "*" and not item.names:
+                for column in self.rows.visible if self.rows is not None else ():
+                    bound.append((column.name, ref(column), False, item))
+                continue
+            values = self.unpacked(item)
+            names: tuple[str | None, ...] = item.names
+            if not names:
+                names = (self.own_name(item.value),)
+            for position, value in enumerate(values):
+                name = names[position] if position < len(names) else None
+                if not name:
+                    name = f"{prefix}{unnamed}" if prefix != "print_" else f"print_{len(bound)}"
+                    unnamed += 1
+                bound.append((name, value, bool(item.names), item))
+        return bound
+
+    def unpacked(self, item: n.Named) -> list[Expr]:
+        """An item's values: several where `(a, b) = f()` names them, one otherwise."""
+        value = self.bind(item.value)
+        if len(item.names) < 2 or isinstance(value, Poison):
+            return [value] * max(len(item.names), 1)
+        if value.type is not _T.DYNAMIC:
+            self.report("KQL0115", "Several names need a function that gives several values.", item)
+            return [POISON] * len(item.names)
+        resolution = value.resolution.results if isinstance(value, Apply) else ()
+        if len(resolution) >= len(item.names):
+            return [value] * len(item.names)
+        return [self.apply(item, "__index", (value, long_literal(i)), "the index") for i in range(len(item.names))]
+
+    def name_columns(
+        self, bound: Sequence[tuple[str, Expr, bool, n.Named]], taken: Iterable[str] = ()
+    ) -> list[tuple[Column, Expr]]:
+        """Columns for named values; an automatic name that is taken gets a number, a given one is refused."""
+        names = set(taken)
+        made: list[tuple[Column, Expr]] = []
+        for name, value, given, item in bound:
+            if name in names:
+                if given:
+                    self.report("KQL0116", f"The column `{name}` is made twice.", item)
+                name = unique(name, names)
+            names.add(name)
+            made.append((self.new_column(name, value.type), value))
+        return made
+
+    def extend(self, rows: Relation, operator: t.Extend) -> Relation:
+        """`extend`: a column that exists is replaced in its place."""
+        return self.extended(rows, operator.items)
+
+    def extended(self, rows: Relation, named: Sequence[n.Named]) -> Relation:
+        """Rows with items added or replaced."""
+        with self.row_scope(rows):
+            bound = self.bind_items(named)
+        taken = {column.name for column in rows.columns}
+        fresh: list[tuple[str, Expr, bool, n.Named]] = []
+        for name, value, given, item in bound:
+            plain = isinstance(item.value, n.Name | n.Wildcard)
+            if not given and not plain and name in taken and not self.own_name(item.value):
+                name = unique(name, taken)
+            taken.add(name)
+            fresh.append((name, value, given, item))
+        return self.replaced(rows, [(self.new_column(name, value.type), value) for name, value, _, _ in fresh])
+
+    def replaced(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Relation:
+        """Rows with columns added, or put in the place of those of the same name."""
+        columns = list(rows.columns)
+        places = {column.name: place for place, column in enumerate(columns)}
+        for column, _ in items:
+            if column.name in places:
+                columns[places[column.name]] = column
+            else:
+                places[column.name] = len(columns)
+                columns.append(column)
+        return rows.with_columns(self.compute(rows, list(items)), tuple(columns))
+
+    def project(self, rows: Relation, operator: t.Project) -> Relation:
+        """`project`."""
+        with self.row_scope(rows):
+            bound = self.bind_items(operator.items)
+        made = self.name_columns(bound)
+        computed: list[tuple[Column, Expr]] = []
+        columns: list[Column] = []
+        for column, value in made:
+            if isinstance(value, Ref) and value.column.name == column.name and not value.column.hidden:
+                columns.append(value.column)
+            else:
+                computed.append((column, value))
+                columns.append(column)
+        return replace(rows.with_columns(self.compute(rows, computed), tuple(columns)), open=False)
+
+    def project_away(self, rows: Relation, operator: t.ProjectAway) -> Relation:
+        """`project-away` and `project-keep`."""
+        matched = self.matching(rows, operator.patterns)
+        if operator.keep:
+            columns = tuple(column for column in rows.columns if column in matched)
+        else:
+            columns = tuple(column for column in rows.columns if column not in matched)
+        return rows.with_columns(rows.plan, columns)
+
+    def matching(self, rows: Relation, patterns: Sequence[n.Expression]) -> set[Column]:
+        """The columns that patterns name; an unknown plain name is a problem."""
+        found: set[Column] = set()
+        for pattern in patterns:
+            if isinstance(pattern, n.Wildcard):
+                found.update(column for column in rows.visible if glob(pattern.pattern, column.name))
+                continue
+            assert isinstance(pattern, n.Name)
+            column = rows.find(pattern.name)
+            if column is not None:
+                found.add(column)
+            elif not rows.open:
+                with self.row_scope(rows):
+                    self.unknown_name(pattern, pattern.name)
+        return found
+
+    def project_rename(self, rows: Relation, operator: t.ProjectRename) -> Relation:
+        """`project-rename`."""
+        columns = list(rows.columns)
+        renamed: list[tuple[Column, Expr]] = []
+        for item in operator.items:
+            if len(item.names) != 1 or not isinstance(item.value, n.Name):
+                self.report("KQL0117", "`project-rename` takes `new = old`.", item)
+                continue
+            column = rows.find(item.value.name)
+            if column is None:
+                with self.row_scope(rows):
+                    self.unknown_name(item.value, item.value.name)
+                continue
+            new = self.new_column(item.names[0], column.type)
+            if item.names[0] in (other.name for other in columns) and item.names[0] != column.name:
+                self.report("KQL0116", f"The column `{item.names[0]}` is made twice.", item)
+                continue
+            renamed.append((new, ref(column)))
+            columns[columns.index(column)] = new
+        return rows.with_columns(self.compute(rows, renamed), tuple(columns))
+
+    def project_reorder(self, rows: Relation, operator: t.ProjectReorder) -> Relation:
+        """`project-reorder`: the named columns first, the others as they were."""
+        front: list[Column] = []
+        for key in operator.keys:
+            found = [column for column in rows.columns if column in self.matching(rows, [key.pattern])]
+            found = [column for column in found if column not in front]
+            if key.order is not None:
+                granny = key.order.startswith("granny")
+                found.sort(
+                    key=lambda column: _natural(column.name) if granny else [column.name],
+                    reverse=key.order.endswith("desc"),
+                )
+            front.extend(found)
+        rest = [column for column in rows.columns if column not in front]
+        return rows.with_columns(rows.plan, (*front, *rest))
+
+    def project_by_names(self, rows: Relation, operator: t.ProjectByNames) -> Relation:
+        """`project-by-names`: the columns whose names the values give."""
+        import json
+
+        found: list[Column] = []
+        for node in operator.values:
+            value = self.bind(node).constant
+            names: Any = value.value if value is not None else None
+            if isinstance(names, str) and names.startswith("["):
+                names = json.loads(names)
+            for name in names if isinstance(names, list) else [names]:
+                if not isinstance(name, str):
+                    self.report("KQL0114", "`project-by-names` needs constant names.", node)
+                    continue
+                matches = [column for column in rows.visible if glob(name, column.name)]
+                found.extend(column for column in matches if column not in found)
+        return rows.with_columns(rows.plan, tuple(found))
+
+    # Order.
+
+    def order_keys(self, rows: Relation, keys: Sequence[t.SortKey]) -> tuple[Relation, tuple[OrderKey, ...]]:
+        """Sort keys over columns; an expression becomes a column without a name."""
+        items: list[tuple[Column, Expr]] = []
+        order: list[OrderKey] = []
+        with self.row_scope(rows):
+            for key in keys:
+                value = self.bind(key.value)
+                if isinstance(value, Poison) or isinstance(value, Literal):
+                    continue
+                if value.type is _T.DYNAMIC:
+                    self.warn("KQL0303", "Rows are ordered by a dynamic value.", key, "Convert it first.")
+                if not isinstance(value, Ref):
+                    column = self.new_column("", value.type)
+                    items.append((column, value))
+                    value = ref(column)
+                order.append(OrderKey(value, key.descending, key.nulls_first))
+        return rows.with_plan(self.compute(rows, items)), tuple(order)
+
+    def sort(self, rows: Relation, operator: t.Sort) -> Relation:
+        """`sort`."""
+        rows, order = self.order_keys(rows, operator.keys)
+        return replace(rows, order=order, serialized=True, _by_name={})
+
+    def top(self, rows: Relation, operator: t.Top) -> Relation:
+        """`top`."""
+        count = self.row_count(operator.count, "`top`")
+        rows, order = self.order_keys(rows, operator.keys)
+        plan = Limit(rows.plan.columns, rows.plan, count, order)
+        return replace(rows, plan=plan, order=order, serialized=True, _by_name={})
+
+    def row_count(self, node: n.Expression, what: str) -> Expr:
+        """A number of rows, which no column may decide."""
+        with self.row_scope(None):
+            value = self.bind_as(node, _T.LONG)
+        constant = value.constant
+        if constant is not None and isinstance(constant.value, int) and constant.value < 0:
+            self.report("KQL0118", f"{what} takes a number of rows from 0.", node)
+        return Literal(_T.LONG, 0) if isinstance(value, Poison) else value
+
+    def take(self, rows: Relation, operator: t.Take) -> Relation:
+        """`take` and `sample`."""
+        count = self.row_count(operator.count, "`take`")
+        return rows.with_plan(Limit(rows.plan.columns, rows.plan, count, rows.order))
+
+    def sample_distinct(self, rows: Relation, operator: t.SampleDistinct) -> Relation:
+        """`sample-distinct`."""
+        count = self.row_count(operator.count, "`sample-distinct`")
+        with self.row_scope(rows):
+            value = self.bind(operator.value)
+        column = self.new_column(self.own_name(operator.value) or "Column1", value.type)
+        plan = Aggregate((column,), rows.plan, ((column, value),), ())
+        return rows.unordered(Limit((column,), plan, count, ()), (column,))
+
+    def serialize(self, rows: Relation, operator: t.Serialize) -> Relation:
+        """`serialize`."""
+        rows = replace(rows, serialized=True, _by_name={})
+        return self.extended(rows, operator.items) if operator.items else rows
+
+    # Sources.
+
+    def one_row(self) -> Relation:
+        """One row without columns; a transform's record without its columns."""
+        return Relation(Rows((), ((),)), ())
+
+    def print_source(self, operator: t.Print) -> Relation:
+        """`print`."""
+        base = self.one_row()
+        with self.row_scope(Relation(base.plan, ())):
+            bound = self.bind_items(operator.items, "print_")
+        items = self.name_columns(bound)
+        return Relation(self.compute(base, items), tuple(column for column, _ in items), serialized=True)
+
+    def range_source(self, operator: t.RangeSource) -> Relation:
+        """`range`."""
+        low, high, step = (self.bind(node) for node in (operator.low, operator.high, operator.step))
+        if any(isinstance(value, Poison) for value in (low, high, step)):
+            raise BindProblem
+        type = low.type
+        if _T.REAL in (low.type, high.type, step.type):
+            type = _T.REAL
+        elif low.type is _T.INT:
+            type = _T.LONG
+        if type is _T.DYNAMIC:
+            type = _T.LONG
+        step_type = _T.TIMESPAN if type in (_T.DATETIME, _T.TIMESPAN) else type
+        if type not in (_T.LONG, _T.REAL, _T.DATETIME, _T.TIMESPAN):
+            self.fail("KQL0119", f"`range` counts numbers or times, not {type} values.", operator)
+        if step_type is _T.TIMESPAN and step.type is not _T.TIMESPAN:
+            self.fail("KQL0119", f"`range` over {type} needs a timespan as step, not {step.type}.", operator.step)
+        column = self.new_column(operator.name, type)
+        bounds = (self.as_type(low, type), self.as_type(high, type), self.as_type(step, step_type))
+        return Relation(SequencePlan((column,), *bounds), (column,), serialized=True)
+
+    def datatable(self, operator: t.DataTable) -> Relation:
+        """`datatable`."""
+        names: set[str] = set()
+        for declared in operator.columns:
+            if declared.name in names:
+                self.report("KQL0116", f"The column `{declared.name}` is made twice.", declared)
+            names.add(declared.name)
+        columns = tuple(self.new_column(declared.name, declared.type) for declared in operator.columns)
+        width = len(columns)
+        if not width:
+            self.fail("KQL0120", "A `datatable` needs columns.", operator)
+        if len(operator.values) % width:
+            message = f"The values of this `datatable` do not fill its rows of {width} columns."
+            self.fail("KQL0120", message, operator, f"{len(operator.values)} values are given.")
+        self.count(len(operator.values) // 4)
+        values = [
+            self.bind_as(node, columns[place % width].type) for place, node in enumerate(operator.values)
+        ]
+        rows = tuple(tuple(values[start : start + width]) for start in range(0, len(values), width))
+        return Relation(Rows(columns, rows), columns, serialized=True)
+
+    # Parsing.
+
+    def parse(self, rows: Relation, operator: t.Parse) -> Relation:
+        """`parse` and `parse-where`."""
+        with self.row_scope(rows):
+            subject = self.bind_as(operator.subject, _T.STRING)
+        if isinstance(subject, Poison):
+            subject = Literal(_T.STRING, "")
+        made: list[Column] = []
+        parts: list[Pattern] = []
+        previous_star = False
+        for part in operator.parts:
+            if part.column is None:
+                if part.text is None and previous_star:
+                    continue
+                previous_star = part.text is None
+                parts.append(Pattern(part.text, None, part.type))
+                continue
+            previous_star = False
+            column = self.new_column(part.column, part.type)
+            made.append(column)
+            parts.append(Pattern(None, column, part.type))
+        if operator.kind == "regex":
+            self.check_pattern(operator)
+        matched = self.new_column("", _T.BOOL) if operator.where else None
+        outputs = (*made, matched) if matched is not None else tuple(made)
+        plan: Plan = Parse(
+            (*rows.plan.columns, *outputs),
+            rows.plan,
+            subject,
+            operator.kind,
+            operator.flags,
+            tuple(parts),
+            matched,
+        )
+        columns = [column for column in rows.columns]
+        for column in made:
+            place = next((i for i, old in enumerate(columns) if old.name == column.name), None)
+            if place is None:
+                columns.append(column)
+            else:
+                columns[place] = column
+        result = rows.with_columns(plan, tuple(columns))
+        return self.filtered(result, ref(matched)) if matched is not None else result
+
+    def check_pattern(self, operator: t.Parse) -> None:
+        """Report what no regular expression may hold."""
+        for part in operator.parts:
+            if part.text is not None and re.search(r"\(\?(?:=|!|<=|<!)", part.text):
+                self.report("KQL0121", "Look-around is not supported in regular expressions (RE2).", part)
+
+    def parse_kv(self, rows: Relation, operator: t.ParseKv) -> Relation:
+        """`parse-kv`."""
+        with self.row_scope(rows):
+            subject = self.bind_as(operator.subject, _T.STRING)
+        if isinstance(subject, Poison):
+            return rows
+        options: dict[str, Any] = {}
+        for name, node in operator.options.items():
+            value = self.bind(node).constant
+            if value is None or name not in ("pair_delimiter", "kv_delimiter", "quote", "escape", "regex", "greedy"):
+                self.report("KQL0122", f"`parse-kv` takes no such option as `{name}`.", node)
+                continue
+            options[name] = value.value
+        fields = tuple(
+            (self.new_column(declared.name, declared.type), declared.name) for declared in operator.columns
+        )
+        made = tuple(column for column, _ in fields)
+        plan = SplitPairs(
+            (*rows.plan.columns, *made),
+            rows.plan,
+            subject,
+            fields,
+            str(options.get("pair_delimiter", " ")),
+            str(options.get("kv_delimiter", "=")),
+            str(options.get("quote", "")),
+            str(options.get("escape", "")),
+            options.get("regex"),
+            bool(options.get("greedy", False)),
+        )
+        kept = tuple(column for column in rows.columns if column.name not in {made_.name for made_ in made})
+        return rows.with_columns(plan, (*kept, *made))
+
+    # The end of a pipeline.
+
+    def render_operator(self, rows: Relation, operator: t.RenderOperator) -> Relation:
+        """`render`: what to draw goes with the statement."""
+        properties: dict[str, str | int | float | bool | tuple[str, ...] | None] = {}
+        for name, node in operator.properties.items():
+            if isinstance(node, n.Name):
+                properties[name] = node.name
+            elif isinstance(node, n.Literal):
+                value = node.value
+                properties[name] = value if isinstance(value, str | int | float | bool) else None
+            else:
+                self.report("KQL0123", f"The property `{name}` of `render` must be a constant.", node)
+        self.render = Render(operator.chart, properties)
+        return rows
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name` with the first number that makes it new."""
+    number = 1
+    while f"{name}{number}" in taken:
+        number += 1
+    return f"{name}{number}"
+
+
+def glob(pattern: str, name: str) -> bool:
+    """Whether a name fits a pattern with `*`, in time linear in both."""
+    head, *parts = pattern.split("*")
+    if not parts:
+        return pattern == name
+    tail = parts.pop()
+    if not name.startswith(head) or not name.endswith(tail) or len(name) < len(head) + len(tail):
+        return False
+    position, end = len(head), len(name) - len(tail)
+    for part in parts:
+        found = name.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,646 @@
+"""Pipelines and their sources: tables, names, functions, sub-queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from headrace.kql.bind.base import BindProblem, TooLarge, text_literal
+from headrace.kql.bind.expressions import POISON
+from headrace.kql.bind.functions.registry import Kind
+from headrace.kql.bind.joins import JoinBinder
+from headrace.kql.bind.operators import glob
+from headrace.kql.bind.scope import (
+    Binding,
+    Environment,
+    FunctionBinding,
+    QueryBinding,
+    Relation,
+    RelationBinding,
+    ScalarBinding,
+    SharedBinding,
+)
+from headrace.kql.model import Database
+from headrace.kql.plan.expressions import Apply, Column, Convert, Expr, InQuery, Literal, Poison, ScalarQuery, ref
+from headrace.kql.plan.nodes import Correlated, Expand, ExpandItem, Plan, Rows, Shared, SharedPlan, TableScan
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.types import KustoType, Schema, SchemaColumn
+
+_T = KustoType
+UNKNOWN = Relation(Rows((), ()), (), open=True)
+
+
+class QueryBinder(JoinBinder):
+    """Binds tabular expressions."""
+
+    input_rows: Relation | None = None
+    """The rows that a sub-pipeline begins with."""
+
+    def relation(self, node: n.Expression) -> Relation:
+        """A tabular expression; a problem is recorded and gives rows whose columns nobody knows."""
+        self.count(5)
+        try:
+            return self._relation(node)
+        except TooLarge:
+            raise
+        except BindProblem:
+            return UNKNOWN
+
+    def _relation(self, node: n.Expression) -> Relation:
+        if isinstance(node, n.Pipeline):
+            rows = self._source(node.source)
+            for operator in node.operators:
+                rows = self.operate(rows, operator)
+            return rows
+        if isinstance(node, n.Name):
+            return self._named_table(node, node.name)
+        if isinstance(node, n.Call):
+            return self._tabular_call(node)
+        if isinstance(node, n.Wildcard):
+            return self._table_pattern(node)
+        if isinstance(node, n.MethodCall | n.Member):
+            return self._elsewhere(node)
+        self.fail("KQL0130", "A table or a query is expected here.", node)
+
+    def operate(self, rows: Relation, operator: n.Operator) -> Relation:
+        """The rows after one operator; after a problem the pipeline goes on with what is known."""
+        self.count(5)
+        verdict, message = self.profile.operator(operator)
+        if verdict == "refuse":
+            self.report("KQL0202", message, operator)
+            return replace(rows, open=True, _by_name={})
+        if verdict == "warn":
+            self.warn("KQL0302", message, operator)
+        try:
+            method = _OPERATORS.get(type(operator))
+            if method is None:
+                return self._refused(rows, operator)
+            return method(self, rows, operator)
+        except TooLarge:
+            raise
+        except BindProblem:
+            return replace(rows, open=True, _by_name={})
+
+    def _refused(self, rows: Relation, operator: n.Operator) -> Relation:
+        name = operator.name if isinstance(operator, t.Refused) else type(operator).__name__.lower()
+        reason = operator.reason if isinstance(operator, t.Refused) else "it is not supported"
+        self.report("KQL0203", f"`{name}` is refused: {reason}.", operator)
+        return replace(rows, open=True, _by_name={})
+
+    # Sources.
+
+    def _source(self, source: n.Expression | n.Operator) -> Relation:
+        if isinstance(source, n.Expression):
+            return self.relation(source)
+        if isinstance(source, t.Input):
+            return self.input_rows if self.input_rows is not None else UNKNOWN
+        verdict, message = self.profile.operator(source)
+        if verdict == "refuse":
+            self.fail("KQL0202", message, source)
+        if isinstance(source, t.Print):
+            return self.print_source(source)
+        if isinstance(source, t.RangeSource):
+            return self.range_source(source)
+        if isinstance(source, t.DataTable):
+            return self.datatable(source)
+        if isinstance(source, t.Union):
+            return self.union(None, source)
+        method = _SOURCES.get(type(source))
+        if method is not None:
+            return method(self, source)
+        self._refused(UNKNOWN, source)
+        return UNKNOWN
+
+    def scan(self, name: str, schema: Schema, workspace: str | None) -> Relation:
+        """All columns of a table."""
+        columns = tuple(self.new_column(column.name, column.type, column.hidden) for column in schema.columns)
+        plan = TableScan(columns, workspace, name, tuple(column.name for column in schema.columns))
+        return Relation(plan, columns, name=name)
+
+    def _named_table(self, node: n.Node, name: str) -> Relation:
+        binding = self.environment.find(name)
+        if binding is not None:
+            return self._bound(node, name, binding)
+        return self.table(node, name, self.database, None)
+
+    def table(self, node: n.Node, name: str, database: Database, workspace: str | None) -> Relation:
+        """A table of a database by its exact name."""
+        schema = database.find_table(name)
+        if schema is None:
+            saved = self.options.functions.get(name)
+            if saved is not None and workspace is None:
+                return self.saved_function(node, name, saved)
+            known = [*database.table_names(), *self.environment.all_names()]
+            self.fail("KQL0131", f"There is no table `{name}`.", node, self.did_you_mean(name, known))
+        return self.scan(name, schema, workspace)
+
+    def saved_function(self, node: n.Node, name: str, text: str, arguments: tuple[n.Argument, ...] = ()) -> Relation:
+        """A saved function of the workspace, used as a table."""
+        raise NotImplementedError
+
+    def _bound(self, node: n.Node, name: str, binding: Binding) -> Relation:
+        if isinstance(binding, QueryBinding):
+            with self.environment_scope(binding.environment), self.row_scope(None):
+                before, self.input_rows = self.input_rows, binding.rows
+                try:
+                    rows = self.relation(binding.value)
+                finally:
+                    self.input_rows = before
+            return replace(rows, name=name, _by_name={})
+        if isinstance(binding, RelationBinding):
+            return self._tabular_argument(binding, name)
+        if isinstance(binding, SharedBinding):
+            columns = tuple(self.new_column(c.name, c.type, c.hidden) for c in binding.columns)
+            return Relation(Shared(columns, binding.shared, binding.columns), columns, open=binding.open, name=name)
+        if isinstance(binding, FunctionBinding):
+            return self.call_tabular(node, binding, ())
+        self.fail("KQL0132", f"`{name}` is a value, not a table.", node)
+
+    def _tabular_argument(self, binding: RelationBinding, name: str) -> Relation:
+        with self.environment_scope(binding.environment), self.row_scope(None):
+            rows = self.relation(binding.value)
+        wanted = binding.parameter.columns
+        if wanted is None:
+            return replace(rows, name=name, _by_name={})
+        for declared in wanted:
+            column = rows.find(declared.name)
+            if column is None and not rows.open:
+                message = f"The table given as `{name}` has no column `{declared.name}`."
+                self.report("KQL0133", message, binding.value)
+            elif column is not None and column.type is not declared.type:
+                message = f"`{declared.name}` is {column.type} in the table given as `{name}`, not {declared.type}."
+                self.report("KQL0133", message, binding.value)
+        names = {declared.name for declared in wanted}
+        columns = tuple(column for column in rows.columns if column.name in names or column.hidden)
+        return replace(rows.with_columns(rows.plan, columns), name=name)
+
+    def _table_pattern(self, node: n.Wildcard) -> Relation:
+        inputs = [(name, self._named_table(node, name)) for name in self.tables_like(node)]
+        return self.union_relations(inputs, inner=False, source_name=None)
+
+    def tables_like(self, node: n.Wildcard) -> list[str]:
+        """The names of tables and views that fit a pattern."""
+        names = [name for name in self.database.table_names() if glob(node.pattern, name)]
+        names.extend(name for name in self.views() if glob(node.pattern, name) and name not in names)
+        if not names:
+            self.fail("KQL0131", f"No table fits `{node.pattern}`.", node)
+        if len(names) > 500:
+            self.fail("KQL0004", f"More than 500 tables fit `{node.pattern}`.", node)
+        return names
+
+    def views(self) -> list[str]:
+        """The `let` functions declared as views."""
+        found: list[str] = []
+        scope: Environment | None = self.environment
+        while scope is not None:
+            for name, binding in scope.names.items():
+                if isinstance(binding, FunctionBinding) and binding.function.view:
+                    found.append(name)
+            scope = scope.outer
+        return found
+
+    def _elsewhere(self, node: n.MethodCall | n.Member) -> Relation:
+        """`workspace("w").T`, `database("d").table("T")` and the like."""
+        database, workspace = self._database(node.operand)
+        if isinstance(node, n.Member):
+            return self.table(node, node.name, database, workspace)
+        call = node.call
+        if call.name == "table" and call.arguments:
+            return self.table(node, self._text(call, "table"), database, workspace)
+        self.fail("KQL0106", f"`.{call.name}()` is not supported.", node)
+
+    def _database(self, node: n.Expression) -> tuple[Database, str | None]:
+        if isinstance(node, n.MethodCall) and node.call.name == "database":
+            return self._database(node.operand)
+        if isinstance(node, n.Call):
+            if node.name == "database":
+                return self.database, None
+            if node.name in ("workspace", "app"):
+                name = self._text(node, node.name)
+                database = self.database.workspace(name)
+                if database is None:
+                    self.fail("KQL0134", f"There is no workspace `{name}`.", node)
+                return database, name
+            if node.name in ("cluster", "adx", "arg"):
+                self.fail("KQL0203", f"`{node.name}()` is refused: it would reach another service.", node)
+        self.fail("KQL0130", "A table or a query is expected here.", node)
+
+    def _text(self, call: n.Call, what: str) -> str:
+        value = self.bind(call.arguments[0].value) if call.arguments else POISON
+        constant = value.constant
+        if constant is None or not isinstance(constant.value, str):
+            self.fail("KQL0114", f"`{what}()` needs a constant name.", call)
+        return constant.value
+
+    def _tabular_call(self, node: n.Call) -> Relation:
+        binding = self.environment.find(node.name)
+        if isinstance(binding, FunctionBinding):
+            return self.call_tabular(node, binding, node.arguments)
+        if binding is not None and not node.arguments:
+            return self._bound(node, node.name, binding)
+        if node.name == "table":
+            return self._named_table(node, self._text(node, "table"))
+        if node.name in ("materialize", "materialized_view", "view", "evaluate") and node.arguments:
+            return self._materialize(node.arguments[0].value)
+        if node.name in ("workspace", "app", "database", "cluster", "adx", "arg"):
+            self._database(node)
+            self.fail("KQL0130", f"`{node.name}()` needs a table, as in `{node.name}(\"name\").Table`.", node)
+        saved = self.options.functions.get(node.name)
+        if saved is not None:
+            return self.saved_function(node, node.name, saved, node.arguments)
+        if self.functions.find(node.name) is not None:
+            self.fail("KQL0130", f"`{node.name}()` gives a value, not a table.", node)
+        known = [*self.environment.all_names(), *self.options.functions]
+        self.fail("KQL0107", f"There is no function `{node.name}`.", node, self.did_you_mean(node.name, known))
+
+    def _materialize(self, node: n.Expression) -> Relation:
+        return self.share(self.relation(node))
+
+    def share(self, rows: Relation) -> Relation:
+        """The rows computed once, however often they are read."""
+        shared = SharedPlan(f"m{len(self.shared) + 1}", rows.plan)
+        self.shared.append(shared)
+        columns = tuple(self.new_column(c.name, c.type, c.hidden) for c in rows.columns)
+        return Relation(Shared(columns, shared, rows.columns), columns, open=rows.open)
+
+    # User functions.
+
+    def call_tabular(self, node: n.Node, binding: FunctionBinding, arguments: tuple[n.Argument, ...]) -> Relation:
+        """A user's function that gives a table."""
+        environment = self.call_environment(node, binding, arguments)
+        body = binding.function.body
+        with self.environment_scope(environment), self.row_scope(None):
+            self.statements(body.statements)
+            if body.result is None:
+                self.fail("KQL0135", f"The function `{binding.function.name}` has no result.", node)
+            return self.relation(body.result)
+
+    def bind_user_function(self, node: n.Call, binding: FunctionBinding) -> Expr:
+        """A user's function that gives a value."""
+        try:
+            environment = self.call_environment(node, binding, node.arguments)
+            body = binding.function.body
+            with self.environment_scope(environment), self.row_scope(None):
+                self.statements(body.statements)
+                if body.result is None:
+                    self.fail("KQL0135", f"The function `{node.name}` has no result.", node)
+                return self.bind(body.result)
+        except TooLarge:
+            raise
+        except BindProblem:
+            return POISON
+
+    def call_environment(
+        self, node: n.Node, binding: FunctionBinding, arguments: tuple[n.Argument, ...]
+    ) -> Environment:
+        """The parameters' values by name, over the names where the function was written."""
+        function = binding.function
+        environment = Environment(binding.environment)
+        given: dict[str, n.Expression] = {}
+        positional = [argument for argument in arguments if argument.name is None]
+        for parameter, argument in zip(function.parameters, positional, strict=False):
+            given[parameter.name] = argument.value
+        for argument in arguments:
+            if argument.name is not None:
+                if argument.name not in {parameter.name for parameter in function.parameters}:
+                    self.fail("KQL0136", f"`{function.name}` has no parameter `{argument.name}`.", argument)
+                given[argument.name] = argument.value
+        if len(positional) > len(function.parameters):
+            count = len(function.parameters)
+            self.fail("KQL0136", f"`{function.name}` takes {count} arguments, not {len(positional)}.", node)
+        for parameter in function.parameters:
+            value = given.get(parameter.name)
+            if parameter.tabular:
+                if value is None:
+                    self.fail("KQL0136", f"`{function.name}` needs a table as `{parameter.name}`.", node)
+                environment.names[parameter.name] = RelationBinding(value, self.environment, parameter)
+                continue
+            environment.names[parameter.name] = ScalarBinding(self._scalar_argument(node, function, parameter, value))
+        return environment
+
+    def _scalar_argument(
+        self, node: n.Node, function: n.LetFunction, parameter: n.Parameter, value: n.Expression | None
+    ) -> Expr:
+        assert parameter.type is not None
+        if value is not None:
+            bound = self.bind(value)
+        elif parameter.default is not None:
+            bound = self.bind(parameter.default)
+        else:
+            self.fail("KQL0136", f"`{function.name}` needs a value for `{parameter.name}`.", node)
+        if isinstance(bound, Poison) or bound.type is parameter.type:
+            return bound
+        if bound.type is not _T.DYNAMIC and _T.STRING in (bound.type, parameter.type) and bound.constant is None:
+            message = f"`{parameter.name}` of `{function.name}` is {parameter.type}, not {bound.type}."
+            self.report("KQL0136", message, value or node)
+            return POISON
+        return self.as_type(bound, parameter.type)
+
+    # Statements.
+
+    def statements(self, statements: tuple[n.Statement, ...]) -> None:
+        """`let` statements and their like, into the environment at hand."""
+        for statement in statements:
+            if isinstance(statement, n.Let):
+                self.environment.names[statement.name] = self._let(statement)
+            elif isinstance(statement, n.LetFunction):
+                self.environment.names[statement.name] = FunctionBinding(
+                    statement, self._snapshot(self.environment)
+                )
+            elif isinstance(statement, n.SetStatement):
+                self.warn("KQL0304", f"`set {statement.option}` has no effect.", statement)
+            elif isinstance(statement, n.Declare):
+                self._declare(statement)
+            elif isinstance(statement, n.Unsupported):
+                self.report("KQL0106", f"`{statement.name}` statements are not supported.", statement)
+
+    @staticmethod
+    def _snapshot(environment: Environment) -> Environment:
+        """What names mean at this point: a later `let` of the same name changes nothing before it."""
+        copy = Environment(environment.outer)
+        copy.names.update(environment.names)
+        return copy
+
+    def _let(self, statement: n.Let) -> Binding:
+        value = statement.value
+        if isinstance(value, n.Call) and value.name == "materialize" and value.arguments:
+            rows = self.relation(value.arguments[0].value)
+            shared = SharedPlan(f"m{len(self.shared) + 1}", rows.plan)
+            self.shared.append(shared)
+            return SharedBinding(shared, rows.columns, rows.open)
+        if self.tabular_value(value):
+            return QueryBinding(value, self._snapshot(self.environment), self.input_rows)
+        return ScalarBinding(self.bind(value))
+
+    def _declare(self, statement: n.Declare) -> None:
+        for parameter in statement.parameters:
+            value: Expr
+            if parameter.name in self.options.parameters:
+                value = self.as_type(_python_literal(self.options.parameters[parameter.name]), parameter.type)
+            elif parameter.default is not None:
+                value = self.bind_as(parameter.default, parameter.type)
+            else:
+                self.report("KQL0137", f"The query parameter `{parameter.name}` has no value.", parameter)
+                value = POISON
+            self.environment.names[parameter.name] = ScalarBinding(value)
+
+    def tabular_value(self, node: n.Expression) -> bool:
+        """Whether an expression stands for rows."""
+        if isinstance(node, n.Pipeline):
+            return True
+        if isinstance(node, n.Name):
+            binding = self.environment.find(node.name)
+            if isinstance(binding, FunctionBinding):
+                return self._gives_table(binding)
+            if binding is not None:
+                return not isinstance(binding, ScalarBinding)
+            if self.rows is not None and self.rows.find(node.name) is not None:
+                return False
+            return self.database.find_table(node.name) is not None or node.name in self.options.functions
+        if isinstance(node, n.Call):
+            binding = self.environment.find(node.name)
+            if isinstance(binding, FunctionBinding):
+                return self._gives_table(binding)
+            if node.name in ("table", "materialize", "workspace", "app", "database", "view"):
+                return True
+            return node.name in self.options.functions
+        if isinstance(node, n.MethodCall):
+            return True
+        if isinstance(node, n.Member):
+            return isinstance(node.operand, n.MethodCall | n.Call) and self._is_database(node.operand)
+        return False
+
+    @staticmethod
+    def _is_database(node: n.Expression) -> bool:
+        call = node.call if isinstance(node, n.MethodCall) else node
+        return isinstance(call, n.Call) and call.name in ("workspace", "app", "database", "cluster", "adx", "arg")
+
+    def _gives_table(self, binding: FunctionBinding) -> bool:
+        """Whether a user's function gives rows, by its result's shape."""
+        result = binding.function.body.result
+        if result is None:
+            return False
+        environment = Environment(binding.environment)
+        for parameter in binding.function.parameters:
+            if parameter.tabular:
+                environment.names[parameter.name] = QueryBinding(n.Name(0, 0, ""), environment)
+            else:
+                environment.names[parameter.name] = ScalarBinding(POISON)
+        with self.environment_scope(environment), self.row_scope(None):
+            for statement in binding.function.body.statements:
+                if isinstance(statement, n.Let):
+                    tabular = self.tabular_value(statement.value)
+                    environment.names[statement.name] = (
+                        QueryBinding(statement.value, environment) if tabular else ScalarBinding(POISON)
+                    )
+                elif isinstance(statement, n.LetFunction):
+                    environment.names[statement.name] = FunctionBinding(statement, environment)
+            return self.tabular_value(result)
+
+    # Sub-queries in expressions.
+
+    def in_query(self, node: n.Membership, operand: Expr) -> Expr:
+        """Membership in the rows of a sub-query."""
+        if not self.profile.sub_queries:
+            self.report("KQL0202", "A sub-query sees more than one row; a transform works row by row.", node)
+            return POISON
+        with self.row_scope(None):
+            rows = self.relation(node.items[0])
+        if isinstance(operand, Poison) or not rows.visible:
+            if not rows.open:
+                self.report("KQL0130", f"The sub-query of `{node.op}` has no column.", node.items[0])
+            return POISON
+        if len(rows.visible) > 1:
+            self.warn("KQL0305", f"Only the first column of the sub-query of `{node.op}` is used.", node.items[0])
+        column = rows.visible[0]
+        base = node.op.lstrip("!").rstrip("~")
+        if base != "in":
+            return self._over_list(node, operand, rows, column)
+        plan = rows.plan
+        if column.type is _T.DYNAMIC:
+            plan, column = self._spread(plan, column, operand.type)
+        value = operand if operand.type is column.type else self.as_type(operand, column.type)
+        return InQuery(_T.BOOL, value, plan, column, node.op.startswith("!"), node.op.endswith("~"))
+
+    def _spread(self, plan: Plan, column: Column, type: KustoType) -> tuple[Plan, Column]:
+        """The elements of dynamic arrays as rows, each brought to `type`."""
+        element = self.new_column(column.name, type)
+        item = ExpandItem(element, ref(column), type)
+        return Expand((*plan.columns, element), plan, (item,), None, False, None), element
+
+    def _over_list(self, node: n.Membership, operand: Expr, rows: Relation, column: Column) -> Expr:
+        """`has_any (query)`: the query's values as one array."""
+        values = self.call("make_list", ref(column))
+        made = self.new_column("", _T.DYNAMIC)
+        plan = self.aggregate_plan(rows, made, values)
+        listed = ScalarQuery(_T.DYNAMIC, plan, made)
+        from headrace.kql.bind.functions.registry import OPERATORS
+
+        return self.apply(node, OPERATORS[node.op], (operand, listed), f"`{node.op}`")
+
+    def aggregate_plan(self, rows: Relation, column: Column, applied: Apply) -> Plan:
+        """One aggregate over all rows."""
+        from headrace.kql.plan.nodes import Aggregate
+
+        return Aggregate((column,), rows.plan, (), (((column,), applied),), rows.order)
+
+    # Joins, unions and the rest that takes sub-queries.
+
+    def join(self, rows: Relation, operator: t.Join) -> Relation:
+        """`join` and `lookup`."""
+        with self.row_scope(None):
+            right = self.relation(operator.right)
+        if rows.open and not rows.columns or right.open and not right.columns:
+            return replace(rows, open=True, _by_name={})
+        return self.join_relations(rows, right, operator)
+
+    def union(self, rows: Relation | None, operator: t.Union) -> Relation:
+        """`union`, as a source or after a bar."""
+        settings = {setting.name: setting for setting in operator.settings}
+        kind = settings["kind"].value if "kind" in settings else "outer"
+        if kind not in ("inner", "outer"):
+            self.fail("KQL0127", f"`union` has no kind `{kind}`.", operator, "The kinds are inner and outer.")
+        fuzzy = "isfuzzy" in settings and settings["isfuzzy"].value.lower() in ("true", "1")
+        source = settings.get("withsource") or settings.get("with_source")
+        inputs: list[tuple[str, Relation]] = []
+        if rows is not None:
+            inputs.append((rows.name or "union_arg0", rows))
+        with self.row_scope(None):
+            for node in operator.sources:
+                inputs.extend(self._union_inputs(node, fuzzy, len(inputs)))
+        known = [(label, side) for label, side in inputs if side.columns or not side.open]
+        if not known:
+            return UNKNOWN
+        result = self.union_relations(known, inner=kind == "inner", source_name=source.value if source else None)
+        if len(known) < len(inputs):
+            return replace(result, open=True, _by_name={})
+        return result
+
+    def _union_inputs(self, node: n.Expression, fuzzy: bool, place: int) -> list[tuple[str, Relation]]:
+        if isinstance(node, n.Wildcard):
+            return [(name, self._named_table(node, name)) for name in self.tables_like(node)]
+        if fuzzy:
+            before = len(self.problems)
+            rows = self.relation(node)
+            missing = [problem for problem in self.problems[before:] if problem.code == "KQL0131"]
+            if missing and len(missing) == len(self.problems) - before:
+                del self.problems[before:]
+                self.warnings.extend(missing)
+                return []
+            return [(rows.name or f"union_arg{place}", rows)]
+        rows = self.relation(node)
+        return [(rows.name or f"union_arg{place}", rows)]
+
+    def expand_items(
+        self, rows: Relation, items: tuple[t.ExpandItem, ...], what: str
+    ) -> list[tuple[str, Expr, KustoType, bool]]:
+        """The values that `mv-expand` and `mv-apply` spread: name, value, element type, whether it replaces."""
+        bound: list[tuple[str, Expr, KustoType, bool]] = []
+        with self.row_scope(rows):
+            for item in items:
+                value = self.bind(item.value)
+                if isinstance(value, Poison):
+                    value = Literal(_T.DYNAMIC, None)
+                if value.type is not _T.DYNAMIC:
+                    if value.type is not _T.STRING:
+                        self.report("KQL0138", f"`{what}` spreads dynamic values, not {value.type}.", item)
+                    value = Convert(_T.DYNAMIC, value)
+                name = item.name or self.own_name(item.value) or "Column1"
+                bound.append((name, value, item.type or _T.DYNAMIC, item.name is None))
+        return bound
+
+    def mv_expand(self, rows: Relation, operator: t.MvExpand) -> Relation:
+        """`mv-expand`."""
+        bound = self.expand_items(rows, operator.items, "mv-expand")
+        index = self.new_column(operator.index_name or "", _T.LONG)
+        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
+        items = tuple(ExpandItem(column, value, type) for column, value, type in made)
+        limit = self.row_count(operator.limit, "`mv-expand`") if operator.limit is not None else None
+        columns = (*rows.plan.columns, *(column for column, _, _ in made), index)
+        plan = Expand(columns, rows.plan, items, index, operator.as_array, limit)
+        outputs = list(rows.columns)
+        for column, _, _ in made:
+            place = next((i for i, old in enumerate(outputs) if old.name == column.name), None)
+            if place is None:
+                outputs.append(column)
+            else:
+                outputs[place] = column
+        if operator.index_name:
+            outputs.append(index)
+        result = rows.with_columns(plan, tuple(outputs))
+        if rows.order:
+            from headrace.kql.plan.nodes import OrderKey
+
+            order = (*rows.order, OrderKey(ref(index), False, False))
+            result = replace(result, order=order, _by_name={})
+        return result
+
+    def mv_apply(self, rows: Relation, operator: t.MvApply) -> Relation:
+        """`mv-apply`: the sub-query runs over each row's elements."""
+        bound = self.expand_items(rows, operator.items, "mv-apply")
+        index = self.new_column(operator.index_name or "", _T.LONG)
+        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
+        items = tuple(ExpandItem(column, value, type) for column, value, type in made)
+        limit = self.row_count(operator.limit, "`mv-apply`") if operator.limit is not None else None
+        elements = tuple(column for column, _, _ in made)
+        expand = Expand((*elements, index), Rows((), ((),)), items, index, False, limit, keep_empty=False)
+        replaced = {column.name for column in elements}
+        outer = tuple(column for column in rows.columns if column.name not in replaced)
+        from headrace.kql.plan.nodes import OrderKey
+
+        own = (*elements, index) if operator.index_name else elements
+        inner = Relation(expand, (*outer, *own), (OrderKey(ref(index), False, False),), serialized=True)
+        before, self.input_rows = self.input_rows, inner
+        try:
+            with self.row_scope(None):
+                body = self.relation(operator.body)
+        finally:
+            self.input_rows = before
+        # Columns of the outer rows that the sub-query keeps are read from the outer row itself.
+        own_columns = tuple(column for column in body.columns if column not in rows.columns)
+        names = {column.name for column in own_columns}
+        kept = tuple(column for column in rows.columns if column.name not in names)
+        plan = Correlated((*rows.plan.columns, *body.plan.columns), rows.plan, body.plan)
+        return Relation(plan, (*kept, *own_columns), open=rows.open)
+
+
+def _python_literal(value: Any) -> Literal:
+    if isinstance(value, bool):
+        return Literal(_T.BOOL, value)
+    if isinstance(value, int):
+        return Literal(_T.LONG, value)
+    if isinstance(value, float):
+        return Literal(_T.REAL, value)
+    return text_literal(str(value))
+
+
+_OPERATORS: dict[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+    t.Where: QueryBinder.where,
+    t.Extend: QueryBinder.extend,
+    t.Project: QueryBinder.project,
+    t.ProjectAway: QueryBinder.project_away,
+    t.ProjectRename: QueryBinder.project_rename,
+    t.ProjectReorder: QueryBinder.project_reorder,
+    t.ProjectByNames: QueryBinder.project_by_names,
+    t.Summarize: QueryBinder.summarize,
+    t.Sort: QueryBinder.sort,
+    t.Top: QueryBinder.top,
+    t.Take: QueryBinder.take,
+    t.SampleDistinct: QueryBinder.sample_distinct,
+    t.Count: QueryBinder.count_rows,
+    t.Distinct: QueryBinder.distinct,
+    t.Join: QueryBinder.join,
+    t.Union: QueryBinder.union,
+    t.MvExpand: QueryBinder.mv_expand,
+    t.MvApply: QueryBinder.mv_apply,
+    t.Parse: QueryBinder.parse,
+    t.ParseKv: QueryBinder.parse_kv,
+    t.RenderOperator: QueryBinder.render_operator,
+    t.Serialize: QueryBinder.serialize,
+    t.TopHitters: QueryBinder.top_hitters,
+    t.TopNested: QueryBinder.top_nested,
+}
+_SOURCES: dict[type[n.Operator], Callable[[Any, Any], Relation]] = {}
+__all__ = ["Kind", "QueryBinder", "Schema", "SchemaColumn"]

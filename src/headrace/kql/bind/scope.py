@@ -1,0 +1,123 @@
+"""What names mean: rows with named columns, and the chain of environments that `let` and functions make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from headrace.kql.plan.expressions import Column, Expr
+from headrace.kql.plan.nodes import OrderKey, Plan, SharedPlan
+from headrace.kql.syntax import nodes as n
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relation:
+    """Rows at one point of a pipeline: the plan that makes them and the columns by name.
+
+    `open`: columns that are not known until the query runs; an unknown name is then no problem.
+    `order`: the order of the rows, if `sort` or its like gave them one. `serialized`: window functions may run.
+    """
+
+    plan: Plan
+    columns: tuple[Column, ...]
+    order: tuple[OrderKey, ...] = ()
+    serialized: bool = False
+    open: bool = False
+    name: str | None = None
+    _by_name: dict[str, Column] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        for column in reversed(self.columns):
+            self._by_name[column.name] = column
+
+    def find(self, name: str) -> Column | None:
+        """The column of that exact name."""
+        return self._by_name.get(name)
+
+    @property
+    def visible(self) -> tuple[Column, ...]:
+        """The columns that `*` means."""
+        return tuple(column for column in self.columns if not column.hidden)
+
+    def with_plan(self, plan: Plan) -> Relation:
+        """The same names and order over another plan."""
+        return replace(self, plan=plan, _by_name={})
+
+    def with_columns(self, plan: Plan, columns: tuple[Column, ...]) -> Relation:
+        """Other columns; the order stays."""
+        return replace(self, plan=plan, columns=columns, _by_name={})
+
+    def unordered(self, plan: Plan, columns: tuple[Column, ...], *, open: bool = False) -> Relation:
+        """Rows that lost their order and name."""
+        return Relation(plan, columns, open=open or self.open)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScalarBinding:
+    """A name for a scalar value."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryBinding:
+    """A name for a tabular expression, bound anew at each use."""
+
+    value: n.Expression
+    environment: Environment
+    rows: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedBinding:
+    """A name for a tabular expression that is computed once."""
+
+    shared: SharedPlan
+    columns: tuple[Column, ...]
+    open: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RelationBinding:
+    """A name for rows already bound: a tabular argument."""
+
+    value: n.Expression
+    environment: Environment
+    parameter: n.Parameter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FunctionBinding:
+    """A user's function."""
+
+    function: n.LetFunction
+    environment: Environment
+
+
+Binding = ScalarBinding | QueryBinding | SharedBinding | RelationBinding | FunctionBinding
+
+
+class Environment:
+    """Names by scope; an inner scope hides the outer one."""
+
+    __slots__ = ("names", "outer")
+
+    def __init__(self, outer: Environment | None = None) -> None:
+        self.names: dict[str, Binding] = {}
+        self.outer = outer
+
+    def find(self, name: str) -> Binding | None:
+        """What a name means here, or None."""
+        scope: Environment | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.outer
+        return None
+
+    def all_names(self) -> Iterator[str]:
+        """Every name that can be seen from here."""
+        scope: Environment | None = self
+        while scope is not None:
+            yield from scope.names
+            scope = scope.outer

@@ -1,0 +1,148 @@
+"""Calls that need more than their arguments' values: the clock, sub-queries, columns by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from headrace.kql.bind.base import missing, text_literal
+from headrace.kql.bind.expressions import POISON
+from headrace.kql.bind.queries import QueryBinder
+from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
+from headrace.kql.syntax import nodes as n
+from headrace.kql.types import KustoType
+
+_T = KustoType
+
+
+class SpecialBinder(QueryBinder):
+    """Binds the calls that the registry only declares."""
+
+    def bind_special(self, node: n.Call) -> Expr | None:
+        """The value of a special call; None for an ordinary one."""
+        method = _SPECIAL.get(node.name)
+        return method(self, node) if method is not None else None
+
+    def moment(self) -> Expr:
+        """The statement's moment: a constant in a query, the payload's received time in a transform."""
+        if self.received is not None:
+            return ref(self.received)
+        return Literal(_T.DATETIME, self.now)
+
+    def _spelled(self, node: n.Call, most: int, least: int = 0) -> bool:
+        function = self.functions.find(node.name)
+        if function is not None and not self.allowed(node, function, node.name):
+            return False
+        if not least <= len(node.arguments) <= most:
+            count = f"{least} to {most}" if least != most else str(most)
+            self.report("KQL0109", f"`{node.name}` takes {count} arguments, not {len(node.arguments)}.", node)
+            return False
+        return True
+
+    def _now(self, node: n.Call) -> Expr:
+        if not self._spelled(node, 1):
+            return POISON
+        if not node.arguments:
+            return self.moment()
+        offset = self.bind(node.arguments[0].value)
+        return self.apply(node, "__add", (self.moment(), offset), "`now`")
+
+    def _ago(self, node: n.Call) -> Expr:
+        if not self._spelled(node, 1, 1):
+            return POISON
+        offset = self.bind(node.arguments[0].value)
+        if not isinstance(offset, Poison) and offset.type is not _T.TIMESPAN:
+            if offset.type is not _T.DYNAMIC:
+                self.report("KQL0109", f"`ago` takes a timespan, not {offset.type}.", node.arguments[0])
+                return POISON
+            offset = self.as_type(offset, _T.TIMESPAN)
+        return self.apply(node, "__subtract", (self.moment(), offset), "`ago`")
+
+    def _ingestion_time(self, node: n.Call) -> Expr:
+        if not self._spelled(node, 0):
+            return POISON
+        if self.received is not None:
+            return ref(self.received)
+        column = self.rows.find("_TimeReceived") if self.rows is not None else None
+        return ref(column) if column is not None else Literal(_T.DATETIME, None)
+
+    def _toscalar(self, node: n.Call) -> Expr:
+        if len(node.arguments) != 1:
+            self.report("KQL0109", f"`toscalar` takes 1 argument, not {len(node.arguments)}.", node)
+            return POISON
+        value = node.arguments[0].value
+        if not self.tabular_value(value):
+            return self.bind(value)
+        if not self.profile.sub_queries:
+            self.report("KQL0202", "`toscalar` sees more than one row; a transform works row by row.", node)
+            return POISON
+        with self.row_scope(None):
+            rows = self.relation(value)
+        if not rows.visible:
+            if not rows.open:
+                self.report("KQL0130", "The sub-query of `toscalar` has no column.", node)
+            return POISON
+        from headrace.kql.plan.nodes import Limit
+
+        column = rows.visible[0]
+        plan = Limit(rows.plan.columns, rows.plan, Literal(_T.LONG, 1), rows.order)
+        return ScalarQuery(column.type, plan, column)
+
+    def _column_ifexists(self, node: n.Call) -> Expr:
+        if len(node.arguments) != 2:
+            self.report("KQL0109", f"`{node.name}` takes 2 arguments, not {len(node.arguments)}.", node)
+            return POISON
+        function = self.functions.find(node.name)
+        if function is not None and not self.allowed(node, function, node.name):
+            return POISON
+        first = node.arguments[0].value
+        name: Any = first.name if isinstance(first, n.Name) else None
+        if name is None or self.environment.find(str(name)) is not None:
+            constant = self.bind(first).constant
+            name = constant.value if constant is not None else None
+        if not isinstance(name, str):
+            self.report("KQL0114", f"`{node.name}` needs a constant column name.", node.arguments[0])
+            return POISON
+        column = self.rows.find(name) if self.rows is not None else None
+        return ref(column) if column is not None else self.bind(node.arguments[1].value)
+
+    def _pack_all(self, node: n.Call) -> Expr:
+        arguments: list[Expr] = []
+        for column in self.rows.visible if self.rows is not None else ():
+            arguments.extend((text_literal(column.name), ref(column)))
+        if not arguments:
+            return Literal(_T.DYNAMIC, "{}")
+        return self.apply(node, "bag_pack", arguments, "`pack_all`")
+
+    def _column_names_of(self, node: n.Call) -> Expr:
+        import json
+
+        if len(node.arguments) != 1:
+            self.report("KQL0109", f"`column_names_of` takes 1 argument, not {len(node.arguments)}.", node)
+            return POISON
+        with self.row_scope(None):
+            rows = self.relation(node.arguments[0].value)
+        names = [column.name for column in rows.visible]
+        return Literal(_T.DYNAMIC, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
+
+    def _materialize(self, node: n.Call) -> Expr:  # type: ignore[override]
+        value = node.arguments[0].value if len(node.arguments) == 1 else None
+        if value is None:
+            self.report("KQL0109", "`materialize` takes 1 argument.", node)
+            return POISON
+        return self.bind(value)
+
+    def _absent(self, node: n.Call) -> Expr:
+        return missing(_T.STRING)
+
+
+_SPECIAL: dict[str, Callable[[Any, n.Call], Expr]] = {
+    "now": SpecialBinder._now,
+    "ago": SpecialBinder._ago,
+    "ingestion_time": SpecialBinder._ingestion_time,
+    "toscalar": SpecialBinder._toscalar,
+    "column_ifexists": SpecialBinder._column_ifexists,
+    "columnifexists": SpecialBinder._column_ifexists,
+    "pack_all": SpecialBinder._pack_all,
+    "column_names_of": SpecialBinder._column_names_of,
+}

@@ -1,0 +1,140 @@
+"""The compiler against the outside: run a query over CSV tables, or check one against standard tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+
+from headrace.kql.api import Database, KqlError, Output, Scan, Statement, compile_query
+from headrace.kql.sql.session import prepare
+from headrace.kql.syntax.dynamic import format_datetime, format_timespan
+from headrace.kql.types import KustoType, Schema, SchemaColumn, parse_type
+
+_SQL_TYPES = {
+    KustoType.STRING: "VARCHAR",
+    KustoType.INT: "INTEGER",
+    KustoType.LONG: "BIGINT",
+    KustoType.REAL: "DOUBLE",
+    KustoType.BOOL: "BOOLEAN",
+    KustoType.DATETIME: "TIMESTAMP",
+    KustoType.DYNAMIC: "VARCHAR",
+    KustoType.GUID: "VARCHAR",
+    KustoType.TIMESPAN: "VARCHAR",
+    KustoType.DECIMAL: "VARCHAR",
+}
+
+
+class Tables:
+    """A database of given schemas."""
+
+    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+        self.schemas = schemas
+
+    def find_table(self, name: str) -> Schema | None:
+        """The columns of a table."""
+        return self.schemas.get(name)
+
+    def table_names(self) -> Iterable[str]:
+        """The names of all tables."""
+        return self.schemas
+
+    def workspace(self, name: str) -> Database | None:
+        """There is only one workspace, whatever it is called."""
+        return self
+
+
+def run(query: str, tables: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[list[Any]]]:
+    """Run a query over CSV files; gives the columns with types, and the rows. Raises `KqlError`."""
+    schemas = {name: _schema(table["schema"]) for name, table in tables.items()}
+    compiled = compile_query(query, Tables(schemas))
+    paths = {name: str(table["csv"]) for name, table in tables.items()}
+    statement = compiled.statements[-1]
+    with duckdb.connect() as connection:
+        prepare(connection)
+        connection.execute("set timezone = 'UTC'")
+        sql = statement.to_sql(lambda scan: _csv(scan, paths[scan.table], schemas[scan.table]), Output.RESULT)
+        rows = connection.execute(sql.sql("duckdb")).fetchall()
+    return _columns(statement), [_row(statement, row) for row in rows]
+
+
+def _schema(columns: Sequence[Mapping[str, str]]) -> Schema:
+    return Schema(
+        tuple(SchemaColumn(column["name"], parse_type(column["type"]) or KustoType.STRING) for column in columns)
+    )
+
+
+def _csv(scan: Scan, path: str, schema: Schema) -> exp.Query:
+    types = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(
+                this=exp.Identifier(this=column.name, quoted=True),
+                expression=exp.Literal.string(_SQL_TYPES[column.type]),
+            )
+            for column in schema.columns
+        ]
+    )
+    read = exp.Anonymous(
+        this="read_csv",
+        expressions=[
+            exp.Literal.string(path),
+            exp.EQ(this=exp.column("header"), expression=exp.true()),
+            exp.EQ(this=exp.column("columns"), expression=types),
+        ],
+    )
+    items: list[exp.Expression] = []
+    for column in scan.columns:
+        value: exp.Expression = exp.column(column.name, quoted=True)
+        if column.type is KustoType.STRING:
+            value = exp.Coalesce(this=value, expressions=[exp.Literal.string("")])
+        items.append(exp.alias_(value, column.sql_name))
+    return exp.Select(expressions=items or [exp.Literal.number(1)]).from_(read)
+
+
+def _columns(statement: Statement) -> list[dict[str, str]]:
+    return [{"name": column.name, "type": column.type.value} for column in statement.columns]
+
+
+def _row(statement: Statement, row: Sequence[Any]) -> list[Any]:
+    return [_value(column.type, value) for column, value in zip(statement.columns, row, strict=True)]
+
+
+def _value(type: KustoType, value: Any) -> Any:
+    if value is None:
+        return None
+    if type is KustoType.DATETIME:
+        return format_datetime(value)
+    if type is KustoType.TIMESPAN:
+        return format_timespan(value)
+    if type is KustoType.DYNAMIC:
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def check(query: str) -> list[dict[str, Any]]:
+    """The problems (code, line, column, message) of binding one query against the standard tables."""
+    from headrace.catalog.standard import standard_schemas
+
+    try:
+        compile_query(query, Tables(standard_schemas()))
+    except KqlError as error:
+        return [
+            {
+                "code": problem.code,
+                "line": problem.span.line if problem.span else 1,
+                "column": problem.span.column if problem.span else 1,
+                "message": problem.message,
+            }
+            for problem in error.problems
+        ]
+    return []
+
+
+__all__ = ["Tables", "check", "datetime", "run", "timedelta"]

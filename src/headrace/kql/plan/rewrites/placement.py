@@ -1,0 +1,75 @@
+"""Predicate placement: a filter above a join moves to the side it reads, as Kusto does.
+
+It matters for meaning where `innerunique` keeps one row of several, and for speed everywhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headrace.kql.plan import nodes as p
+from headrace.kql.plan.expressions import Apply, Column, Expr, Ref, columns_of, rebuild
+
+
+def place_filters(plan: p.Plan) -> p.Plan:
+    """The plan with filters moved below joins and computed columns where that changes no result."""
+    if isinstance(plan, p.Filter):
+        return _place(plan)
+    if isinstance(plan, p.Join):
+        return replace(plan, left=place_filters(plan.left), right=place_filters(plan.right))
+    if isinstance(plan, p.Union):
+        return replace(plan, inputs=tuple((place_filters(input), values) for input, values in plan.inputs))
+    if isinstance(plan, p.Compute | p.Aggregate | p.Limit | p.Expand | p.Parse | p.SplitPairs | p.Rank | p.Series):
+        return replace(plan, input=place_filters(plan.input))
+    if isinstance(plan, p.Correlated | p.MatchRows):
+        return replace(plan, input=place_filters(plan.input))
+    return plan
+
+
+def conjuncts(predicate: Expr) -> list[Expr]:
+    """The conditions that `and` joins."""
+    if isinstance(predicate, Apply) and predicate.function.name == "__and":
+        return [part for argument in predicate.arguments for part in conjuncts(argument)]
+    return [predicate]
+
+
+def _place(plan: p.Filter) -> p.Plan:
+    input: p.Plan = plan.input
+    rest: list[Expr] = []
+    for condition in conjuncts(plan.predicate):
+        moved = _push(input, condition)
+        if moved is None:
+            rest.append(condition)
+        else:
+            input = moved
+    input = place_filters(input)
+    for condition in rest:
+        input = p.Filter(plan.columns, input, condition)
+    return input
+
+
+def _push(plan: p.Plan, condition: Expr) -> p.Plan | None:
+    """The plan with the condition put below its top node; None where that is not right."""
+    if isinstance(plan, p.Filter):
+        moved = _push(plan.input, condition)
+        return replace(plan, input=moved) if moved is not None else None
+    if isinstance(plan, p.Compute) and not plan.order:
+        renamed = {column: value for column, value in plan.items if isinstance(value, Ref)}
+        reads = columns_of(condition)
+        if any(column in reads and column not in renamed for column, _ in plan.items):
+            return None
+        moved = _push(plan.input, _renamed(condition, renamed))
+        return replace(plan, input=moved) if moved is not None else None
+    if isinstance(plan, p.Join) and plan.kind in (p.JoinKind.INNER, p.JoinKind.INNERUNIQUE):
+        reads = columns_of(condition)
+        if reads and reads <= set(plan.left.columns):
+            return replace(plan, left=p.Filter(plan.left.columns, plan.left, condition))
+        if reads and reads <= set(plan.right.columns):
+            return replace(plan, right=p.Filter(plan.right.columns, plan.right, condition))
+    return None
+
+
+def _renamed(condition: Expr, renamed: dict[Column, Expr]) -> Expr:
+    if not renamed:
+        return condition
+    return rebuild(condition, lambda part: renamed.get(part.column) if isinstance(part, Ref) else None)

@@ -1,0 +1,543 @@
+"""The SQL of every plan node that any engine says alike; an engine's own words are in its subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from headrace.errors import Problem
+from headrace.kql import model
+from headrace.kql.plan import nodes as p
+from headrace.kql.plan.expressions import (
+    Apply,
+    Column,
+    Convert,
+    Expr,
+    InQuery,
+    Literal,
+    Ref,
+    ScalarQuery,
+    columns_of,
+)
+from headrace.kql.sql.functions.base import Typed, lower, lower_several
+from headrace.kql.sql.layers import Layer, column_sql, conjunction, is_cheap, subquery
+from headrace.kql.types import KustoType
+
+_T = KustoType
+MAX_RENDERED = 120_000
+"""How many expressions one statement's SQL may come to."""
+
+
+class Generator:
+    """Builds one statement. It is also the context that function lowerings ask."""
+
+    def __init__(self, scans: model.ScanProvider, scan_of: Callable[[p.TableScan], model.Scan]) -> None:
+        self.scans = scans
+        self.scan_of = scan_of
+        self.shared: dict[str, exp.Expression] = {}
+        self.moment: exp.Expression | None = None
+        self._names = 0
+        self._rendered = 0
+        self._order: tuple[p.OrderKey, ...] = ()
+        self._layer: Layer | None = None
+        self._hoists: list[tuple[str, exp.Expression]] | None = None
+
+    # The context of lowerings.
+
+    def now(self) -> exp.Expression:
+        """The statement's moment; the binder puts it in, so nothing asks."""
+        return exp.Null()
+
+    def fresh(self, prefix: str = "x") -> str:
+        """A name that nothing else in the statement has."""
+        self._names += 1
+        return f"{prefix}_{self._names}"
+
+    def hoist(self, expression: exp.Expression) -> exp.Expression:
+        """The expression computed in a select below, where one can be put there."""
+        if self._hoists is None or is_cheap(expression):
+            return expression
+        text = expression
+        for name, known in self._hoists:
+            if known == text:
+                return column_sql(name)
+        name = self.fresh("h")
+        self._hoists.append((name, expression))
+        return column_sql(name)
+
+    def order(self) -> list[exp.Expression]:
+        """The order of the rows at hand."""
+        assert self._layer is not None
+        return self.order_sql(self._order, self._layer)
+
+    # Statements.
+
+    def statement(
+        self,
+        plan: p.Plan,
+        columns: Sequence[Column],
+        order: Sequence[p.OrderKey],
+        output: Callable[[Column, exp.Expression], exp.Expression] | None = None,
+    ) -> exp.Query:
+        """The select of `columns` in that order, its rows ordered; `output` shapes each value."""
+        layer = self.gen(plan)
+        if order and layer.closed:
+            layer = self.wrap(layer, plan.columns)
+        if order:
+            layer.order = self.order_sql(tuple(order), layer)
+        if output is not None:
+            if layer.closed:
+                layer = self.wrap(layer, plan.columns)
+            for column in columns:
+                layer.values[column] = output(column, layer.read(column))
+        return self.with_shared(layer.select(columns))
+
+    def with_shared(self, query: exp.Select) -> exp.Select:
+        """The statement with the selects that several places read."""
+        if self.shared:
+            ctes = [
+                exp.CTE(
+                    this=select,
+                    alias=exp.TableAlias(this=exp.Identifier(this=name, quoted=False)),
+                    materialized=True,
+                )
+                for name, select in self.shared.items()
+            ]
+            query.set("with_", exp.With(expressions=ctes))
+        return query
+
+    # Nodes.
+
+    def gen(self, plan: p.Plan) -> Layer:
+        """The layer of a node."""
+        return _NODES[type(plan)](self, plan)
+
+    def wrap(self, layer: Layer, columns: Sequence[Column]) -> Layer:
+        """A layer that reads the columns of another."""
+        kept = [column for column in columns if column in layer.values]
+        return self.from_select(layer.select(kept), kept)
+
+    def from_select(self, query: exp.Query, columns: Sequence[Column]) -> Layer:
+        """A layer that reads a finished select."""
+        source = subquery(query, self.fresh("t"))
+        return Layer(source, {column: column_sql(column.sql_name) for column in columns})
+
+    def ready(self, plan: p.Plan, *expressions: Expr) -> Layer:
+        """The layer of a node, wrapped if reading what the expressions read would be wrong or costly."""
+        layer = self.gen(plan)
+        if layer.closed or layer.expensive(c for expression in expressions for c in columns_of(expression)):
+            return self.wrap(layer, plan.columns)
+        return layer
+
+    def table_scan(self, plan: p.TableScan) -> Layer:
+        """A table; datetimes become ticks at its border."""
+        scan = self.scan_of(plan)
+        source = subquery(self.scans(scan), self.fresh("t"))
+        values: dict[Column, exp.Expression] = {}
+        for column in plan.columns:
+            raw: exp.Expression = column_sql(column.sql_name)
+            values[column] = self.ticks(raw) if column.type is _T.DATETIME else raw
+        return Layer(source, values)
+
+    def ticks(self, timestamp: exp.Expression) -> exp.Expression:
+        """A timestamp of the engine's as ticks."""
+        raise NotImplementedError
+
+    def rows(self, plan: p.Rows) -> Layer:
+        """Literal rows."""
+        if not plan.columns:
+            if len(plan.values) == 1:
+                return Layer(None, {})
+            layer = Layer(None, {})
+            layer.where.append(exp.Boolean(this=False))
+            return layer
+        if not plan.values:
+            layer = Layer(None, {c: self.literal(Literal(c.type, None)) for c in plan.columns})
+            layer.where.append(exp.Boolean(this=False))
+            return layer
+        tuples = [exp.Tuple(expressions=[self.render_alone(value) for value in row]) for row in plan.values]
+        names = [exp.Identifier(this=column.sql_name, quoted=False) for column in plan.columns]
+        alias = exp.TableAlias(this=exp.Identifier(this=self.fresh("t"), quoted=False), columns=names)
+        source = exp.Values(expressions=tuples, alias=alias)
+        return Layer(source, {column: column_sql(column.sql_name) for column in plan.columns})
+
+    def filter(self, plan: p.Filter) -> Layer:
+        """`WHERE`, in the select at hand where that is right."""
+        layer = self.ready(plan.input, plan.predicate)
+        conditions = self.with_layer(layer, plan.input, [plan.predicate])
+        layer, sql = conditions
+        layer.where.extend(sql)
+        return layer
+
+    def with_layer(
+        self, layer: Layer, input: p.Plan, expressions: Sequence[Expr], order: tuple[p.OrderKey, ...] = ()
+    ) -> tuple[Layer, list[exp.Expression]]:
+        """Expressions over a layer; what they hoist is put into a select below."""
+        before = self._hoists, self._layer, self._order
+        self._hoists, self._layer, self._order = [], layer, order
+        try:
+            rendered = [self.render(expression) for expression in expressions]
+            hoists = self._hoists
+        finally:
+            self._hoists, self._layer, self._order = before
+        if not hoists:
+            return layer, rendered
+        return self.hoisted(layer, input, hoists, expressions, order)
+
+    def hoisted(
+        self,
+        layer: Layer,
+        input: p.Plan,
+        hoists: list[tuple[str, exp.Expression]],
+        expressions: Sequence[Expr],
+        order: tuple[p.OrderKey, ...],
+    ) -> tuple[Layer, list[exp.Expression]]:
+        """The layer with hoisted expressions below, and the expressions over it.
+
+        The layer is finished first, so that the second rendering reads plain columns and hoists the same.
+        """
+        layer = self.wrap(layer, input.columns)
+        again: list[tuple[str, exp.Expression]] = []
+        before = self._hoists, self._layer, self._order
+        self._hoists, self._layer, self._order = again, layer, order
+        try:
+            rendered = [self.render(expression) for expression in expressions]
+        finally:
+            self._hoists, self._layer, self._order = before
+        kept = [column for column in input.columns if column in layer.values]
+        known: set[str] = set()
+        remaining = list(again)
+        carried: list[str] = []
+        while remaining:
+            pending = {name for name, _ in remaining}
+            now = [
+                (name, value)
+                for name, value in remaining
+                if not any(column.name in pending for column in value.find_all(exp.Column))
+            ]
+            select = layer.select(kept)
+            for name in carried:
+                select.append("expressions", column_sql(name))
+            for name, value in now:
+                alias = exp.Identifier(this=name, quoted=False)
+                select.append("expressions", exp.Alias(this=value, alias=alias))
+            layer = self.from_select(select, kept)
+            carried.extend(name for name, _ in now)
+            known.update(name for name, _ in now)
+            remaining = [item for item in remaining if item[0] not in known]
+        return layer, rendered
+
+    def compute(self, plan: p.Compute) -> Layer:
+        """Computed columns."""
+        values = [value for _, value in plan.items]
+        windowed = any(has_window(value) for value in values)
+        reads = [*values, *(key.value for key in plan.order)] if windowed else values
+        layer = self.ready(plan.input, *reads)
+        if windowed and layer.where:
+            pass  # a window sees only the rows that pass the conditions of its own select
+        layer, rendered = self.with_layer(layer, plan.input, values, plan.order)
+        for (column, value), sql in zip(plan.items, rendered, strict=True):
+            layer.add(column, sql, cheap=isinstance(value, Ref) and value.column in layer.cheap or None)
+        if windowed:
+            layer.closed = True
+        return layer
+
+    def aggregate(self, plan: p.Aggregate) -> Layer:
+        """`GROUP BY`."""
+        values = [value for _, value in plan.keys]
+        arguments = [argument for _, applied in plan.aggregates for argument in applied.arguments]
+        layer = self.ready(plan.input, *values, *arguments, *(key.value for key in plan.order))
+        layer, keys = self.with_layer(layer, plan.input, values)
+        items: list[exp.Expression] = []
+        groups: list[exp.Expression] = []
+        for (column, _), sql in zip(plan.keys, keys, strict=True):
+            items.append(exp.Alias(this=sql, alias=exp.Identifier(this=column.sql_name, quoted=False)))
+            groups.append(exp.Literal.number(len(items)))
+        before = self._layer, self._order
+        self._layer, self._order = layer, plan.order
+        try:
+            for columns, applied in plan.aggregates:
+                for column, sql in zip(columns, self.several(applied), strict=True):
+                    alias = exp.Identifier(this=column.sql_name, quoted=False)
+                    items.append(exp.Alias(this=sql, alias=alias))
+        finally:
+            self._layer, self._order = before
+        select = layer.select(())
+        if not items:
+            items.append(exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False)))
+        select.set("expressions", items)
+        if groups:
+            select.set("group", exp.Group(expressions=groups))
+        elif not plan.aggregates:
+            select.set("limit", exp.Limit(expression=exp.Literal.number(1)))
+        return self.from_select(select, plan.columns)
+
+    def limit(self, plan: p.Limit) -> Layer:
+        """`ORDER BY ... LIMIT`."""
+        layer = self.ready(plan.input, *(key.value for key in plan.order))
+        layer.order = self.order_sql(plan.order, layer)
+        layer.limit = self.row_count(plan.count)
+        layer.closed = True
+        return layer
+
+    def row_count(self, count: Expr) -> exp.Expression:
+        """A number of rows for LIMIT."""
+        if isinstance(count, Literal) and isinstance(count.value, int):
+            return exp.Literal.number(count.value)
+        return exp.Paren(this=self.render_alone(count))
+
+    def rank(self, plan: p.Rank) -> Layer:
+        """`ROW_NUMBER` in groups."""
+        layer = self.ready(plan.input, *plan.partition, *(key.value for key in plan.order))
+        layer = self.wrap(layer, plan.input.columns) if layer.where else layer
+        before, self._layer = self._layer, layer
+        try:
+            partition = [self.render(value) for value in plan.partition]
+        finally:
+            self._layer = before
+        order = self.order_sql(plan.order, layer)
+        window = exp.Window(
+            this=exp.Anonymous(this="row_number"),
+            partition_by=partition,
+            order=exp.Order(expressions=order) if order else None,
+        )
+        layer.add(plan.place, window, cheap=False)
+        return self.wrap(layer, plan.columns)
+
+    def order_sql(self, keys: Sequence[p.OrderKey], layer: Layer) -> list[exp.Expression]:
+        """Order expressions over a layer."""
+        before, self._layer = self._layer, layer
+        try:
+            return [
+                exp.Ordered(this=self.render(key.value), desc=key.descending, nulls_first=key.nulls_first)
+                for key in keys
+            ]
+        finally:
+            self._layer = before
+
+    def join(self, plan: p.Join) -> Layer:
+        """The joins; sides that several conditions read are finished selects."""
+        left, right = self.side(plan.left, plan), self.side(plan.right, plan)
+        kind = plan.kind
+        if kind in (p.JoinKind.RIGHTSEMI, p.JoinKind.RIGHTANTI):
+            left, right = right, left
+        if kind is p.JoinKind.INNERUNIQUE:
+            left = self.unique_rows(plan, left)
+        values = {**left.values, **right.values}
+        both = Layer(left.source, values)
+        on = conjunction([self.pair(first, second, both) for first, second in plan.pairs])
+        side, word = _JOINS[kind]
+        both.joins = [exp.Join(this=right.source, side=side, kind=word, on=on)]
+        for column, new in plan.filled:
+            if new in plan.columns:
+                both.add(new, self.filled(both.read(column)), cheap=True)
+        both.closed = False
+        return self.wrap(both, plan.columns)
+
+    def side(self, plan: p.Plan, join: p.Join) -> Layer:
+        """One side of a join as a finished select."""
+        layer = self.gen(plan)
+        return self.wrap(layer, plan.columns)
+
+    def pair(self, left: Expr, right: Expr, layer: Layer) -> exp.Expression:
+        """One equality of a join."""
+        before, self._layer = self._layer, layer
+        try:
+            return exp.EQ(this=self.render(left), expression=self.render(right))
+        finally:
+            self._layer = before
+
+    def unique_rows(self, plan: p.Join, left: Layer) -> Layer:
+        """One row a key of the left side, as innerunique has it."""
+        before, self._layer = self._layer, left
+        try:
+            keys = [self.render(first) for first, _ in plan.pairs]
+        finally:
+            self._layer = before
+        select = left.select(plan.left.columns)
+        select.set("distinct", exp.Distinct(on=exp.Tuple(expressions=keys)))
+        return self.from_select(select, plan.left.columns)
+
+    def filled(self, value: exp.Expression) -> exp.Expression:
+        """A string that an outer join left null, as ""."""
+        return exp.Coalesce(this=value, expressions=[exp.Literal.string("")])
+
+    def union(self, plan: p.Union) -> Layer:
+        """`UNION ALL`."""
+        selects: list[exp.Query] = []
+        for input, values in plan.inputs:
+            layer = self.ready(input)
+            layer, rendered = self.with_layer(layer, input, values)
+            out = Layer(layer.source, {})
+            out.where, out.joins = layer.where, layer.joins
+            for column, sql in zip(plan.columns, rendered, strict=True):
+                out.add(column, sql)
+            selects.append(out.select(plan.columns))
+        query = selects[0]
+        for select in selects[1:]:
+            query = exp.Union(this=query, expression=select, distinct=False)
+        return self.from_select(query, plan.columns)
+
+    def correlated(self, plan: p.Correlated) -> Layer:
+        """A lateral join: the body reads the outer row."""
+        outer = self.wrap(self.gen(plan.input), plan.input.columns)
+        before, self._outer = self._outer, {**self._outer, **outer.values}
+        try:
+            body = self.gen(plan.body)
+            own = [column for column in plan.body.columns if column not in plan.input.columns]
+            lateral = exp.Lateral(
+                this=exp.Subquery(this=body.select(own)),
+                alias=exp.TableAlias(this=exp.Identifier(this=self.fresh("t"), quoted=False)),
+            )
+        finally:
+            self._outer = before
+        values = {**outer.values, **{column: column_sql(column.sql_name) for column in own}}
+        both = Layer(outer.source, values)
+        both.joins = [exp.Join(this=lateral)]
+        return self.wrap(both, plan.columns)
+
+    _outer: dict[Column, exp.Expression] = {}  # noqa: RUF012 - never changed in place
+
+    def shared_rows(self, plan: p.Shared) -> Layer:
+        """The rows of a plan that is computed once."""
+        shared = plan.shared
+        if shared.name not in self.shared:
+            origin = shared.pruned or shared.plan
+            self.shared[shared.name] = self.gen(origin).select(origin.columns)
+        source = exp.Table(
+            this=exp.Identifier(this=shared.name, quoted=False),
+            alias=exp.TableAlias(this=exp.Identifier(this=self.fresh("t"), quoted=False)),
+        )
+        values: dict[Column, exp.Expression] = {}
+        for column, origin in zip(plan.columns, plan.origin, strict=True):
+            values[column] = column_sql(origin.sql_name)
+        return self.wrap(Layer(source, values), plan.columns)
+
+    # Expressions.
+
+    def render(self, expression: Expr) -> exp.Expression:
+        """An expression over the layer at hand."""
+        self._rendered += 1
+        if self._rendered > MAX_RENDERED:
+            message = "The query is too large once its functions and names are put in."
+            raise model.KqlError(Problem("KQL0004", message))
+        if isinstance(expression, Ref):
+            return self.read(expression.column)
+        if isinstance(expression, Literal):
+            return self.literal(expression)
+        if isinstance(expression, Apply):
+            arguments = [self.typed(argument) for argument in expression.arguments]
+            return lower(self, expression.function.name, arguments, expression.resolution)
+        if isinstance(expression, Convert):
+            return self.convert(self.typed(expression.operand), expression.type)
+        if isinstance(expression, ScalarQuery):
+            return self.scalar_query(expression)
+        if isinstance(expression, InQuery):
+            return self.in_query(expression)
+        raise TypeError(type(expression).__name__)
+
+    def read(self, column: Column) -> exp.Expression:
+        """A column of the layer at hand, or of the rows around it."""
+        if self._layer is not None and column in self._layer.values:
+            return self._layer.read(column)
+        value = self._outer[column]
+        return value.copy()
+
+    def render_alone(self, expression: Expr) -> exp.Expression:
+        """An expression that reads no columns."""
+        before = self._layer, self._hoists
+        self._layer, self._hoists = None, None
+        try:
+            return self.render(expression)
+        finally:
+            self._layer, self._hoists = before
+
+    def typed(self, expression: Expr) -> Typed:
+        """An expression as lowerings take it."""
+        return Typed(self.render(expression), expression.type, expression.constant)
+
+    def several(self, applied: Apply) -> tuple[exp.Expression, ...]:
+        """The columns of an aggregate."""
+        arguments = [self.typed(argument) for argument in applied.arguments]
+        return tuple(lower_several(self, applied.function.name, arguments, applied.resolution))
+
+    def literal(self, literal: Literal) -> exp.Expression:
+        """A constant of its type."""
+        raise NotImplementedError
+
+    def convert(self, value: Typed, type: KustoType) -> exp.Expression:
+        """A value brought to another type."""
+        raise NotImplementedError
+
+    def scalar_query(self, expression: ScalarQuery) -> exp.Expression:
+        """A sub-query in the place of a value."""
+        before = self._layer, self._hoists, self._order
+        self._layer, self._hoists, self._order = None, None, ()
+        try:
+            select = self.gen(expression.plan).select([expression.column])
+        finally:
+            self._layer, self._hoists, self._order = before
+        value: exp.Expression = exp.Subquery(this=select)
+        return self.filled(value) if expression.type is _T.STRING else value
+
+    def in_query(self, expression: InQuery) -> exp.Expression:
+        """Membership in a sub-query; a null is in no set, and no set's null makes `!in` null."""
+        operand = self.render(expression.operand)
+        before = self._layer, self._hoists, self._order
+        self._layer, self._hoists, self._order = None, None, ()
+        try:
+            layer = self.gen(expression.plan)
+            layer = self.wrap(layer, expression.plan.columns) if layer.closed else layer
+            value = layer.read(expression.column)
+            if expression.ignore_case:
+                value, operand = exp.Lower(this=value), exp.Lower(this=operand)
+            out = Layer(layer.source, {expression.column: value})
+            out.where, out.joins = [*layer.where], layer.joins
+            out.where.append(exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null())))
+            select = out.select([expression.column])
+        finally:
+            self._layer, self._hoists, self._order = before
+        test: exp.Expression = exp.In(this=operand, query=exp.Subquery(this=select))
+        return exp.Not(this=exp.Paren(this=test)) if expression.negated else exp.Paren(this=test)
+
+
+def has_window(expression: Expr) -> bool:
+    """Whether a window function stands in an expression."""
+    from headrace.kql.bind.operators import has_window as found
+
+    return found(expression)
+
+
+_JOINS: dict[p.JoinKind, tuple[str | None, str | None]] = {
+    p.JoinKind.INNER: (None, "INNER"),
+    p.JoinKind.INNERUNIQUE: (None, "INNER"),
+    p.JoinKind.LEFTOUTER: ("LEFT", None),
+    p.JoinKind.RIGHTOUTER: ("RIGHT", None),
+    p.JoinKind.FULLOUTER: ("FULL", None),
+    p.JoinKind.LEFTSEMI: (None, "SEMI"),
+    p.JoinKind.LEFTANTI: (None, "ANTI"),
+    p.JoinKind.RIGHTSEMI: (None, "SEMI"),
+    p.JoinKind.RIGHTANTI: (None, "ANTI"),
+}
+
+_NODES: dict[type[p.Plan], Callable[[Any, Any], Layer]] = {
+    p.TableScan: Generator.table_scan,
+    p.Rows: Generator.rows,
+    p.Filter: Generator.filter,
+    p.Compute: Generator.compute,
+    p.Aggregate: Generator.aggregate,
+    p.Limit: Generator.limit,
+    p.Join: Generator.join,
+    p.Union: Generator.union,
+    p.Correlated: Generator.correlated,
+    p.Shared: Generator.shared_rows,
+    p.Rank: Generator.rank,
+    p.Sequence: lambda self, plan: self.sequence(plan),
+    p.Expand: lambda self, plan: self.expand(plan),
+    p.Parse: lambda self, plan: self.parse(plan),
+    p.SplitPairs: lambda self, plan: self.split_pairs(plan),
+    p.Series: lambda self, plan: self.series(plan),
+    p.MatchRows: lambda self, plan: self.match_rows(plan),
+}

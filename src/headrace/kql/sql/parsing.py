@@ -1,0 +1,300 @@
+"""`parse`: literal delimiters as position arithmetic, other patterns as one capture regex; `parse-kv`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from headrace.kql.plan import nodes as p
+from headrace.kql.plan.expressions import Column
+from headrace.kql.sql.base import Generator
+from headrace.kql.sql.functions import build as b
+from headrace.kql.sql.functions.base import Typed
+from headrace.kql.sql.layers import Layer, column_sql
+from headrace.kql.types import KustoType
+
+_T = KustoType
+_NUMBER_PREFIX = {
+    _T.LONG: r"^\s*[-+]?\d+",
+    _T.INT: r"^\s*[-+]?\d+",
+    _T.REAL: r"^\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?",
+    _T.DECIMAL: r"^\s*[-+]?\d+(?:\.\d+)?",
+    _T.BOOL: r"^(?i:true|false|0|1)",
+    _T.GUID: r"^[0-9a-fA-F-]{36}",
+    _T.TIMESPAN: r"^[-\d.:]+",
+    _T.DATETIME: r"^[-\d./:TZ+ ]+",
+}
+
+
+class ParsingGenerator(Generator):
+    """Adds the parsing nodes."""
+
+    def parse(self, plan: p.Parse) -> Layer:
+        """The pattern's columns, beside those of the input."""
+        layer = self.ready(plan.input, plan.subject)
+        layer, (subject,) = self.with_layer(layer, plan.input, [plan.subject])
+        kept = [column for column in plan.input.columns if column in layer.values]
+        if plan.kind == "regex" or not _alternates(plan.parts):
+            return self.by_regex(plan, layer, subject, kept)
+        return self.by_positions(plan, layer, subject, kept)
+
+    def by_positions(
+        self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]
+    ) -> Layer:
+        """One select a delimiter: what stands before it, and what is left after it."""
+        rest = self.fresh("r")
+        select = layer.select(kept)
+        select.append("expressions", _alias(subject, rest))
+        layer = self.from_select(select, kept)
+        found: dict[Column, str] = {}
+        carried: list[str] = []
+        parts = plan.parts
+        place = 0
+        while place < len(parts):
+            part = parts[place]
+            following = parts[place + 1] if place + 1 < len(parts) else None
+            if part.text is None and part.column is None:
+                # A star: it ends before the next delimiter, or is the end of the pattern.
+                if following is None:
+                    break
+                place += 1
+                if following.text is None:
+                    continue
+                last = place == len(parts) - 1
+                layer, rest = self._after(layer, kept, carried, rest, following.text, last, None)
+                place += 1
+                continue
+            if part.text is not None:
+                layer, rest = self._at_start(layer, kept, carried, rest, part.text, place == len(parts) - 1)
+                place += 1
+                continue
+            column = part.column
+            assert column is not None
+            name = self.fresh("v")
+            found[column] = name
+            if following is None:
+                layer = self._keep(layer, kept, carried, rest, [(name, column_sql(rest))])
+                carried.append(name)
+                place += 1
+            elif following.text is not None:
+                last = place + 1 == len(parts) - 1
+                layer, rest = self._after(layer, kept, carried, rest, following.text, last, name)
+                carried.append(name)
+                place += 2
+            else:
+                # A typed column before a star takes what looks like a value of its type.
+                pattern = _NUMBER_PREFIX.get(part.type, "^")
+                value = b.call("regexp_extract", column_sql(rest), b.text(pattern))
+                tail = b.call("substr", column_sql(rest), b.add(b.call("length", value.copy()), 1))
+                new = self.fresh("r")
+                layer = self._keep(layer, kept, carried, rest, [(name, value), (new, tail)])
+                carried.append(name)
+                rest = new
+                place += 1
+        return self._outcome(plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, column_sql(rest))
+
+    def _keep(
+        self,
+        layer: Layer,
+        kept: list[Column],
+        carried: Sequence[str],
+        rest: str,
+        made: Sequence[tuple[str, exp.Expression]],
+    ) -> Layer:
+        """A select above that carries everything and adds what was made."""
+        select = layer.select(kept)
+        for name in (*carried, rest):
+            if all(name != new for new, _ in made):
+                select.append("expressions", column_sql(name))
+        for name, value in made:
+            select.append("expressions", _alias(value, name))
+        return self.from_select(select, kept)
+
+    def _after(
+        self,
+        layer: Layer,
+        kept: list[Column],
+        carried: Sequence[str],
+        rest: str,
+        text: str,
+        last: bool,
+        value_name: str | None,
+    ) -> tuple[Layer, str]:
+        """What is left after the next `text` (which must be the end of all if it is the pattern's last)."""
+        new = self.fresh("r")
+        size = len(text)
+        here = column_sql(rest)
+        if last:
+            position: exp.Expression = b.when(
+                b.call("ends_with", here, text), b.subtract(b.call("length", here.copy()), size - 1), b.number(0)
+            )
+        else:
+            position = b.call("strpos", here, text)
+        tail = b.when(
+            exp.GT(this=position, expression=b.number(0)),
+            b.call("substr", here.copy(), b.add(position.copy(), size)),
+        )
+        made: list[tuple[str, exp.Expression]] = []
+        if value_name is not None:
+            head = b.call("substr", here.copy(), b.number(1), b.subtract(position.copy(), 1))
+            made.append((value_name, head))
+        made.append((new, tail))
+        select = layer.select(kept)
+        for name in carried:
+            select.append("expressions", column_sql(name))
+        for name, value in made:
+            select.append("expressions", _alias(value, name))
+        return self.from_select(select, kept), new
+
+    def _at_start(
+        self, layer: Layer, kept: list[Column], carried: Sequence[str], rest: str, text: str, last: bool
+    ) -> tuple[Layer, str]:
+        """What is left after `text` at the very start."""
+        new = self.fresh("r")
+        here = column_sql(rest)
+        test: exp.Expression = b.equals(here, text) if last else b.call("starts_with", here, text)
+        tail = b.when(test, b.call("substr", here.copy(), b.number(len(text) + 1)))
+        select = layer.select(kept)
+        for name in carried:
+            select.append("expressions", column_sql(name))
+        select.append("expressions", _alias(tail, new))
+        return self.from_select(select, kept), new
+
+    def by_regex(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
+        """One capture regex for the whole pattern."""
+        pattern, groups = regex_of(plan)
+        names = [f"g{i}" for i in range(max(groups.values(), default=0))]
+        name = self.fresh("m")
+        select = layer.select(kept)
+        listed = b.array([b.text(item) for item in names] or [b.text("g0")])
+        if not names:
+            pattern = f"({pattern})"
+        test = b.call("regexp_matches", subject.copy(), b.text(pattern))
+        captured = b.call("regexp_extract", subject, b.text(pattern), listed)
+        select.append("expressions", _alias(b.when(test, captured), name))
+        layer = self.from_select(select, kept)
+        found = {
+            column: b.call("struct_extract", column_sql(name), b.text(f"g{index - 1}"))
+            for column, index in groups.items()
+        }
+        return self._outcome(plan, layer, kept, found, column_sql(name))
+
+    def _outcome(
+        self,
+        plan: p.Parse,
+        layer: Layer,
+        kept: list[Column],
+        found: dict[Column, exp.Expression],
+        left: exp.Expression,
+    ) -> Layer:
+        """The columns converted; without a match, and in the strict kinds without a fit, all are missing."""
+        wanted = set(plan.columns)
+        typed = {
+            column: self.convert(Typed(value, _T.STRING), column.type)
+            for column, value in found.items()
+            if column.type is not _T.STRING
+        }
+        strict = list(typed.values()) if plan.kind != "relaxed" else []
+        matched: exp.Expression = b.is_not_null(left)
+        if strict:
+            names = {column: self.fresh("v") for column in typed}
+            select = layer.select(kept)
+            for column, value in found.items():
+                if column not in typed:
+                    names[column] = self.fresh("v")
+                select.append("expressions", _alias(typed.get(column, value), names[column]))
+            flag = self.fresh("m")
+            select.append("expressions", _alias(matched, flag))
+            layer = self.from_select(select, kept)
+            tests = [column_sql(flag), *(b.is_not_null(column_sql(names[column])) for column in typed)]
+            matched = b.both(*tests)
+            found = {column: column_sql(name) for column, name in names.items()}
+        else:
+            found = {column: typed.get(column, value) for column, value in found.items()}
+        for column, value in found.items():
+            if column not in wanted:
+                continue
+            if column.type is _T.STRING:
+                present = value if not strict else b.when(matched.copy(), value)
+                layer.add(column, b.coalesce(present, ""), cheap=False)
+            elif strict:
+                layer.add(column, b.when(matched.copy(), value), cheap=False)
+            else:
+                layer.add(column, value, cheap=False)
+        if plan.matched is not None:
+            layer.add(plan.matched, matched.copy(), cheap=False)
+        return self.wrap(layer, plan.columns)
+
+
+def _alternates(parts: Sequence[p.Pattern]) -> bool:
+    """Whether positions alone decide: two columns in a row, or a text column before a star, need a regex."""
+    for part, following in zip(parts, parts[1:], strict=False):
+        if part.column is not None and following.column is not None:
+            return False
+        if part.text == "" or following.text == "":
+            return False
+    return not (parts and parts[0].text == "")
+
+
+def regex_of(plan: p.Parse) -> tuple[str, dict[Column, int]]:
+    """The whole pattern as a regex, and the group of each column."""
+    groups: dict[Column, int] = {}
+    count = 0
+    pieces: list[str] = []
+    for part in plan.parts:
+        if part.text is not None:
+            text = part.text if plan.kind == "regex" else re.escape(part.text)
+            pieces.append(text)
+            count += capture_groups(text) if plan.kind == "regex" else 0
+        elif part.column is None:
+            pieces.append(".*?")
+        else:
+            count += 1
+            groups[part.column] = count
+            pieces.append(_column_pattern(part.type, plan.kind))
+    flags = "".join(flag for flag in plan.flags if flag in "imsU")
+    if plan.kind != "regex":
+        flags = "s"
+    prefix = f"(?{flags})" if flags else ""
+    starts = "" if plan.parts and plan.parts[0].text is None and plan.parts[0].column is None else "^"
+    ends = "$" if plan.parts and (plan.parts[-1].column is not None or plan.kind != "regex") else ""
+    if plan.parts and plan.parts[-1].text is None and plan.parts[-1].column is None:
+        pieces.pop()
+        ends = ""
+    body = "".join(pieces)
+    return f"{prefix}{starts}{body}{ends}", groups
+
+
+def _column_pattern(type: KustoType, kind: str) -> str:
+    if type in (_T.LONG, _T.INT):
+        return r"\s*([-+]?\d+)\s*"
+    if type in (_T.REAL, _T.DECIMAL):
+        return r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*"
+    return "(.*)" if kind == "regex" else "(.*?)"
+
+
+def capture_groups(pattern: str) -> int:
+    """How many capture groups a regex has."""
+    count, place, in_class = 0, 0, False
+    while place < len(pattern):
+        character = pattern[place]
+        if character == "\\":
+            place += 2
+            continue
+        if in_class:
+            in_class = character != "]"
+        elif character == "[":
+            in_class = True
+            if pattern[place + 1 : place + 2] in ("]", "^"):
+                place += 1
+        elif character == "(":
+            tail = pattern[place + 1 : place + 4]
+            count += not tail.startswith("?") or tail.startswith("?P<") or tail.startswith("?<")
+        place += 1
+    return count
+
+
+def _alias(expression: exp.Expression, name: str) -> exp.Alias:
+    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
