@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-from headrace.ingest.body import ClientGoneError
+from headrace.ingest.body import ClientGoneError, drain_body
 from headrace.settings import MIB
 from headrace.wire import correlation
 from headrace.wire.asgi import answer_error
@@ -27,6 +27,8 @@ _IDLE_SECONDS = 2.0
 """Shorter than the upstream's own, so that it does not hang up just when a connection is used again."""
 _RETRY_SECONDS = 1
 _PIECE_SECONDS = 60.0
+_DRAIN_SECONDS = 30.0
+_WATCH_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 _HOP_BY_HOP = frozenset(
@@ -91,10 +93,20 @@ class Proxy:
         try:
             await exchange.run(upstream, raw)
         except HttpError as error:
-            request_id = (correlation.REQUEST_ID, correlation.new_request_id().encode())
-            await answer_error(send, error, [request_id])
+            await _refuse(exchange, receive, send, error)
         except ClientGoneError:
             return
+
+
+async def _refuse(exchange: _Exchange, receive: Receive, send: Send, error: HttpError) -> None:
+    """Let the client finish sending, then answer: one that still writes would see a reset instead."""
+    if not exchange.body_taken and error.status != 408:
+        try:
+            await drain_body(receive, _DRAIN_SECONDS)
+        except ClientGoneError:
+            return
+    request_id = (correlation.REQUEST_ID, correlation.new_request_id().encode())
+    await answer_error(send, error, [request_id])
 
 
 def two_processes(engine: Upstream, query: Upstream) -> Proxy:
@@ -117,6 +129,11 @@ class _Exchange:
         self._send = send
         self._taken = asyncio.Event()
         self._problem: HttpError | ClientGoneError | None = None
+
+    @property
+    def body_taken(self) -> bool:
+        """Whether the request's body has come to its end."""
+        return self._taken.is_set()
 
     async def run(self, upstream: Upstream, raw_path: bytes) -> None:
         """Raises `HttpError` when there is no answer to hand back, `ClientGoneError` when nobody waits."""
@@ -154,8 +171,6 @@ class _Exchange:
         headers.append((b"x-forwarded-proto", self._scope.get("scheme", "https").encode()))
         # HTTP/2 bodies need no header that announces them: only the first message tells.
         has_body = bool(first.get("body")) or first.get("more_body", False)
-        if not has_body:
-            self._taken.set()
         # Not the client's build_request: it would add headers of its own, such as Accept-Encoding.
         return httpx.Request(
             self._scope["method"],
@@ -176,13 +191,12 @@ class _Exchange:
             if piece:
                 yield piece
             if not message.get("more_body", False):
-                break
+                return
             try:
                 message = await self._next()
             except (HttpError, ClientGoneError) as error:
                 self._problem = error
                 raise httpx.WriteError("the body did not come to its end") from error
-        self._taken.set()
 
     async def _next(self) -> Message:
         """The next piece of the request's body. Raises `ClientGoneError`, `HttpError` 408."""
@@ -195,6 +209,8 @@ class _Exchange:
             ) from error
         if message["type"] != "http.request":
             raise ClientGoneError
+        if not message.get("more_body", False):
+            self._taken.set()
         return message
 
     async def _answer(self, response: httpx.Response) -> None:
@@ -211,11 +227,10 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _until_gone(self) -> None:
+        """Return when the client has hung up; behind a body there is no other message."""
         await self._taken.wait()
-        while True:
-            message: Message = await self._receive()
-            if message["type"] != "http.request":
-                return
+        while (await self._receive())["type"] == "http.request":
+            await asyncio.sleep(_WATCH_SECONDS)
 
 
 def _passed_on(headers: Iterable[Header], left_out: frozenset[bytes]) -> list[Header]:

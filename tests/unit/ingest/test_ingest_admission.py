@@ -113,7 +113,7 @@ def test_what_was_sent_is_not_quoted() -> None:
 def test_no_body() -> None:
     for mode in ("headrace", "compatible"):
         for encoding in ("", "gzip"):
-            status, code, message = refused(b"", encoding, mode)  # type: ignore[arg-type]
+            status, code, message = refused(b"", encoding, mode)
             assert (status, code) == (400, "InvalidFormat")
             assert "no body" in message
     assert refused(gzip.compress(b""), "gzip")[:2] == (400, "MalformedJson")
