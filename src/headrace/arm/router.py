@@ -26,21 +26,15 @@ from headrace.arm.kinds.subscriptions import Locations, Subscriptions, Tenants
 from headrace.arm.kinds.tables import Tables
 from headrace.arm.kinds.workspaces import Workspaces
 from headrace.arm.model import Answer, ArmDeps, Call
+from headrace.identity.challenge import arm_forbidden, arm_unauthenticated
 from headrace.identity.model import ARM, Caller, TokenError
-from headrace.wire.problems import HttpError, http_error
+from headrace.wire.problems import http_error
 from headrace.wire.versions import require_arm_version
 
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "POST")
 _WRITES = ("PUT", "PATCH", "DELETE", "POST")
 _VERBS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 _OPEN_LISTS = (SUBSCRIPTION_TYPE, "Microsoft.Resources/tenants")
-_TOKEN_CODES = {
-    "missing": "AuthenticationFailedMissingToken",
-    "expired": "ExpiredAuthenticationToken",
-    "audience": "InvalidAuthenticationTokenAudience",
-    "tenant": "InvalidAuthenticationTokenTenant",
-    "principal": "AuthenticationFailed",
-}
 
 
 def all_kinds() -> tuple[Kind, ...]:
@@ -138,7 +132,7 @@ class Router:
         try:
             return deps.verifier.verify(header, ARM)
         except TokenError as error:
-            raise _token_error(error, base, deps.access.current.tenant) from None
+            raise arm_unauthenticated(error, f"{base}/{deps.access.current.tenant}") from None
 
     def _find(self, method: str, target: Target, version: str) -> tuple[Kind, Target, str | None]:
         kind = self._kinds.get(target.type.lower())
@@ -171,13 +165,7 @@ class Router:
         scope = target.parent_id if target.is_collection else target.id
         if self._deps.access.current.allows(caller.object_id, right, scope or "/"):
             return
-        raise http_error(
-            403,
-            "AuthorizationFailed",
-            f"The client '{caller.app_id}' with object id '{caller.object_id}' does not have authorization "
-            f"to perform action '{right}' over scope '{scope or '/'}' or the scope is invalid. If access was "
-            "recently granted, please refresh your credentials.",
-        )
+        raise arm_forbidden(caller, right, scope or "/")
 
     @staticmethod
     def _dispatch(kind: Kind, call: Call) -> Answer:
@@ -203,12 +191,3 @@ def _right(target: Target) -> str:
         return target.type
     inner = "resourceGroups/" if target.group else ""
     return f"{SUBSCRIPTION_TYPE}/{inner}{target.types[0]}"
-
-
-def _token_error(error: TokenError, base: str, tenant: str) -> HttpError:
-    code = _TOKEN_CODES.get(error.kind, "InvalidAuthenticationToken")
-    said = "".join(c if c.isprintable() and c.isascii() and c not in '"\\' else " " for c in error.message)
-    challenge = (
-        f'Bearer authorization_uri="{base}/{tenant}", error="invalid_token", error_description="{said}"'
-    )
-    return http_error(401, code, error.message, headers={"WWW-Authenticate": challenge})

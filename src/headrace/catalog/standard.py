@@ -18,6 +18,7 @@ from headrace.catalog.model import Column, Table, TableSchema
 from headrace.catalog.names import SYSTEM_COLUMNS, assign_physical
 from headrace.kql.types import SchemaColumn, parse_type
 
+_ONCE_LISTED = frozenset({"AWSEKSLogs", "GCPLoadBalancer"})
 _NAMESPACE = uuid.UUID("6d0f5a0e-5a4b-4f3e-9b0b-7f4d5c1f0a11")
 
 
@@ -32,6 +33,14 @@ class StandardTable:
     name: str
     ingestion: bool | None
     columns: tuple[SchemaColumn, ...]
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether a custom stream may be sent to the table.
+
+        Tables that Azure's list once had and no longer has are taken too: rules for them exist.
+        """
+        return self.ingestion is not False or self.name.startswith("UA") or self.name in _ONCE_LISTED
 
     def schema(self) -> TableSchema:
         """The columns as version 1 of a table's schema, with ids and physical names."""

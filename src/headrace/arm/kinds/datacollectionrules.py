@@ -30,8 +30,8 @@ from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.catalog import standard
 from headrace.catalog.model import Catalog
-from headrace.catalog.ruledocument import canonical_kind
-from headrace.catalog.rules import Rule, parse_rule
+from headrace.catalog.ruledocument import CUSTOM, canonical_kind
+from headrace.catalog.rules import DataFlow, Rule, parse_rule
 from headrace.errors import Problem, ProblemError
 from headrace.ids import new_immutable_id
 from headrace.store.database import change_number
@@ -153,7 +153,11 @@ class Rules(TrackedKind):
         # The change that a write is about to make has not happened yet for what is looked at here.
         change = change_number(call.connection) - pending
         catalog = views.load_catalog(call.connection, change, only=wanted)
-        problems = [*_destination_problems(rule, catalog, location), *_endpoint_problems(call, document)]
+        problems = [
+            *_destination_problems(rule, catalog, location),
+            *_eligibility_problems(rule),
+            *_endpoint_problems(call, document),
+        ]
         if not problems:
             _check_linked(call, wanted)
             problems = list(call.deps.validate(rule, catalog))
@@ -186,15 +190,7 @@ def _destination_problems(rule: Rule, catalog: Catalog, location: str) -> list[P
         for key in flow.workspaces:
             workspace = catalog.by_resource_id.get(key)
             if workspace is None:
-                problems.append(
-                    Problem(
-                        "InvalidOutputTable",
-                        f"Table for output stream '{flow.output_stream}' is not available for destination "
-                        f"'{flow.destinations[0]}'.",
-                        flow.target,
-                        hint=f"There is no Log Analytics workspace '{key}'.",
-                    )
-                )
+                problems.append(_no_table(flow, f"There is no Log Analytics workspace '{key}'."))
             elif workspace.location != location:
                 problems.append(
                     Problem(
@@ -206,6 +202,27 @@ def _destination_problems(rule: Rule, catalog: Catalog, location: str) -> list[P
                     )
                 )
     return list(dict.fromkeys(problems))
+
+
+def _eligibility_problems(rule: Rule) -> list[Problem]:
+    """Standard tables that Azure's feature list does not open to direct ingestion."""
+    problems = []
+    for flow in rule.flows:
+        table = standard.find(flow.table)
+        if table is not None and flow.streams[0].startswith(CUSTOM) and not table.takes_rows:
+            hint = f"The standard table '{flow.table}' does not take direct ingestion; make a custom table."
+            problems.append(_no_table(flow, hint))
+    return problems
+
+
+def _no_table(flow: DataFlow, hint: str) -> Problem:
+    destination = flow.destinations[0] if flow.destinations else ""
+    return Problem(
+        "InvalidOutputTable",
+        f"Table for output stream '{flow.output_stream}' is not available for destination '{destination}'.",
+        flow.target,
+        hint=hint,
+    )
 
 
 def _endpoint_problems(call: Call, document: dict[str, Any]) -> list[Problem]:

@@ -74,10 +74,7 @@ class ResourceGroups(Kind):
         check_tags(call.body)
         location = self._location(call, existing)
         document = clean(call.body)
-        if existing is None:
-            item = new_resource(call, document, location)
-        else:
-            item = changed(call, existing, document)
+        item = changed(call, existing, document) if existing else new_resource(call, document, location)
         store.save(call.connection, item)
         return Answer(201 if existing is None else 200, group_document(item))
 

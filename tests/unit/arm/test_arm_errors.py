@@ -1,0 +1,321 @@
+"""One error shape over every route and method, and who is let in where."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.arm.conftest import (
+    ENDPOINT,
+    GROUP,
+    RULE,
+    SUBSCRIPTION,
+    WORKSPACE,
+    World,
+    rule_body,
+    table_body,
+)
+
+from headrace.arm.ids import TABLE_TYPE
+from headrace.arm.router import METHODS, all_kinds
+from headrace.arm.routes import MAX_BODY, parse_object, read_query
+from headrace.identity.apps import set_enabled
+from headrace.wire.problems import HttpError
+
+ASSIGNMENT = "providers/Microsoft.Authorization/roleAssignments/7b2b5b0f-7fd5-4b6e-9a55-1d7b5b2f0a11"
+PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
+
+
+def paths() -> list[str]:
+    """An address of every kind: its collection and one resource that is not there."""
+    found = ["/subscriptions", "/tenants", f"/subscriptions/{SUBSCRIPTION}/resourceGroups/none"]
+    for kind in all_kinds():
+        namespace, *types = kind.type.split("/")
+        if namespace == "Microsoft.Resources":
+            found.append(f"/subscriptions/{SUBSCRIPTION}/{types[-1]}")
+            continue
+        base = f"{GROUP}/providers/{namespace}"
+        parts = "".join(f"/{name}/work1" for name in types[:-1])
+        found += [f"{base}{parts}/{types[-1]}", f"{base}{parts}/{types[-1]}/nothing-here"]
+    return [
+        *found,
+        f"{GROUP}/providers/No.Such/things/x",
+        f"{GROUP}/providers/Microsoft.Insights/no/x",
+        "/providers",
+    ]
+
+
+def check_shape(response: httpx.Response) -> None:
+    """ARM's error body, for every status that is not a success."""
+    if response.status_code < 400:
+        return
+    assert response.status_code < 500, response.text
+    if response.request.method == "HEAD":
+        assert response.content == b""
+        return
+    assert response.headers["content-type"].startswith("application/json")
+    error = response.json()["error"]
+    assert set(error) <= {"code", "message", "target", "details"}
+    assert error["code"].isalnum()
+    assert error["message"].strip()
+    assert response.headers["x-ms-error-code"] == error["code"]
+    assert "Traceback" not in response.text
+
+
+def test_every_route_and_method_answers_in_one_shape(world: World) -> None:
+    world.basics()
+    for path in paths():
+        for method in (*METHODS, "OPTIONS", "TRACE"):
+            for body in (b"", b"[]", b'{"properties": []}', b'{"location": 3, "tags": [1]}'):
+                response = world.call(method, path, content=body)
+                check_shape(response)
+                assert response.headers["x-ms-request-id"]
+                if method in ("GET", "HEAD", "DELETE"):
+                    break
+
+
+def test_without_a_token_every_route_says_401(world: World) -> None:
+    for path in paths():
+        response = world.call("GET", path, headers={"Authorization": ""})
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == "AuthenticationFailedMissingToken"
+        challenge = response.headers["www-authenticate"]
+        assert challenge.startswith(
+            f'Bearer authorization_uri="https://localhost:8443/{world.first.tenant_id}"'
+        )
+
+
+def test_the_wrong_audience_and_a_disabled_app_are_refused(world: World) -> None:
+    wrong = world.call("GET", "/subscriptions", token=world.token(audience="https://monitor.azure.com"))
+    assert wrong.json()["error"]["code"] == "InvalidAuthenticationTokenAudience"
+    with world.database.write() as connection:
+        set_enabled(connection, world.first.app_id, False)
+    assert world.call("GET", "/subscriptions").status_code == 401
+
+
+def test_nothing_is_allowed_by_default(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    nobody = world.other_app()
+    for path in (GROUP, WORKSPACE, f"{WORKSPACE}/tables/My_CL", f"{WORKSPACE}/tables", RULE, f"{RULE}x"):
+        for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE"):
+            response = world.call(
+                method, path, {"location": "eastus"} if method[0] == "P" else None, token=nobody
+            )
+            assert response.status_code == 403, (method, path)
+    error = world.call("GET", RULE, token=nobody).json()["error"]
+    assert error["code"] == "AuthorizationFailed"
+    assert (
+        "does not have authorization to perform action 'Microsoft.Insights/dataCollectionRules/read'"
+        in error["message"]
+    )
+    assert f"over scope '{RULE}' or the scope is invalid" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("role", "scope", "reads", "writes"),
+    [
+        ("Reader", GROUP, True, False),
+        ("Monitoring Contributor", GROUP, True, True),
+        ("Log Analytics Contributor", WORKSPACE, False, False),
+        ("Monitoring Metrics Publisher", RULE, False, False),
+        ("Contributor", f"/subscriptions/{SUBSCRIPTION}", True, True),
+    ],
+)
+def test_rights_follow_the_role_and_its_scope(
+    world: World, role: str, scope: str, reads: bool, writes: bool
+) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    token = world.other_app((role, scope))
+    assert (world.call("GET", RULE, token=token).status_code == 200) is reads
+    assert (world.call("PUT", RULE, rule_body(), token=token).status_code == 200) is writes
+    assert (world.call("DELETE", RULE, token=token).status_code == 200) is writes
+
+
+def test_a_role_taken_away_counts_for_the_next_call(world: World) -> None:
+    world.basics()
+    token = world.other_app(("Reader", GROUP))
+    assert world.call("GET", GROUP, token=token).status_code == 200
+    listed = world.get(f"{GROUP}/providers/Microsoft.Authorization/roleAssignments?$filter=atScope()")[
+        "value"
+    ]
+    mine = next(item for item in listed if item["properties"]["scope"] == GROUP)
+    assert world.call("DELETE", mine["id"]).status_code == 200
+    assert world.call("GET", GROUP, token=token).status_code == 403
+
+
+def test_role_assignments_as_the_clients_make_them(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    role = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{PUBLISHER}"
+    body = {"properties": {"roleDefinitionId": role, "principalId": world.first.principal_id}}
+    made = world.call("PUT", f"{RULE}/{ASSIGNMENT}", body, version="2022-04-01")
+    assert made.status_code == 201
+    assert made.json()["properties"]["scope"] == RULE
+    assert world.call("PUT", f"{RULE}/{ASSIGNMENT}", body).status_code == 200
+    twice = world.call("PUT", f"{RULE}/{ASSIGNMENT[:-1]}2", body)
+    assert (twice.status_code, twice.json()["error"]["code"]) == (409, "RoleAssignmentExists")
+    assert world.get(f"{RULE}/{ASSIGNMENT}")["name"] == ASSIGNMENT.rpartition("/")[2]
+    nowhere = world.call("PUT", f"{RULE}x/{ASSIGNMENT}", body)
+    assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "ResourceNotFound")
+    assert world.call("PUT", f"{WORKSPACE}/tables/Syslog/{ASSIGNMENT[:-1]}3", body).status_code == 201
+    assert world.call("DELETE", f"{RULE}/{ASSIGNMENT}").status_code == 200
+    assert world.call("DELETE", f"{RULE}/{ASSIGNMENT}").status_code == 204
+    assert world.call("GET", f"{RULE}/{ASSIGNMENT}").json()["error"]["code"] == "RoleAssignmentNotFound"
+
+
+def test_role_definitions_are_found_by_name(world: World) -> None:
+    base = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions"
+    found = world.get(f"{base}?$filter=roleName%20eq%20%27Monitoring%20Metrics%20Publisher%27")["value"]
+    assert [item["id"] for item in found] == [f"{base}/{PUBLISHER}"]
+    assert found[0]["properties"]["roleName"] == "Monitoring Metrics Publisher"
+    assert world.get(f"{base}/{PUBLISHER}") == found[0]
+    assert len(world.get(base)["value"]) > 5
+    assert world.call("GET", f"{base}?$filter=name eq 'x'").json()["error"]["code"] == "UnsupportedQuery"
+    assert world.call("GET", f"{base}/nothing").status_code == 404
+
+
+def test_api_versions(world: World) -> None:
+    missing = world.call("GET", "/subscriptions", version=None)
+    assert missing.json()["error"]["code"] == "MissingApiVersionParameter"
+    assert missing.json()["error"]["message"] == (
+        "The api-version query parameter (?api-version=) is required for all requests."
+    )
+    for bad in ("latest", "2023-13-01", "2023-1-1", "2023-01-01-beta-x", "1"):
+        assert world.call("GET", "/subscriptions", version=bad).status_code == 400
+    for good in ("2031-01-31", "2019-11-01-preview"):
+        assert world.call("GET", "/subscriptions", version=good).status_code == 200
+
+
+def test_unknown_scopes_and_kinds_have_azures_codes(world: World) -> None:
+    world.put(GROUP, {"location": "eastus"})
+    cases = {
+        f"{GROUP}x/providers/Microsoft.Insights/dataCollectionRules/a": "ResourceGroupNotFound",
+        f"/subscriptions/{SUBSCRIPTION[:-1]}6": "SubscriptionNotFound",
+        RULE: "ResourceNotFound",
+        f"{GROUP}/providers/No.Such/things/x": "InvalidResourceNamespace",
+        f"{GROUP}/providers/Microsoft.Insights/things/x": "InvalidResourceType",
+        f"{GROUP}/what/ever": "InvalidRequestUri",
+    }
+    found = {path: world.call("GET", path).json()["error"]["code"] for path in cases}
+    assert found == cases
+    message = world.call("GET", RULE).json()["error"]["message"]
+    assert message == (
+        "The Resource 'Microsoft.Insights/dataCollectionRules/dcr1' under resource group 'rg1' was not found."
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{'a': 1}",
+        b'{"a": NaN}',
+        b'{"a": "\xff"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": 1} x',
+        b"[]",
+        b"null",
+        b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}",
+        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"\x00",
+    ],
+    ids=range(11),
+)
+def test_bodies_that_are_no_json_object_are_400(world: World, body: bytes) -> None:
+    world.put(GROUP, {"location": "eastus"})
+    response = world.call("PUT", ENDPOINT, content=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "InvalidRequestContent")
+
+
+def test_a_body_past_the_bound_is_413_and_gzip_is_415(world: World) -> None:
+    world.put(GROUP, {"location": "eastus"})
+    big = b'{"location": "eastus", "properties": {"description": "' + b"x" * MAX_BODY + b'"}}'
+    assert world.call("PUT", ENDPOINT, content=big).status_code == 413
+    assert world.call("PUT", ENDPOINT, content=b"{}", headers={"Content-Encoding": "gzip"}).status_code == 415
+
+
+def test_tags_are_bounded(world: World) -> None:
+    bad: list[Any] = [[], {"a": 1}, {"a" * 513: ""}, {"a": "b" * 257}, {str(n): "" for n in range(51)}, "x"]
+    for tags in bad:
+        assert world.call("PUT", GROUP, {"location": "eastus", "tags": tags}).status_code == 400, tags
+    assert world.call("PUT", GROUP, {"location": "eastus", "tags": None}).status_code == 201
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = ("kind", "tags", "identity", "sku", "etag", "name")
+PROPERTIES = (
+    *("schema", "plan", "retentionInDays", "totalRetentionInDays", "sku", "features", "networkAcls"),
+    *("dataFlows", "destinations", "streamDeclarations", "dataSources", "transformations"),
+    *("roleDefinitionId", "principalId", "dataCollectionRuleId", "dataCollectionEndpointId"),
+)
+SCHEMAS = st.fixed_dictionaries({}, optional={"name": JSON, "columns": JSON, "standardColumns": JSON})
+
+
+def spoilt(properties: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Good properties with one of them replaced, or one put beside them."""
+    return st.tuples(st.sampled_from(PROPERTIES), JSON).map(
+        lambda change: {**properties, change[0]: change[1]}
+    )
+
+
+BODIES = st.fixed_dictionaries(
+    {"location": st.just("eastus") | JSON},
+    optional={
+        **dict.fromkeys(FIELDS, JSON),
+        "properties": JSON
+        | st.fixed_dictionaries({}, optional=dict.fromkeys(PROPERTIES, JSON))
+        | st.fixed_dictionaries({"schema": SCHEMAS})
+        | spoilt(rule_body()["properties"])
+        | spoilt(table_body(("Extra_CF", "int"))["properties"]),
+    },
+)
+PATHS = (
+    *(GROUP, WORKSPACE, f"{WORKSPACE}/tables/My_CL", f"{WORKSPACE}/tables/Syslog", ENDPOINT, RULE),
+    f"{RULE}/{ASSIGNMENT}",
+    f"{RULE}/providers/Microsoft.Insights/dataCollectionRuleAssociations/x",
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=BODIES, method=st.sampled_from(["PUT", "PATCH"]), path=st.sampled_from(PATHS))
+def test_no_document_breaks_the_server(world: World, body: dict[str, Any], method: str, path: str) -> None:
+    if world.call("HEAD", WORKSPACE).status_code == 404:
+        world.basics()
+    response = world.call(method, path, content=json.dumps(body).encode())
+    check_shape(response)
+    # Whatever was accepted can be read and listed.
+    if response.status_code < 300:
+        assert world.call("GET", path).status_code == 200
+        assert world.call("GET", path.rpartition("/")[0]).status_code in (200, 405)
+
+
+@given(st.binary(max_size=64))
+def test_queries_are_read_or_refused(raw: bytes) -> None:
+    try:
+        query = read_query(raw)
+    except HttpError as error:
+        assert error.status == 400
+    else:
+        assert all(name == name.lower() for name in query)
+
+
+@given(st.binary(max_size=200))
+def test_bodies_are_read_or_refused(raw: bytes) -> None:
+    try:
+        assert isinstance(parse_object(raw), dict)
+    except HttpError as error:
+        assert error.status == 400
+
+
+def test_the_table_kind_is_named_as_azure_names_it() -> None:
+    assert TABLE_TYPE in {kind.type for kind in all_kinds()}
