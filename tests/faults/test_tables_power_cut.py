@@ -142,7 +142,7 @@ def _life(folder: Path, seed: int, without: frozenset[str] = frozenset()) -> set
 
 def test_no_power_cut_loses_or_doubles_a_row(tmp_path: Path) -> None:
     reached: set[str] = set()
-    for seed in range(30):
+    for seed in range(20):
         reached |= _life(tmp_path / str(seed), seed)
     assert reached >= set(_SITES), "every sync of the protocol was on the way"
 

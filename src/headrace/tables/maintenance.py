@@ -46,7 +46,10 @@ def maintain(state: TableState, tools: Tools, compaction: Compaction) -> None:
 
 
 def checkpoint(state: TableState, tools: Tools) -> None:
-    """Write a checkpoint, make it durable, then let go of log entries past their retention."""
+    """Write a checkpoint, make it durable, then let go of log entries past their retention.
+
+    The log is opened anew, from the checkpoint: a handle grows slower with every commit.
+    """
     with state.commit_lock:
         state.check()
         log = state.log()
@@ -56,16 +59,21 @@ def checkpoint(state: TableState, tools: Tools) -> None:
         sync_checkpoint(state, tools, log.checkpoint())
         state.checkpointed(version)
         log.forget_old_entries()
+        log.reopen()
 
 
 def compact(state: TableState, tools: Tools, compaction: Compaction) -> int:
-    """Join small committed files day by day; how many files were replaced."""
-    if state.manifest.delta_version < 0:
-        return 0
+    """Join small committed files day by day; how many files were replaced.
+
+    Between two joins others may commit, so none waits longer than one join takes.
+    """
     replaced = 0
-    with state.commit_lock:
-        state.check()
-        for group in _groups(state.log().files(), compaction):
+    while state.manifest.delta_version >= 0:
+        with state.commit_lock:
+            state.check()
+            group = next(iter(_groups(state.log().files(), compaction)), None)
+            if group is None:
+                break
             _replace_group(state, tools, group)
             replaced += len(group)
     return replaced

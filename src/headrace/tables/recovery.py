@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from headrace.tables.delta import LOG, DeltaLog, checkpoint_file, log_file, read_entry
 from headrace.tables.durability import sync_log
 from headrace.tables.manifest import NAME, is_whole, read_manifest
@@ -18,6 +20,13 @@ from headrace.tables.model import DataFile, Manifest, ManifestError, TableKey
 from headrace.tables.state import BROKEN_MARK, DROPPED_MARK, TableState, Tools, is_covered
 
 _HINT = "_last_checkpoint"
+
+
+class _Hint(msgspec.Struct, frozen=True):
+    version: int
+
+
+_HINTS = msgspec.json.Decoder(_Hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +134,21 @@ def _repair_log(folder: Path, manifest: Manifest, *, roll_back: bool) -> int:
 def _drop_unsafe_checkpoints(folder: Path, manifest: Manifest, entries: set[int]) -> None:
     """A checkpoint that was not recorded as durable goes, as long as log entries can stand in for it."""
     checkpoints = _versions(folder / LOG, ".checkpoint.parquet")
-    for place in reversed(range(len(checkpoints))):
-        version = checkpoints[place]
-        before = checkpoints[place - 1] if place else -1
+    kept = set(checkpoints)
+    for version, before in zip(reversed(checkpoints), reversed([-1, *checkpoints][:-1]), strict=True):
         if version > manifest.checkpoint and entries.issuperset(range(before + 1, version + 1)):
             checkpoint_file(folder, version).unlink(missing_ok=True)
-            (folder / LOG / _HINT).unlink(missing_ok=True)
+            kept.discard(version)
+    if _hinted(folder) not in kept:
+        (folder / LOG / _HINT).unlink(missing_ok=True)
+
+
+def _hinted(folder: Path) -> int | None:
+    """The checkpoint that the log's hint leads readers to; a hint to none would keep them from the table."""
+    try:
+        return _HINTS.decode((folder / LOG / _HINT).read_bytes()).version
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _versions(log: Path, suffix: str) -> list[int]:
