@@ -66,6 +66,8 @@ class Search:
                 self._rows(body, texts, first + begin, first + end, fault)
 
     def _fault(self, bodies: Sequence[Body]) -> str | None:
+        if self.left <= 0:
+            return "TooManyBadRows"
         self.left -= 1
         try:
             self.probe(bodies)

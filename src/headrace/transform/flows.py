@@ -214,6 +214,7 @@ class FlowRunner:
     def _write(self, way: _Way, live: LiveFlow, due: Sequence[Body], session: Session) -> DataFile | None:
         """Run the flow and publish its rows; None when none are left."""
         dead = 0
+        rows = self._rows(way, due)
         try:
             path, written = self._try(way, live, due, session)
         except RowsError as error:
@@ -228,13 +229,13 @@ class FlowRunner:
                 return None
             else:
                 raise
-        due_rows = self._rows(way, due) - dead
+        rows -= dead
         self._counters.add(
             live.rule,
             way.flow.index,
-            received=due_rows,
+            received=rows,
             stored=written.rows,
-            filtered=due_rows - written.rows,
+            filtered=rows - written.rows,
         )
         if not written.rows:
             self._tables.discard(way.table, path)

@@ -1,0 +1,206 @@
+"""From the journal to table files: order, replay, bad input, versions, counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.transform_kit import (
+    JOURNAL,
+    RULE,
+    STREAM,
+    PipelineBench,
+    make_catalog,
+    make_flow,
+    make_rule,
+    make_table,
+    wait_idle,
+)
+
+from headrace.catalog.rules import Rule
+from headrace.transform.dead_letters import WHOLE
+from headrace.transform.progress import FlowCounts
+
+
+def rules_of(*rules: Rule) -> dict[tuple[str, int], Rule]:
+    return {(rule.immutable_id, rule.version): rule for rule in rules}
+
+
+def test_rows_reach_the_table_with_their_place(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        bench.send([{"Id": 1, "Text": "a"}, {"Id": 2}], zipped=True)
+        bench.send([{"Id": 3, "Text": None}])
+        pipeline = bench.drain()
+        found = bench.rows("Id", "Text", "_Offset", "_Row", "_Source", "_RuleVersion", "_ResourceId")
+        source = f"{JOURNAL}/{RULE}/0"
+        assert found == [
+            (1, "a", 0, 0, source, 1, ""),
+            (2, "", 0, 1, source, 1, ""),
+            (3, "", 1, 0, source, 1, ""),
+        ]
+        assert pipeline.progress().flows == {(RULE, 0): FlowCounts(received=3, stored=3)}
+
+
+def test_all_is_durable_and_let_go_after_a_stop(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        for number in range(5):
+            bench.send([{"Id": number}])
+        journal = bench.drain().progress().journals[JOURNAL]
+        assert (journal.watermark, journal.next, journal.unsettled_bytes) == (5, 5, 0)
+
+
+def test_a_replay_gives_nothing_twice(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        for number in range(5):
+            bench.send([{"Id": number}])
+        bench.drain()
+        (tmp_path / "checkpoints" / f"{JOURNAL}.json").unlink()
+        bench.close()
+        bench.open()
+        bench.send([{"Id": 5}])
+        pipeline = bench.drain()
+        assert [row[0] for row in bench.rows("Id")] == [0, 1, 2, 3, 4, 5]
+        assert pipeline.progress().flows[RULE, 0].received == 1
+
+
+def test_records_go_through_their_version_of_the_rule(tmp_path: Path) -> None:
+    other = make_table("Others_CL", incarnation="inc-2")
+    rules = rules_of(make_rule(), make_rule(make_flow(table="Others_CL"), version=2))
+    with PipelineBench(tmp_path, rules, (make_table(), other)) as bench:
+        for number in range(9):
+            bench.send([{"Id": number}], version=1 + number % 2)
+        bench.drain()
+        assert [row[0] for row in bench.rows("Id", table=bench.tables[0])] == [0, 2, 4, 6, 8]
+        assert [row[0] for row in bench.rows("Id", table=other)] == [1, 3, 5, 7]
+
+
+def test_two_flows_take_every_record(tmp_path: Path) -> None:
+    other = make_table("Others_CL", incarnation="inc-2")
+    rule = make_rule(make_flow(0), make_flow(1, table="Others_CL"))
+    with PipelineBench(tmp_path, rules_of(rule), (make_table(), other)) as bench:
+        bench.send([{"Id": 1}, {"Id": 2}])
+        bench.drain()
+        assert bench.rows("Id") == bench.rows("Id", table=other) == [(1,), (2,)]
+
+
+def test_streams_of_one_rule_do_not_hold_each_other_up(tmp_path: Path) -> None:
+    rule = make_rule(make_flow(0), make_flow(1, stream="Custom-More"))
+    with PipelineBench(tmp_path, rules_of(rule), (make_table(),)) as bench:
+        for number in range(20):
+            bench.send([{"Id": number}], stream=(STREAM, "Custom-More")[number % 2])
+        bench.drain()
+        assert {row[0] for row in bench.rows("Id")} == set(range(20))
+        assert len(bench.rows("Id")) == 20
+
+
+def test_batches_are_cut_at_their_bound(tmp_path: Path) -> None:
+    settings = {"batch_bytes": 1024, "queue_bytes": 1024 * 1024}
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),), transform=settings) as bench:
+        for number in range(40):
+            bench.send([{"Id": number, "Text": "x" * 200}])
+        bench.drain()
+        assert [row[0] for row in bench.rows("Id")] == list(range(40))
+
+
+@pytest.mark.parametrize("body", [b"[{]", b"", b'[{"Id": 1}] 2'], ids=["syntax", "empty", "trailing"])
+def test_an_unreadable_payload_costs_only_itself(tmp_path: Path, body: bytes) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        bench.send([{"Id": 1}])
+        bench.send(body, count=3)
+        bench.send([{"Id": 2}])
+        pipeline = bench.drain()
+        assert bench.rows("Id") == [(1,), (2,)]
+        assert bench.letters is not None
+        (letter,) = bench.letters.read()
+        assert (letter.offset, letter.flow, letter.row, letter.reason) == (1, 0, WHOLE, "MalformedJson")
+        assert (letter.body, letter.rows, letter.rule, letter.rule_version) == (body, 3, RULE, 1)
+        assert pipeline.progress().flows[RULE, 0] == FlowCounts(received=5, stored=2, dead=3)
+
+
+def test_a_row_that_is_not_utf8_costs_only_itself(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        bench.send(b'[{"Id": 1}, {"Text": "\xff"}, {"Id": 2}]', count=3)
+        pipeline = bench.drain()
+        assert bench.rows("Id", "_Row") == [(1, 0), (2, 2)]
+        assert bench.letters is not None
+        (letter,) = bench.letters.read()
+        assert (letter.row, letter.reason, letter.body) == (1, "InvalidUtf8", b'{"Text": "\xff"}')
+        assert pipeline.progress().flows[RULE, 0] == FlowCounts(received=3, stored=2, dead=1)
+
+
+def test_broken_gzip_goes_to_the_letters(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        record = bench.send([{"Id": 1}], zipped=True)
+        assert bench.journal is not None
+        broken = record.entry.body[:-9]
+        entry = type(record.entry)("r", "c", "p", RULE, 1, STREAM, "gzip", broken, record.entry.length, 1)
+        bench.loop.run_until_complete(bench.journal.append(entry))
+        bench.drain()
+        assert bench.rows("Id") == [(1,)]
+        assert bench.letters is not None
+        assert [(letter.offset, letter.reason) for letter in bench.letters.read()] == [(1, "BrokenGzip")]
+
+
+def test_vanished_rules_tables_and_streams_go_to_the_letters(tmp_path: Path) -> None:
+    gone = make_rule(make_flow(table="Gone_CL"), immutable_id="dcr-gone-table")
+    with PipelineBench(tmp_path, rules_of(make_rule(), gone), (make_table(),)) as bench:
+        bench.send([{"Id": 1}], rule="dcr-nobody")
+        bench.send([{"Id": 2}], rule="dcr-gone-table")
+        bench.send([{"Id": 3}], stream="Custom-Unknown")
+        bench.send([{"Id": 4}])
+        bench.drain()
+        assert bench.letters is not None
+        found = {letter.offset: (letter.reason, letter.flow) for letter in bench.letters.read()}
+        assert found == {0: ("RuleNotFound", WHOLE), 1: ("TableNotFound", 0), 2: ("NoDataFlow", WHOLE)}
+        assert bench.rows("Id") == [(4,)]
+
+
+def test_rows_of_a_deleted_table_do_not_hold_the_journal(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        bench.send([{"Id": 1}])
+        pipeline = bench.pipeline()
+        pipeline.start()
+        wait_idle(pipeline)
+        assert bench.store is not None
+        (key,) = bench.store.stored()
+        bench.store.drop(key)
+        bench.view.current = make_catalog()
+        assert pipeline.stop()
+        assert pipeline.progress().journals[JOURNAL].watermark == 1
+
+
+def test_settled_records_never_reach_a_table_made_anew(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        bench.send([{"Id": 1}])
+        bench.drain()
+        bench.close()
+        remade = make_table(incarnation="inc-9")
+        bench.view.current = make_catalog(remade)
+        bench.open()
+        bench.send([{"Id": 2}])
+        bench.drain()
+        assert bench.rows("Id", table=remade) == [(2,)]
+
+
+def test_members_that_are_no_objects_are_dropped_in_compatible_mode(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),), mode="compatible") as bench:
+        bench.send([{"Id": 1}, 7, "x", None, [1], {}, {"Id": 2}])
+        bench.send(b'{"Id": 3}', count=1)
+        bench.drain()
+        assert bench.rows("Id", "_Row") == [(1, 0), (None, 5), (2, 6)]
+
+
+def test_a_stop_without_work_is_clean(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        assert bench.drain().progress().flows == {}
+
+
+def test_work_that_comes_while_it_runs_is_taken(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        pipeline = bench.pipeline()
+        pipeline.start()
+        for number in range(3):
+            bench.send([{"Id": number}])
+            wait_idle(pipeline)
+        assert pipeline.stop()
+        assert [row[0] for row in bench.rows("Id")] == [0, 1, 2]
