@@ -54,7 +54,7 @@ class BinderBase:
         self.shared: list[SharedPlan] = []
         self.received: Column | None = None
         self._columns = 0
-        self._bound = 0
+        self._size = 0
         self._calls = 0
         self._reported: set[tuple[str, int, int, str]] = set()
 
@@ -65,8 +65,8 @@ class BinderBase:
 
     def count(self, amount: int = 1) -> None:
         """Charge the budget that bounds how large a text can grow."""
-        self._bound += amount
-        if self._bound > MAX_BOUND:
+        self._size += amount
+        if self._size > MAX_BOUND:
             if not any(problem.code == "KQL0004" for problem in self.problems):
                 message = "The query is too large once its functions and names are put in."
                 self.problems.append(Problem("KQL0004", message, span=self.source.span(0, 1)))

@@ -138,11 +138,21 @@ class ExpressionBinder(BinderBase):
             tests.append(self.apply(node, OPERATORS[node.op], (operand, right), f"`{node.op}`"))
         if not tests:
             return Literal(_T.BOOL, False)
-        return self.apply(node, "__or", tests, "`or`") if len(tests) > 1 else tests[0]
+        return self.chain(node, "__or", tests, "`or`")
 
     def _logical(self, node: n.Logical) -> Expr:
         operands = [self.bind(operand) for operand in node.operands]
-        return self.apply(node, OPERATORS[node.op], operands, f"`{node.op}`")
+        return self.chain(node, OPERATORS[node.op], operands, f"`{node.op}`")
+
+    def chain(self, node: n.Node, name: str, operands: Sequence[Expr], shown: str) -> Expr:
+        """`and` or `or` of many operands, as a balanced tree: its depth stays small."""
+        items = list(operands)
+        while len(items) > 1:
+            items = [
+                self.apply(node, name, items[i : i + 2], shown) if i + 1 < len(items) else items[i]
+                for i in range(0, len(items), 2)
+            ]
+        return items[0]
 
     def _between(self, node: n.Between) -> Expr:
         parts = (self.bind(node.operand), self.bind(node.low), self.bind(node.high))

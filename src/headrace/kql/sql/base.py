@@ -428,7 +428,7 @@ class Generator:
         if isinstance(expression, Literal):
             return self.literal(expression)
         if isinstance(expression, Apply):
-            arguments = [self.typed(argument) for argument in expression.arguments]
+            arguments = [self.argument(argument) for argument in expression.arguments]
             return lower(self, expression.function.name, arguments, expression.resolution)
         if isinstance(expression, Convert):
             return self.convert(self.typed(expression.operand), expression.type)
@@ -457,6 +457,13 @@ class Generator:
     def typed(self, expression: Expr) -> Typed:
         """An expression as lowerings take it."""
         return Typed(self.render(expression), expression.type, expression.constant)
+
+    def argument(self, expression: Expr) -> Typed:
+        """An argument of a lowering, which may put it where no sub-query may stand."""
+        typed = self.typed(expression)
+        if isinstance(expression, ScalarQuery):
+            return Typed(self.hoist(typed.sql), typed.type)
+        return typed
 
     def several(self, applied: Apply) -> tuple[exp.Expression, ...]:
         """The columns of an aggregate."""
