@@ -21,7 +21,6 @@ from sqlalchemy import (
     RowMapping,
     Table,
     Text,
-    and_,
     delete,
     insert,
     select,
@@ -237,16 +236,10 @@ def mark_rule_deleted(connection: Connection, immutable_id: str, now: int) -> No
     connection.execute(update(rule).where(rule.c.immutable_id == immutable_id).values(deleted=now))
 
 
-def live_rules(connection: Connection) -> list[tuple[RuleHeadRow, Mapping[str, Any]]]:
-    """Every rule that is not deleted, with its current document."""
-    query = select(rule, rule_version.c.document).join(
-        rule_version,
-        and_(rule.c.immutable_id == rule_version.c.immutable_id, rule.c.version == rule_version.c.version),
-    )
-    return [
-        (RuleHeadRow(row.immutable_id, row.resource_id, row.version), msgspec.json.decode(row.document))
-        for row in connection.execute(query.where(rule.c.deleted.is_(None)))
-    ]
+def live_rules(connection: Connection) -> list[RuleHeadRow]:
+    """Every rule that is not deleted, with its current version."""
+    query = select(rule.c.immutable_id, rule.c.resource_id, rule.c.version).where(rule.c.deleted.is_(None))
+    return [RuleHeadRow(row[0], row[1], row[2]) for row in connection.execute(query)]
 
 
 def rule_document(

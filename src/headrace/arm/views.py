@@ -145,26 +145,46 @@ def _table(row: TableRow, schemas: tuple[TableSchema, ...], retention: int) -> T
     return Table(row.customer_id, row.name, row.incarnation, schemas, kept, max(total, kept), row.plan)
 
 
+class RuleHeadLoader:
+    """Loads the live rules again and again; a version's document is read once. For a `LiveView`, one each."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, int], RuleHead] = {}
+
+    def __call__(self, connection: Connection, change: int) -> Mapping[str, RuleHead]:
+        """Every live rule by lower-case immutable id."""
+        seen: dict[tuple[str, int], RuleHead] = {}
+        for row in store.live_rules(connection):
+            key = (row.immutable_id.lower(), row.version)
+            seen[key] = self._heads.get(key) or _head(connection, row)
+        self._heads = seen
+        return {immutable_id: head for (immutable_id, _), head in seen.items()}
+
+
 def load_rule_heads(connection: Connection, change: int) -> Mapping[str, RuleHead]:
     """Every live rule by lower-case immutable id."""
-    heads = {}
-    for row, document in store.live_rules(connection):
-        location = document.get("location")
-        try:
-            rule = _parse(document, row.immutable_id, row.version, row.resource_id)
-            kind, streams = rule.kind, tuple(rule.streams)
-        except ProblemError:
-            # A rule that only another version of Headrace could read takes nothing until it is put again.
-            kind, streams = canonical_kind(document.get("kind")), ()
-        heads[row.immutable_id.lower()] = RuleHead(
-            row.immutable_id,
-            row.resource_id.lower(),
-            row.version,
-            kind,
-            streams,
-            location if isinstance(location, str) else "",
+    return RuleHeadLoader()(connection, change)
+
+
+def _head(connection: Connection, row: store.RuleHeadRow) -> RuleHead:
+    found = store.rule_document(connection, row.immutable_id, row.version)
+    document: Mapping[str, object] = found[1] if found is not None else {}
+    location = document.get("location")
+    try:
+        streams: tuple[str, ...] = tuple(
+            _parse(document, row.immutable_id, row.version, row.resource_id).streams
         )
-    return heads
+    except ProblemError:
+        # A rule that only another version of Headrace could read takes nothing until it is put again.
+        streams = ()
+    return RuleHead(
+        row.immutable_id,
+        row.resource_id.lower(),
+        row.version,
+        canonical_kind(document.get("kind")),
+        streams,
+        location if isinstance(location, str) else "",
+    )
 
 
 def load_rule(connection: Connection, immutable_id: str, version: int) -> Rule:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.arm.conftest import BASE, ENDPOINT, GROUP, RULE, WORKSPACE, World, rule_body, table_body
 
-from headrace.arm.views import load_catalog, load_rule, load_rule_heads
+from headrace.arm.views import RuleHeadLoader, load_catalog, load_rule, load_rule_heads
 from headrace.catalog import standard
 from headrace.errors import Problem
 
@@ -55,6 +55,23 @@ def test_a_change_makes_a_version_and_tags_do_not(world: World) -> None:
         assert load_rule(connection, immutable_id, 2).flows[0].transform == "source"
         with pytest.raises(KeyError):
             load_rule(connection, immutable_id, 3)
+
+
+def test_the_loader_reads_a_version_once(world: World) -> None:
+    world.basics()
+    immutable_id = world.put(RULE, rule_body())["properties"]["immutableId"]
+    loader = RuleHeadLoader()
+    with world.database.read() as connection:
+        first = loader(connection, 1)
+        assert loader(connection, 2)[immutable_id] is first[immutable_id]
+    world.put(RULE, rule_body(description="another"))
+    with world.database.read() as connection:
+        second = loader(connection, 3)
+        assert second == load_rule_heads(connection, 3)
+    assert (first[immutable_id].version, second[immutable_id].version) == (1, 2)
+    world.call("DELETE", RULE)
+    with world.database.read() as connection:
+        assert loader(connection, 4) == {}
 
 
 def test_a_deleted_rule_made_again_is_another(world: World) -> None:
