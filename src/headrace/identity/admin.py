@@ -15,7 +15,8 @@ installation began with. Its Owner has it, a Contributor has not: who may make s
   `ends`. `DELETE .../certificates/{keyId}`: 204.
 
 `ends` is ISO 8601, UTC unless it says otherwise. Errors: 400 `InvalidRequestContent`, `InvalidCertificate`,
-`CredentialLimitReached`; 404 `ResourceNotFound`; 409 `CredentialExists`; 401 and 403 as ARM's.
+`CredentialLimitReached`; 404 `ResourceNotFound`; 409 `CredentialExists`; 503 `ServiceUnavailable`; 401 and 403
+as ARM's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -41,7 +43,7 @@ from headrace.identity.model import ARM, Caller, TokenError
 from headrace.identity.routes import AnyCaseRoute
 from headrace.identity.verify import TokenVerifier
 from headrace.ids import new_guid
-from headrace.store.database import Database
+from headrace.store.database import Database, StoreError
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
 from headrace.wire.problems import HttpError, error_response, http_error, json_response
@@ -130,6 +132,11 @@ def _guarded(admin: AppAdmin, handler: Handler) -> Callable[[Request], Awaitable
                 raise HttpError(_STATUS.get(problem.code, 400), problem) from error
         except HttpError as error:
             response = error_response(error)
+        except (SQLAlchemyError, StoreError):
+            busy = "The resource store cannot be used at the moment: try again."
+            response = error_response(
+                http_error(503, "ServiceUnavailable", busy, headers={"Retry-After": "1"})
+            )
         response.headers["x-ms-request-id"] = new_guid()
         return response
 

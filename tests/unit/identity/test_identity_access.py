@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +29,9 @@ from headrace.identity.assignments import (
     scope_key,
 )
 from headrace.identity.roles import BUILT_IN, Role, find_role, role_definition_id, role_document
+from headrace.store.database import Database
+from headrace.store.feed import FeedClient
+from headrace.store.live import LiveView
 from headrace.wire.problems import HttpError
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/web"
@@ -369,3 +377,39 @@ def test_assign_by_name_is_idempotent(world: World, connection: Connection) -> N
         "RoleDefinitionDoesNotExist",
     )
     assert load_access(connection, 0).allows(world.first.principal_id, SEND, RULE, data=True)
+
+
+def test_a_revocation_reaches_a_gateway_although_the_engine_died_right_after_it(
+    world: World, tmp_path: Path
+) -> None:
+    _, principal, _ = world.app()
+    with world.database.write() as connection:
+        made = put(connection, roleDefinitionId=PUBLISHER, principalId=principal)
+    engine = """
+import os, signal, sys
+from pathlib import Path
+from headrace.identity.assignments import delete_assignment
+from headrace.store.database import Database
+database = Database.open(Path(sys.argv[1]))
+with database.write() as connection:
+    assert delete_assignment(connection, sys.argv[2], sys.argv[3])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+    async def gateway() -> None:
+        reader = Database.open(tmp_path / "store.db", read_only=True)
+        view = LiveView(reader, load_access)
+        following = asyncio.create_task(FeedClient(tmp_path / "feed.sock", view.refresh).run())
+        assert view.current.allows(principal, SEND, RULE, data=True)
+        arguments = (sys.executable, "-c", engine, str(tmp_path / "store.db"), RULE, made.name)
+        died = await asyncio.create_subprocess_exec(*arguments)
+        assert await died.wait() == -signal.SIGKILL
+        async with asyncio.timeout(20):
+            while view.current.allows(principal, SEND, RULE, data=True):
+                await asyncio.sleep(0.01)
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        reader.close()
+
+    asyncio.run(gateway())

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from tests.identity_kit import SUBSCRIPTION, World
 from tests.unit.identity.test_identity_assertions import certificate, key, pem
 
@@ -256,3 +257,21 @@ def test_bad_requests_change_nothing(world: World, method: str, path: str, body:
 def test_a_body_over_the_limit_is_413(world: World) -> None:
     answer = world.arm("POST", "/headrace/apps", {"name": "x" * 70_000})
     assert answer.status_code == 413
+
+
+def test_a_store_that_cannot_be_read_is_503_in_the_shape_of_each_surface(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = world.token(scope="https://management.azure.com/.default")
+
+    def broken(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr(Database, "read", broken)
+    answer = world.arm("GET", "/headrace/apps", token=token)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ServiceUnavailable")
+    signing_in = world.client.post(f"/{world.tenant}/oauth2/v2.0/token", data=world.form())
+    assert (signing_in.status_code, signing_in.json()["error_codes"]) == (503, [90033])
+    for refused in (answer, signing_in):
+        assert refused.headers["retry-after"] == "1"
+        assert "disk I/O" not in refused.text
