@@ -1,0 +1,44 @@
+"""Lowerings of declared functions to the engine's SQL, one module a family.
+
+`lower` and `lower_several` are what the compiler calls; importing this package registers all lowerings.
+"""
+
+from __future__ import annotations
+
+from headrace.kql.sql.functions import (
+    aggregates,
+    conditional,
+    convert,
+    datetimes,
+    dynamics,
+    matching,
+    mathematics,
+    network,
+    operators,
+    special,
+    strings,
+)
+from headrace.kql.sql.functions.base import (
+    Context,
+    Typed,
+    is_lowered,
+    lower,
+    lower_several,
+    lowered_names,
+)
+
+__all__ = ["Context", "Typed", "is_lowered", "lower", "lower_several", "lowered_names"]
+
+_FAMILIES = (
+    aggregates,
+    conditional,
+    convert,
+    datetimes,
+    dynamics,
+    matching,
+    mathematics,
+    network,
+    operators,
+    special,
+    strings,
+)

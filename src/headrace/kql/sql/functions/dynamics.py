@@ -1,0 +1,230 @@
+"""Lowerings over arrays, property bags and sets.
+
+Small shapes are built and read as JSON text by the engine; what needs to walk a value is Python's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from headrace.kql.sql.functions import build as b
+from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_several
+from headrace.kql.sql.functions.convert import (
+    BOOL,
+    INT,
+    LONG,
+    REAL,
+    quoted,
+    to_dynamic_of,
+)
+from headrace.kql.sql.functions.strings import constant_text
+
+
+def element(argument: Typed) -> exp.Expression:
+    """The argument as JSON text inside a container: null is spelled out."""
+    if argument.constant is not None and argument.constant.value is not None:
+        return to_dynamic_of(argument)
+    return b.coalesce(to_dynamic_of(argument), "null")
+
+
+def elements(sql: exp.Expression) -> exp.Expression:
+    """An array's elements as a list of JSON texts (NULL for null); NULL for what is no array."""
+    return b.call("kql_json_list", sql)
+
+
+def array_of(listed: exp.Expression) -> exp.Expression:
+    """A list of JSON texts as an array."""
+    return b.call("kql_list_json", listed)
+
+
+@lowers("array_length")
+def array_length(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null of anything but an array."""
+    sql = arguments[0].sql
+    length = b.cast(b.call("json_array_length", sql), "BIGINT")
+    return b.when(b.call("starts_with", b.again(sql), "["), length)
+
+
+@lowers("pack_array")
+def pack_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Text joined to text: keeps digits and is quick."""
+    parts: list[exp.Expression] = [b.text("[")]
+    for index, argument in enumerate(arguments):
+        if index:
+            parts.append(b.text(","))
+        parts.append(element(argument))
+    parts.append(b.text("]"))
+    return b.call("concat", *parts)
+
+
+@lowers("bag_pack", "pack")
+def bag_pack(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Text joined to text. Of a key given twice the last one wins, as JSON readers have it."""
+    parts: list[exp.Expression] = [b.text("{")]
+    for index in range(0, len(arguments), 2):
+        key, value = arguments[index], arguments[index + 1]
+        if index:
+            parts.append(b.text(","))
+        known = constant_text(key)
+        if known is not None:
+            parts.append(b.text(quoted(known) + ":"))
+        else:
+            parts.extend([b.cast(b.call("to_json", key.sql), "VARCHAR"), b.text(":")])
+        parts.append(element(value))
+    parts.append(b.text("}"))
+    return b.call("concat", *parts)
+
+
+@lowers("array_concat")
+def array_concat(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null if one of them is no array."""
+    if len(arguments) == 1:
+        return array_of(elements(arguments[0].sql))
+    joined = elements(arguments[0].sql)
+    known = [b.is_not_null(b.again(joined))]
+    for argument in arguments[1:]:
+        more = elements(argument.sql)
+        known.append(b.is_not_null(b.again(more)))
+        joined = b.call("list_concat", joined, more)
+    return b.when(b.both(*known), array_of(joined))
+
+
+@lowers("array_reverse")
+def array_reverse(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """A value that is no array stays null."""
+    sql = arguments[0].sql
+    return b.when(b.call("starts_with", sql, "["), array_of(b.call("list_reverse", elements(b.again(sql)))))
+
+
+@lowers("array_slice")
+def array_slice(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Both ends included; negative places count from the end."""
+    return b.python("array_slice", *[argument.sql for argument in arguments])
+
+
+@lowers("array_sum")
+def array_sum(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null if an element is no number."""
+    return b.cast(b.python("array_sum", arguments[0].sql), "DOUBLE")
+
+
+@lowers("array_index_of")
+def array_index_of(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """From 0, -1 if it is not there, null of no array."""
+    value = to_dynamic_of(arguments[1])
+    rest = [argument.sql for argument in arguments[2:]]
+    return b.cast(b.python("array_index_of", arguments[0].sql, value, *rest), "BIGINT")
+
+
+@lowers("range")
+def range_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """At most 1,048,576 elements."""
+    kind = arguments[0].type
+    steps = {LONG: b.long(1), INT: b.long(1), REAL: b.real(1.0)}
+    step = arguments[2].sql if len(arguments) == 3 else steps.get(kind, b.long(36_000_000_000))
+    return b.python("range", b.text(kind.value), arguments[0].sql, arguments[1].sql, step)
+
+
+@lowers("repeat")
+def repeat(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """An array of one value."""
+    return b.python("repeat", element(arguments[0]), arguments[1].sql)
+
+
+@lowers("set_has_element")
+def set_has_element(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Numbers are compared as numbers, text in the same case."""
+    value = to_dynamic_of(arguments[1])
+    return b.cast(b.python("set_has_element", arguments[0].sql, value), "BOOLEAN")
+
+
+@lowers("bag_keys")
+def bag_keys(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """In order; null of anything but an object."""
+    sql = arguments[0].sql
+    keys = b.cast(b.call("to_json", b.call("json_keys", sql)), "VARCHAR")
+    return b.when(b.call("starts_with", b.again(sql), "{"), keys)
+
+
+@lowers("bag_has_key")
+def bag_has_key(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """A key, or a path that starts with `$`."""
+    return b.cast(b.python("bag_has_key", arguments[0].sql, arguments[1].sql), "BOOLEAN")
+
+
+@lowers("bag_set_key")
+def bag_set_key(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """A key, or a path that starts with `$`."""
+    return b.python("bag_set_key", arguments[0].sql, arguments[1].sql, element(arguments[2]))
+
+
+def _shifted(name: str) -> None:
+    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+        rest = [element(argument) for argument in arguments[2:]]
+        return b.python(name, arguments[0].sql, arguments[1].sql, *rest)
+
+    lowers(name)(lowering)
+
+
+for _name in ("array_shift_left", "array_shift_right", "array_rotate_left", "array_rotate_right"):
+    _shifted(_name)
+
+
+def _by_python(name: str) -> None:
+    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+        return b.python(name, *[to_dynamic_of(argument) for argument in arguments])
+
+    lowers(name)(lowering)
+
+
+for _name in (
+    "array_split",
+    "zip",
+    "set_union",
+    "set_intersect",
+    "set_difference",
+    "bag_merge",
+    "bag_remove_keys",
+    "bag_zip",
+    "treepath",
+):
+    _by_python(_name)
+
+
+@lowers("set_equals")
+def set_equals(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """The same elements in any order."""
+    return b.cast(b.python("set_equals", *[argument.sql for argument in arguments]), "BOOLEAN")
+
+
+@lowers("jaccard_index")
+def jaccard_index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Intersection over union."""
+    return b.cast(b.python("jaccard_index", *[argument.sql for argument in arguments]), "DOUBLE")
+
+
+@lowers("parse_xml")
+def parse_xml(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null for text that is no XML."""
+    return b.python("parse_xml", arguments[0].sql)
+
+
+def _sorted(name: str) -> None:
+    def several(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+        arrays = [argument.sql for argument in arguments if argument.type is not BOOL]
+        nulls_last = arguments[-1].sql if arguments[-1].type is BOOL else b.true()
+        made = b.python(name, nulls_last, *arrays)
+        if len(arrays) == 1:
+            return [b.null_if(b.cast(b.call("json_extract", made, "$[0]"), "VARCHAR"), "null")]
+        return [
+            b.null_if(b.cast(b.call("json_extract", b.again(made), f"$[{index}]"), "VARCHAR"), "null")
+            for index in range(len(arrays))
+        ]
+
+    lowers_several(name)(several)
+
+
+_sorted("array_sort_asc")
+_sorted("array_sort_desc")

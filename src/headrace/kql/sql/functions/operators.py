@@ -1,0 +1,400 @@
+"""Lowerings of arithmetic, comparison, logic and member access."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from headrace.kql.sql.functions import build as b
+from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.convert import (
+    BOOL,
+    DATETIME,
+    DECIMAL,
+    DYNAMIC,
+    INT,
+    LONG,
+    REAL,
+    STRING,
+    TIMESPAN,
+    converted,
+    json_path,
+    member,
+    to_bool,
+    to_string,
+    typed,
+)
+from headrace.kql.types import KustoType
+
+_TICKS = (DATETIME, TIMESPAN)
+_NUMBERS = (INT, LONG, REAL, DECIMAL)
+
+
+def _integer(kind: KustoType) -> bool:
+    return kind in (INT, LONG, DATETIME, TIMESPAN)
+
+
+def _guarded(kind: KustoType, expression: exp.Expression) -> exp.Expression:
+    """Integers and decimals can run over, which the engine takes for an error; here it gives null."""
+    if kind is REAL:
+        return expression
+    if kind is DECIMAL:
+        return b.try_cast(b.attempt(expression), "DECIMAL")
+    return b.attempt(expression)
+
+
+def _dynamic_arithmetic(symbol: str, arguments: Sequence[Typed]) -> exp.Expression:
+    return b.python("dynamic_arithmetic", symbol, arguments[0].sql, arguments[1].sql)
+
+
+def _sum(kind: type[exp.Binary], symbol: str, arguments: Sequence[Typed]) -> exp.Expression:
+    left, right = arguments
+    if left.type is DYNAMIC:
+        return _dynamic_arithmetic(symbol, arguments)
+    return _guarded(left.type, b.binary(kind, left.sql, right.sql))
+
+
+@lowers("__add")
+def add(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Times are ticks, so all sums are sums of numbers."""
+    return _sum(exp.Add, "+", arguments)
+
+
+@lowers("__subtract")
+def subtract(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """See `add`."""
+    return _sum(exp.Sub, "-", arguments)
+
+
+@lowers("__multiply")
+def multiply(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """A timespan times a real is cut to whole ticks."""
+    left, right = arguments
+    if left.type is DYNAMIC:
+        return _dynamic_arithmetic("*", arguments)
+    if TIMESPAN in (left.type, right.type):
+        return _scaled(exp.Mul, left, right)
+    return _guarded(left.type, b.binary(exp.Mul, left.sql, right.sql))
+
+
+def _scaled(kind: type[exp.Binary], left: Typed, right: Typed) -> exp.Expression:
+    """A timespan times or by a number: exact where the number is a whole constant."""
+    span, factor = (left, right) if left.type is TIMESPAN else (right, left)
+    constant = factor.constant.value if factor.constant else None
+    if isinstance(constant, int | float) and float(constant).is_integer() and abs(constant) < 2**53:
+        amount = b.long(int(constant))
+        if kind is exp.Mul:
+            return b.attempt(b.multiply(span.sql, amount))
+        return b.whole(span.sql, amount)
+    doubles = [b.cast(span.sql, "DOUBLE"), factor.sql]
+    result = b.multiply(*doubles) if kind is exp.Mul else b.ratio(*doubles)
+    return b.try_cast(b.call("round", result), "BIGINT")
+
+
+@lowers("__divide")
+def divide(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Integers: cut towards zero, null by zero. Reals: as IEEE 754 says."""
+    left, right = arguments
+    if left.type is DYNAMIC:
+        return _dynamic_arithmetic("/", arguments)
+    if left.type in _TICKS and right.type in _TICKS:
+        return b.ratio(b.cast(left.sql, "DOUBLE"), b.cast(right.sql, "DOUBLE"))
+    if left.type in _TICKS:
+        return _scaled(exp.Div, left, right)
+    if left.type is REAL:
+        return b.ratio(left.sql, right.sql)
+    if left.type is DECIMAL:
+        quotient = b.ratio(left.sql, b.null_if(right.sql, 0))
+        return b.try_cast(quotient, "DECIMAL")
+    constant = right.constant.value if right.constant else None
+    if constant and constant != -1:
+        return b.whole(left.sql, right.sql)
+    # Only the least integer by -1 can run over.
+    return b.attempt(b.whole(left.sql, right.sql))
+
+
+@lowers("__modulo")
+def modulo(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Never negative: 0 <= N % D < abs(D)."""
+    left, right = arguments
+    if left.type is DYNAMIC:
+        return _dynamic_arithmetic("%", arguments)
+    value, size = left.sql, right.sql
+    if left.type in _TICKS and right.type is REAL:
+        size = b.try_cast(b.call("trunc", size), "BIGINT")
+    remainder = b.modulo(value, size)
+    fixed = b.when(
+        b.less(remainder, 0), b.add(b.again(remainder), b.call("abs", b.again(size))), b.again(remainder)
+    )
+    return fixed if left.type is REAL else _guarded(left.type, fixed)
+
+
+@lowers("__negate")
+def negate(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """The opposite number."""
+    argument = arguments[0]
+    if argument.type is DYNAMIC:
+        return b.python("dynamic_arithmetic", "-", b.text("0"), argument.sql)
+    if argument.type is REAL:
+        return exp.Neg(this=b.wrap(argument.sql))
+    return _guarded(argument.type, exp.Neg(this=b.wrap(argument.sql)))
+
+
+@lowers("__plus")
+def plus(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Nothing changes."""
+    return arguments[0].sql
+
+
+def nullable(argument: Typed) -> bool:
+    """Whether the value can be NULL in SQL."""
+    return argument.type is not STRING and (argument.constant is None or argument.constant.value is None)
+
+
+def _equality(arguments: Sequence[Typed]) -> exp.Expression:
+    """Equal values. A null equals no value; of two nulls it is not known."""
+    left, right = arguments
+    plain = b.equals(left.sql, right.sql)
+    if not nullable(left) and not nullable(right):
+        return plain
+    if not nullable(left) or not nullable(right):
+        return b.coalesce(plain, b.false())
+    known = b.either(b.is_not_null(b.again(left.sql)), b.is_not_null(b.again(right.sql)))
+    return b.coalesce(plain, b.null_if(b.negation(known), b.true()))
+
+
+@lowers("__equal")
+def equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """See `_equality`."""
+    return _equality(arguments)
+
+
+@lowers("__not_equal")
+def not_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """The opposite of `__equal`: a null differs from every value."""
+    left, right = arguments
+    if not nullable(left) and not nullable(right):
+        return exp.NEQ(this=b.wrap(left.sql), expression=b.wrap(right.sql))
+    if not nullable(left) or not nullable(right):
+        different = exp.NEQ(this=b.wrap(left.sql), expression=b.wrap(right.sql))
+        return b.coalesce(different, b.true())
+    return b.negation(_equality(arguments))
+
+
+def _order(kind: type[exp.Binary], arguments: Sequence[Typed]) -> exp.Expression:
+    left, right = arguments
+    if left.type is DYNAMIC:
+        number = [b.call("kql_json_real", side.sql) for side in arguments]
+        return b.binary(kind, *number)
+    return b.binary(kind, left.sql, right.sql)
+
+
+@lowers("__less")
+def less(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null where either side is null."""
+    return _order(exp.LT, arguments)
+
+
+@lowers("__less_or_equal")
+def less_or_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null where either side is null."""
+    return _order(exp.LTE, arguments)
+
+
+@lowers("__greater")
+def greater(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null where either side is null."""
+    return _order(exp.GT, arguments)
+
+
+@lowers("__greater_or_equal")
+def greater_or_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null where either side is null."""
+    return _order(exp.GTE, arguments)
+
+
+@lowers("__and")
+def logical_and(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Three-valued."""
+    return b.both(*[argument.sql for argument in arguments])
+
+
+@lowers("__or")
+def logical_or(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Three-valued."""
+    return b.either(*[argument.sql for argument in arguments])
+
+
+@lowers("not")
+def logical_not(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Null stays null."""
+    argument = arguments[0]
+    return b.negation(argument.sql if argument.type is BOOL else to_bool(argument))
+
+
+def elements(
+    value: Typed, listed: Sequence[Typed], *, case: bool
+) -> tuple[list[Typed], list[exp.Expression]]:
+    """The single elements of a list, and the arrays in it that are known only when the query runs.
+
+    Elements of constant dynamic arrays are spread, and everything is brought to the value's type.
+    """
+    single: list[Typed] = []
+    arrays: list[exp.Expression] = []
+    kind = STRING if value.type in (DYNAMIC, STRING) else value.type
+    for argument in listed:
+        if argument.type is not DYNAMIC:
+            single.append(Typed(converted(argument.sql, argument.type, kind), kind, argument.constant))
+        elif argument.constant is not None:
+            single.extend(spread(argument.constant.value, kind))
+        else:
+            arrays.append(argument.sql)
+    return single, arrays
+
+
+def spread(content: object, kind: KustoType) -> list[Typed]:
+    """The elements of a constant dynamic (JSON text), each as a constant of the type."""
+    parsed = json.loads(content) if isinstance(content, str) else None
+    items = parsed if isinstance(parsed, list) else [parsed]
+    found = []
+    for item in items:
+        if item is None:
+            continue
+        if kind is STRING:
+            found.append(typed(STRING, item if isinstance(item, str) else json.dumps(item)))
+        else:
+            encoded = json.dumps(item, ensure_ascii=False)
+            found.append(Typed(converted(b.text(encoded), DYNAMIC, kind), kind))
+    return found
+
+
+def _listed(arguments: Sequence[Typed], *, ci: bool) -> exp.Expression:
+    value = arguments[0]
+    single, arrays = elements(value, arguments[1:], case=not ci)
+    kind = STRING if value.type is DYNAMIC else value.type
+    subject = to_string(value) if value.type is DYNAMIC else value.sql
+    if ci:
+        subject = b.call("lower", subject)
+    conditions: list[exp.Expression] = []
+    if single:
+        items = [
+            _lowered(item) if ci else item.sql
+            for item in single
+            if item.constant is None or item.constant.value is not None
+        ]
+        if items:
+            conditions.append(exp.In(this=b.wrap(subject), expressions=items))
+    for sql in arrays:
+        conditions.append(_in_array(b.again(subject), kind, sql, ci=ci))
+    if not conditions:
+        return b.false()
+    result = b.either(*conditions)
+    if kind is STRING and not arrays and all(item.type is STRING for item in single):
+        return result
+    return b.coalesce(result, b.false())
+
+
+def _lowered(item: Typed) -> exp.Expression:
+    if item.constant is not None and isinstance(item.constant.value, str):
+        return b.text(item.constant.value.lower())
+    return b.call("lower", item.sql)
+
+
+def _in_array(subject: exp.Expression, kind: KustoType, sql: exp.Expression, *, ci: bool) -> exp.Expression:
+    """Whether a dynamic that is known only at run time, an array or one value, holds the subject."""
+    name = "kql_e"
+    body = converted(b.name_(name), DYNAMIC, kind)
+    if ci:
+        body = b.call("lower", body)
+    listed = b.coalesce(b.call("kql_json_list", sql), b.array([b.again(sql)]))
+    return b.call("list_contains", b.call("list_transform", listed, b.lambda_(name, body)), subject)
+
+
+def _is_ci(arguments: Sequence[Typed]) -> bool:
+    return arguments[0].type in (STRING, DYNAMIC)
+
+
+@lowers("__in")
+def in_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """A null is in no list."""
+    return _listed(arguments, ci=False)
+
+
+@lowers("__not_in")
+def not_in(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """The opposite of `__in`."""
+    return b.negation(_listed(arguments, ci=False))
+
+
+@lowers("__in_ci")
+def in_ci(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """In any case of letters."""
+    return _listed(arguments, ci=_is_ci(arguments))
+
+
+@lowers("__not_in_ci")
+def not_in_ci(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """The opposite of `__in_ci`."""
+    return b.negation(_listed(arguments, ci=_is_ci(arguments)))
+
+
+@lowers("__between")
+def between(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Both ends included; an end that is a timespan counts from the low one."""
+    value, low, high = arguments
+    end = high.sql
+    if high.type is TIMESPAN and low.type is DATETIME:
+        end = b.attempt(b.add(b.again(low.sql), high.sql))
+    return exp.Between(this=b.wrap(value.sql), low=b.wrap(low.sql), high=b.wrap(end))
+
+
+@lowers("__not_between")
+def not_between(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """The opposite of `__between`."""
+    return b.negation(between(context, arguments))
+
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*", re.ASCII)
+
+
+@lowers("__index")
+def index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """A member. Steps with plain constant keys grow one path, so that the text is read once."""
+    value, key = arguments
+    step = _step(key)
+    if step is None:
+        return _member_at_run_time(value, key)
+    outer = json_path(value.sql)
+    if outer is not None and outer.expressions[1].this.startswith("$") and step.startswith(("[", ".")):
+        return member(outer.expressions[0], outer.expressions[1].this + step)
+    return member(value.sql, f"${step}" if step.startswith(("[", ".")) else step)
+
+
+def _step(key: Typed) -> str | None:
+    """The piece of a JSON path for a constant key; a JSON pointer for a key that a path cannot spell."""
+    if key.constant is None or key.type is DYNAMIC:
+        return None
+    content = key.constant.value
+    if isinstance(content, int):
+        return f"[{content}]" if content >= 0 else f"[#{content}]"
+    if not isinstance(content, str) or "\0" in content:
+        return None
+    if _PLAIN_KEY.fullmatch(content):
+        return f'."{content}"'
+    return "/" + content.replace("~", "~0").replace("/", "~1")
+
+
+def _member_at_run_time(value: Typed, key: Typed) -> exp.Expression:
+    if key.type is LONG:
+        place = b.cast(key.sql, "VARCHAR")
+        path = b.when(
+            b.less(b.again(key.sql), 0),
+            b.call("concat", "$[#", place, "]"),
+            b.call("concat", "$[", b.again(place), "]"),
+        )
+        extract = b.call("json_extract", value.sql, path)
+        return b.null_if(b.cast(extract, "VARCHAR"), "null")
+    return b.python("member", value.sql, converted(key.sql, key.type, DYNAMIC))
