@@ -73,6 +73,8 @@ def configure_logging(verbose: bool, process: str) -> None:
         stream=sys.stderr,
         force=True,
     )
+    for noisy in ("httpx", "alembic", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 async def _run(config: ProcessConfig, main: RoleMain) -> None:

@@ -137,7 +137,8 @@ credential = ClientSecretCredential(
     env["AZURE_TENANT_ID"], env["AZURE_CLIENT_ID"], env["AZURE_CLIENT_SECRET"],
     authority=env["AZURE_AUTHORITY_HOST"], disable_instance_discovery=True)
 client = LogsIngestionClient(env["HEADRACE_INGEST_URL"], credential)
-client.upload(env["HEADRACE_DCR_IMMUTABLE_ID"], env["HEADRACE_DCR_STREAM"], [SAMPLE_ROW])
+client.upload(env["HEADRACE_DCR_IMMUTABLE_ID"], env["HEADRACE_DCR_STREAM"], 
+              [{"Time": None, "Computer": "web-1", "Message": "hello"}])
 """
 
 

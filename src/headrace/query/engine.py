@@ -236,7 +236,6 @@ def _open_engine(tables_root: Path, spill: Path, settings: QuerySettings) -> duc
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "preserve_insertion_order": True,
-            "TimeZone": "UTC",
         }
     )
     session.prepare(connection)
