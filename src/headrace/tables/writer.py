@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from headrace.settings import TableSettings
 from headrace.tables.commit import commit_published
 from headrace.tables.maintenance import Compaction, maintain, remove_leftovers
 from headrace.tables.manifest import checksum
-from headrace.tables.model import DataFile, FileSchema, TableKey, TablesError, version_of
+from headrace.tables.model import CommitError, DataFile, FileSchema, TableKey, TablesError, version_of
 from headrace.tables.recovery import Recovered, recover_state, stored_tables
 from headrace.tables.rewrite import Rewriter
 from headrace.tables.state import DROPPED_MARK, TableState, Tools
@@ -135,12 +135,17 @@ class TableStore:
         state.publish(file, schema, self._tools.clock.monotonic())
 
     def position(self, table: Table, app_id: str) -> int:
-        """The highest offset of `app_id` whose rows are published or committed; -1 when unknown."""
-        return self._state(TableKey.of(table)).position(app_id)
+        """The highest offset of `app_id` whose rows are published or committed; -1 when unknown.
+
+        Of a table that is broken it may be unknown; any other log that cannot be read raises `CommitError`.
+        """
+        state = self._state(TableKey.of(table))
+        return _known(state, lambda: state.position(app_id))
 
     def durable(self, table: Table, app_id: str) -> int:
-        """The highest offset of `app_id` that no crash and no power cut can take away; -1 when unknown."""
-        return self._state(TableKey.of(table)).durable(app_id)
+        """The highest offset of `app_id` that no crash and no power cut can take away; else as `position`."""
+        state = self._state(TableKey.of(table))
+        return _known(state, lambda: state.durable(app_id))
 
     def commit(self, table: Table) -> bool:
         """Commit what is published now; False when nothing was.
@@ -179,9 +184,14 @@ class TableStore:
         return Round(tuple(done), tuple(failures))
 
     def drop(self, key: TableKey) -> None:
-        """Delete a table incarnation: it takes nothing from now on, its folder goes with the next vacuum."""
+        """Delete a table incarnation: it takes nothing from now on.
+
+        Its folder goes after `vacuum_seconds`, by `maintain`. Dropping it again changes nothing.
+        """
         state = self._state(key)
         with state.commit_lock, state.lock:
+            if state.dropped:
+                return
             state.dropped = True
             state.oldest = None
             if state.folder.exists():
@@ -235,3 +245,12 @@ class TableStore:
             return True
         share = 0.75 + 0.25 * (zlib.crc32(state.key.incarnation.encode()) / 2**32)
         return self._tools.clock.monotonic() - oldest >= settings.commit_seconds * share
+
+
+def _known(state: TableState, ask: Callable[[], int]) -> int:
+    try:
+        return ask()
+    except CommitError:
+        if state.broken:
+            return -1
+        raise
