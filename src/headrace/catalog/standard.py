@@ -44,12 +44,7 @@ class StandardTable:
 
     def schema(self) -> TableSchema:
         """The columns as version 1 of a table's schema, with ids and physical names."""
-        taken: set[str] = set()
-        columns = []
-        for number, column in enumerate(self.columns, 1):
-            physical = assign_physical(column.name, taken)
-            columns.append(Column(number, column.name, column.type, physical))
-        return TableSchema(1, tuple(columns))
+        return _schema(self.name)
 
 
 @cache
@@ -84,6 +79,18 @@ def find(name: str) -> StandardTable | None:
         if column not in SYSTEM_COLUMNS:
             columns.append(SchemaColumn(column, kusto))
     return StandardTable(name, ingestion, tuple(columns))
+
+
+@lru_cache(maxsize=2048)
+def _schema(name: str) -> TableSchema:
+    table = find(name)
+    assert table is not None
+    taken: set[str] = set()
+    columns = []
+    for number, column in enumerate(table.columns, 1):
+        physical = assign_physical(column.name, taken)
+        columns.append(Column(number, column.name, column.type, physical))
+    return TableSchema(1, tuple(columns))
 
 
 def find_stream(stream: str) -> StandardTable | None:
