@@ -55,6 +55,9 @@ class IngestSettings(Section):
     max_inflated_bytes: int = Field(8 * MIB, ge=1024, description="largest body after inflate")
     max_depth: int = Field(64, ge=2, le=500, description="deepest nesting of a body's JSON")
     max_rows: int = Field(1_000_000, ge=1, description="most members of a body's array")
+    max_pending_bytes: int = Field(
+        256 * MIB, ge=MIB, description="bytes of bodies that one gateway holds in memory; then 429"
+    )
     rule_bytes_per_minute: int | None = Field(None, description="bytes a minute one rule may send")
     rule_requests_per_minute: int | None = Field(None, description="requests a minute one rule may send")
     endpoint_template: str | None = Field(

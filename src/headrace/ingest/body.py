@@ -3,8 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Self
 
 from starlette.types import Receive
+
+
+class NoRoomError(Exception):
+    """The bodies under way have used up their memory. `drained`: all of this one has come."""
+
+    def __init__(self, *, drained: bool) -> None:
+        super().__init__("no room for another body")
+        self.drained = drained
+
+
+class Budget:
+    """The bytes that all bodies under way may take together."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+
+class Lease:
+    """What one request holds of a budget; given back at the end of the `with` block."""
+
+    __slots__ = ("_budget", "_held")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def take(self, size: int) -> bool:
+        """Hold `size` bytes more; False, and nothing more held, when there are not so many left."""
+        if size > self._budget.left:
+            return False
+        self._budget.left -= size
+        self._held += size
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.left += self._held
+        self._held = 0
+
 
 DRAIN_BYTES = 64 * 1024 * 1024
 """Most bytes read and thrown away so that a client that is still sending sees the answer."""
@@ -30,14 +72,14 @@ class BodyTooLargeError(Exception):
         self.drained = drained
 
 
-async def read_body(receive: Receive, limit: int, seconds: float) -> bytes:
-    """The whole body, at most `limit` bytes, within `seconds`.
+async def read_body(receive: Receive, limit: int, seconds: float, lease: Lease) -> bytes:
+    """The whole body, at most `limit` bytes, within `seconds`; `lease` holds its memory.
 
-    Raises `ClientGoneError`, `SlowBodyError`, and `BodyTooLargeError` once the rest was drained.
+    Raises `ClientGoneError`, `SlowBodyError`, `NoRoomError`, and `BodyTooLargeError` once the rest was drained.
     """
     try:
         async with asyncio.timeout(seconds):
-            pieces, size, whole = await _gather(receive, limit)
+            pieces, size, whole = await _gather(receive, limit, lease)
     except TimeoutError as error:
         raise SlowBodyError from error
     if size <= limit:
@@ -58,13 +100,15 @@ async def drain_body(receive: Receive, seconds: float, most: int = DRAIN_BYTES) 
     return whole
 
 
-async def _gather(receive: Receive, limit: int) -> tuple[list[bytes], int, bool]:
+async def _gather(receive: Receive, limit: int, lease: Lease) -> tuple[list[bytes], int, bool]:
     """The pieces of a body up to the first beyond `limit`, their size, and whether they are all of it."""
     pieces: list[bytes] = []
     size = 0
     more = True
     while more and size <= limit:
         piece, more = await _piece(receive)
+        if not lease.take(len(piece)):
+            raise NoRoomError(drained=not more)
         pieces.append(piece)
         size += len(piece)
     return pieces, size, not more

@@ -150,6 +150,11 @@ def journal_full(seconds: float) -> HttpError:
     )
 
 
+def memory_full() -> HttpError:
+    """429: the bodies that are under way have used up the gateway's memory."""
+    return _retry(429, "TooManyRequests", "Too much data is under way. Try again in a moment.", 1.0)
+
+
 def unavailable(reason: str, seconds: float) -> HttpError:
     """503 with the time after which another try makes sense."""
     return _retry(503, "ServiceUnavailable", reason, seconds)

@@ -16,8 +16,12 @@ from headrace.identity.model import INGESTION, Caller, TokenError
 from headrace.ingest import errors
 from headrace.ingest.admission import Admitted, admit
 from headrace.ingest.body import (
+    DRAIN_BYTES,
     BodyTooLargeError,
+    Budget,
     ClientGoneError,
+    Lease,
+    NoRoomError,
     SlowBodyError,
     drain_body,
     read_body,
@@ -60,7 +64,17 @@ _FEED_RETRY_SECONDS = 1.0
 class _Call:
     """One request of the ingestion API on its way."""
 
-    __slots__ = ("client_id", "drained", "headers", "ids", "receive", "request_id", "rule", "stream")
+    __slots__ = (
+        "client_id",
+        "drained",
+        "given_up",
+        "headers",
+        "ids",
+        "receive",
+        "request_id",
+        "rule",
+        "stream",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.receive = receive
@@ -75,6 +89,7 @@ class _Call:
         self.rule = ""
         self.stream = ""
         self.drained = False
+        self.given_up = False
 
     def header(self, name: bytes) -> str:
         """The header's text; empty when it is not there."""
@@ -122,6 +137,7 @@ class Gateway:
         self._throttle = throttle
         self._observer = observer or SilentObserver()
         self._lifespan = lifespan
+        self._budget = Budget(settings.ingest.max_pending_bytes)
         self._decided_by: Rights | None = None
         self._decisions: dict[tuple[str, str], bool] = {}
 
@@ -176,6 +192,7 @@ class Gateway:
         """Everything between the request and its 204. Raises `HttpError`, `ClientGoneError`."""
         declared = call.content_length()
         if declared is not None and declared > self._ingest.max_wire_bytes:
+            call.given_up = declared > DRAIN_BYTES
             raise errors.wire_body_too_large(self._ingest.max_wire_bytes, declared)
         _check_version(query)
         self._check_feed()
@@ -191,10 +208,11 @@ class Gateway:
             raise errors.rule_throttled(rule.immutable_id, wait)
         _check_content_type(call.header(b"content-type"))
         encoding = _content_encoding(call.header(b"content-encoding"))
-        body = await self._body(call)
-        admitted = admit(body, encoding, self._ingest, self._mode)
-        self._throttle.add(rule.immutable_id, admitted.length)
-        await self._keep(call, caller, rule, admitted)
+        with Lease(self._budget) as lease:
+            body = await self._body(call, lease)
+            admitted = admit(body, encoding, self._ingest, self._mode)
+            self._throttle.add(rule.immutable_id, admitted.length)
+            await self._keep(call, caller, rule, admitted)
 
     async def _keep(self, call: _Call, caller: Caller, rule: RuleHead, admitted: Admitted) -> None:
         if admitted.rows:
@@ -225,15 +243,20 @@ class Gateway:
                 Dropped(call.request_id, call.client_id, call.rule, call.stream, admitted.dropped, reason)
             )
 
-    async def _body(self, call: _Call) -> bytes:
+    async def _body(self, call: _Call, lease: Lease) -> bytes:
         limit = self._ingest.max_wire_bytes
         seconds = self._ingest.body_timeout_seconds
         try:
-            body = await read_body(call.receive, limit, seconds)
+            body = await read_body(call.receive, limit, seconds, lease)
         except BodyTooLargeError as error:
             call.drained = error.drained
+            call.given_up = not error.drained
             raise errors.wire_body_too_large(limit, error.size) from error
+        except NoRoomError as error:
+            call.drained = error.drained
+            raise errors.memory_full() from error
         except SlowBodyError as error:
+            call.given_up = True
             raise errors.slow_body(seconds) from error
         call.drained = True
         return body
@@ -271,7 +294,7 @@ class Gateway:
     async def _refuse(self, call: _Call, scope: Scope, send: Send, error: HttpError) -> None:
         """Let the client finish sending, then answer: one that still writes would see a reset instead."""
         headers = call.ids
-        if not call.drained and error.status != 408:
+        if not (call.drained or call.given_up):
             call.drained = await drain_body(call.receive, self._ingest.body_timeout_seconds)
         if not call.drained and scope.get("http_version", "1.1").startswith("1"):
             headers = [*headers, (b"connection", b"close")]

@@ -165,22 +165,20 @@ def query(folder: Path) -> Iterator[Echo]:
         yield echo
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        (b"/", "engine"),
-        (b"/subscriptions/x", "engine"),
-        (b"/v1", "query"),
-        (b"/v1/workspaces/x/query", "query"),
-        (b"//V1//$batch", "query"),
-        (b"/v1/rest/auth/metadata", "engine"),
-        (b"/v2/rest/query", "engine"),
-        (b"/v1x/query", "engine"),
-        (b"/tenant/oauth2/v2.0/token", "engine"),
-    ],
-)
-def test_where_requests_go(front: Front, engine: Echo, query: Echo, path: bytes, name: str) -> None:
-    assert json.loads(front.ask(path, method="GET").body)["name"] == name
+def test_where_requests_go(front: Front, engine: Echo, query: Echo) -> None:
+    wanted = {
+        b"/": "engine",
+        b"/subscriptions/x": "engine",
+        b"/v1": "query",
+        b"/v1/workspaces/x/query": "query",
+        b"//V1//$batch": "query",
+        b"/v1/rest/auth/metadata": "engine",
+        b"/v2/rest/query": "engine",
+        b"/v1x/query": "engine",
+        b"/tenant/oauth2/v2.0/token": "engine",
+    }
+    found = {path: json.loads(front.ask(path, method="GET").body)["name"] for path in wanted}
+    assert found == wanted
 
 
 def test_what_passes_through_and_what_does_not(front: Front, engine: Echo) -> None:

@@ -1,25 +1,22 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import re
-import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from starlette.types import Receive, Scope, Send
-from tests.ingest_kit import ROW, TENANT, VERSION, Tenant, World, call, head
+from starlette.types import Message, Receive, Scope, Send
+from tests.ingest_kit import ADDRESSES, ROW, TENANT, Tenant, World
 
 from headrace.identity.apps import delete_app, set_enabled
 from headrace.identity.assignments import delete_assignments_under
+from headrace.ingest.routes import Gateway
+from headrace.ingest.throttle import Throttle
 from headrace.journal.model import (
-    DiskFullError,
     Entry,
-    JournalBrokenError,
-    JournalFullError,
-    JournalWriter,
-    Record,
 )
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -50,43 +47,6 @@ def test_accepted_payload_is_in_the_journal_as_received(world: World) -> None:
     assert (second.entry.encoding, second.entry.body) == ("gzip", packed)
     assert (second.entry.length, second.entry.rows) == (len(BODY), 2)
     assert [record.entry for record in world.notes.records] == [first.entry, second.entry]
-
-
-def test_the_answer_waits_for_the_journal(tmp_path: Path, tenant: Tenant) -> None:
-    class Held:
-        def __init__(self) -> None:
-            self.release = asyncio.Event()
-            self.waiting = asyncio.Event()
-
-        journal_id = str(uuid.uuid4())
-
-        async def append(self, entry: Entry) -> Record:
-            self.waiting.set()
-            await self.release.wait()
-            return Record(self.journal_id, 0, 0, entry)
-
-        def backlog(self) -> int:
-            return 0
-
-        async def close(self) -> None:
-            return
-
-    held = Held()
-    with World(tmp_path, tenant, journal=held) as world:
-
-        async def scenario() -> None:
-            posted = asyncio.create_task(
-                call(world.gateway, path=world.path(), query=VERSION, headers=world.headers(), pieces=[BODY])
-            )
-            await held.waiting.wait()
-            for _ in range(5):
-                await asyncio.sleep(0)
-            assert not posted.done()
-            held.release.set()
-            answer = await posted
-            assert answer is not None and answer.status == 204
-
-        world.runner.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -324,57 +284,45 @@ def test_checks_go_size_token_rule_role_stream_type_body(tmp_path: Path, tenant:
         assert all("Retry-After".lower() not in dict(answer.headers) for _, answer in steps)
 
 
-def test_a_declared_length_over_the_limit_is_drained_before_413(tmp_path: Path, tenant: Tenant) -> None:
-    with World(tmp_path, tenant, ingest={"max_wire_bytes": 1024 * 1024}) as world:
-        pieces = [b" " * 65536] * 20
-        size = str(65536 * 20)
-        answer = world.post(*pieces, headers=world.headers(content_length=size))
-        assert (answer.status, answer.taken) == (413, 65536 * 20)
-        assert answer.error["code"] == "ContentLengthLimitExceeded"
-        assert answer.error["message"] == (
-            "Maximum allowed content length: 1048576 bytes (1 MB). Provided content length: 1310720 bytes."
-        )
-        assert answer.header("retry-after") is None
-        assert answer.header("connection") is None
+def test_the_lifespan_is_entered_and_left(world: World) -> None:
+    steps: list[str] = []
 
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        steps.append("in")
+        yield
+        steps.append("out")
 
-def test_a_body_without_length_over_the_limit_is_drained_before_413(tmp_path: Path, tenant: Tenant) -> None:
-    with World(tmp_path, tenant, ingest={"max_wire_bytes": 2048}) as world:
-        fits = b"[" + b" " * 2046 + b"]"
-        assert world.post(fits[:1000], fits[1000:]).status == 204
-        answer = world.post(fits[:1000], fits[1000:], b" ", b"x" * 5000)
-        assert (answer.status, answer.taken) == (413, 7049)
-        assert "Provided content length: 7049 bytes." in answer.error["message"]
+    gateway = Gateway(
+        settings=world.settings,
+        verifier=world.tenant.verifier,
+        access=world.tenant.access,
+        rules=world.rules,
+        journal=world.journal,
+        proxy=world.gateway,
+        ready=lambda: True,
+        addresses=ADDRESSES,
+        throttle=Throttle(None, None, world.clock),
+        lifespan=lifespan,
+    )
+    messages = ["lifespan.startup", "lifespan.shutdown"]
 
+    async def receive() -> Message:
+        steps.append("receive")
+        return {"type": messages.pop(0)}
 
-def test_a_lying_length_is_no_way_round_the_limit(tmp_path: Path, tenant: Tenant) -> None:
-    with World(tmp_path, tenant, ingest={"max_wire_bytes": 2048}) as world:
-        assert world.post(b"x" * 3000, headers=world.headers(content_length="10")).status == 413
+    async def send(message: Message) -> None:
+        steps.append(message["type"])
 
-
-def test_a_refusal_before_the_body_drains_it(world: World) -> None:
-    answer = world.post(b"x" * 1000, b"y" * 1000, headers=world.headers(authorization=None))
-    assert (answer.status, answer.taken) == (401, 2000)
-
-
-def test_a_client_that_never_ends_its_body_is_answered_and_the_connection_closed(
-    tmp_path: Path, tenant: Tenant
-) -> None:
-    with World(tmp_path, tenant, ingest={"body_timeout_seconds": 0.05}) as world:
-        slow = world.post(b"[", hang=True)
-        assert (slow.status, slow.error["code"]) == (408, "TimeoutExpired")
-        assert slow.header("connection") == "close"
-        unwelcome = world.post(b"[", hang=True, headers=world.headers(authorization=None))
-        assert (unwelcome.status, unwelcome.header("connection")) == (401, "close")
-        second = world.post(b"[", hang=True, headers=world.headers(authorization=None), http_version="2")
-        assert (second.status, second.header("connection")) == (401, None)
-        assert world.post(BODY).status == 204
-
-
-def test_a_client_that_hangs_up_gets_and_stores_nothing(world: World) -> None:
-    assert world.attempt(BODY[:10], gone=True) is None
-    assert world.attempt(BODY[:10], gone=True, headers=world.headers(authorization=None)) is None
-    assert world.records() == []
+    world.runner.run(gateway({"type": "lifespan"}, receive, send))
+    assert steps == [
+        "receive",
+        "in",
+        "lifespan.startup.complete",
+        "receive",
+        "out",
+        "lifespan.shutdown.complete",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -468,82 +416,6 @@ def test_compatible_mode_answers_204_and_tells_the_observer(tmp_path: Path, tena
         assert record.entry.length == len(record.entry.body)
 
 
-class Refusing:
-    """A journal that cannot take anything, for a reason that the test sets."""
-
-    journal_id = str(uuid.uuid4())
-
-    def __init__(self, reason: Exception) -> None:
-        self.reason = reason
-
-    async def append(self, entry: Entry) -> Record:
-        raise self.reason
-
-    def backlog(self) -> int:
-        return 0
-
-    async def close(self) -> None:
-        return
-
-
-@pytest.mark.parametrize(
-    ("reason", "status", "code", "wait"),
-    [
-        (JournalFullError(2.3), 429, "TooManyRequests", "3"),
-        (JournalFullError(0.0), 429, "TooManyRequests", "1"),
-        (DiskFullError(7.0), 503, "ServiceUnavailable", "7"),
-        (JournalBrokenError("EIO on /secret/path"), 503, "ServiceUnavailable", "5"),
-    ],
-)
-def test_a_journal_that_refuses(
-    tmp_path: Path, tenant: Tenant, reason: Exception, status: int, code: str, wait: str
-) -> None:
-    journal: JournalWriter = Refusing(reason)
-    with World(tmp_path, tenant, journal=journal) as world:
-        answer = world.post(BODY)
-        assert (answer.status, answer.error["code"], answer.header("retry-after")) == (status, code, wait)
-        assert "secret" not in answer.body.decode()
-        assert world.notes.records == []
-
-
-def test_a_gateway_without_the_rules_answers_503(world: World) -> None:
-    world.rules.seconds = 5.1
-    answer = world.post(BODY)
-    assert (answer.status, answer.error["code"]) == (503, "ServiceUnavailable")
-    assert answer.header("retry-after") == "1"
-    world.rules.seconds = 4.9
-    assert world.post(BODY).status == 204
-
-
-def test_requests_a_minute(tmp_path: Path, tenant: Tenant) -> None:
-    with World(tmp_path, tenant, ingest={"rule_requests_per_minute": 2}) as world:
-        assert [world.post(BODY).status for _ in range(3)] == [204, 204, 429]
-        world.clock.advance(20_000_000)
-        answer = world.post(BODY)
-        assert (answer.error["code"], answer.header("retry-after")) == ("TooManyRequests", "40")
-        world.clock.advance(40_000_000)
-        assert world.post(BODY).status == 204
-        assert len(world.records()) == 3
-
-
-def test_bytes_a_minute_count_the_json(tmp_path: Path, tenant: Tenant) -> None:
-    body = json.dumps([{"a": "x" * 5000}]).encode()
-    with World(tmp_path, tenant, ingest={"rule_bytes_per_minute": 6000}) as world:
-        headers = world.headers(content_encoding="gzip")
-        posted = [world.post(gzip.compress(body), headers=headers).status for _ in range(3)]
-        assert posted == [204, 204, 429]
-
-
-def test_one_rules_limit_leaves_another_alone(tmp_path: Path, tenant: Tenant) -> None:
-    with World(tmp_path, tenant, ingest={"rule_requests_per_minute": 1}) as world:
-        other = head(2)
-        world.rules.current = {rule.immutable_id: rule for rule in (world.rule, other)}
-        world.app = tenant.app(world.rule, other)
-        world.token = tenant.token(world.app)
-        assert [world.post(BODY).status for _ in range(2)] == [204, 429]
-        assert world.post(BODY, path=world.path(rule=other.immutable_id)).status == 204
-
-
 def test_health_is_the_gateways_own(tmp_path: Path, tenant: Tenant) -> None:
     ready = [False]
     with World(tmp_path, tenant, ready=lambda: ready[0]) as world:
@@ -571,19 +443,3 @@ def test_everything_else_goes_to_the_proxy(tmp_path: Path, tenant: Tenant) -> No
         ):
             assert world.post(method="GET", path=path).status == 299
     assert len(seen) == 5
-
-
-def test_many_requests_at_once_are_each_stored_once(world: World) -> None:
-    async def scenario() -> None:
-        async def one(number: int) -> None:
-            body = json.dumps([{"n": number}]).encode()
-            answer = await call(
-                world.gateway, path=world.path(), query=VERSION, headers=world.headers(), pieces=[body]
-            )
-            assert answer is not None and answer.status == 204
-
-        await asyncio.gather(*(one(number) for number in range(200)))
-
-    world.runner.run(scenario())
-    stored = [json.loads(record.entry.body)[0]["n"] for record in world.records()]
-    assert sorted(stored) == list(range(200))
