@@ -203,24 +203,60 @@ async def test_no_room_for_the_next_segment(folder: Path, reader: FileJournalRea
     assert [path.name for path in folder.iterdir() if path.name.startswith("spare")] == []
 
 
-@pytest.mark.parametrize("site", ["journal.append.file", "journal.roll.dir"])
+@pytest.mark.parametrize(
+    ("site", "size"),
+    [("journal.append.file", 1000), ("journal.append.file", 60_000), ("journal.roll.dir", 60_000)],
+)
 async def test_no_room_at_a_sync_ends_that_segment(
-    site: str, folder: Path, reader: FileJournalReader
+    site: str, size: int, folder: Path, reader: FileJournalReader
 ) -> None:
     disk = FailingDisk(site)
     journal = open_journal(folder, disk)
     kept = [await journal.append(entry("a", 60_000))]
     disk.error = errno.ENOSPC
     with pytest.raises(DiskFullError):
-        await journal.append(entry("b", 60_000))
+        await journal.append(entry("b", size))
     disk.error = None
     kept.append(await journal.append(entry("c")))
     kept.append(await journal.append(entry("d")))
     assert read_all(reader) == kept
-    assert len(segments(folder)) == 2
+    assert [path.stat().st_size == 64 * 1024 for path in segments(folder)] == [size > 1000, True]
     await journal.close()
     journal = open_journal(folder)
     assert read_all(reader) == kept
+    await journal.close()
+
+
+async def test_what_follows_the_end_after_a_crash_is_cut_off(folder: Path) -> None:
+    journal = open_journal(folder)
+    await journal.append(entry("a", 1000))
+    journal.abort()
+    path = segments(folder)[0]
+    assert path.stat().st_size == 64 * 1024
+    with path.open("r+b") as file:
+        file.seek(HEADER_BYTES + 2000)
+        file.write(os.urandom(3000))
+    journal = open_journal(folder)
+    await journal.close()
+    assert HEADER_BYTES + 1000 < path.stat().st_size < HEADER_BYTES + 1100
+
+
+async def test_a_segment_that_is_not_durable_yet_lets_none_before_it_be_trimmed(
+    folder: Path, reader: FileJournalReader
+) -> None:
+    at_the_sync: list[tuple[int, int]] = []
+
+    class TrimmingDisk(RealDisk):
+        def sync_dir(self, path: Path, site: str) -> None:
+            if site == "journal.roll.dir":
+                reader.trim(1 << 40)
+                at_the_sync.append((reader.start(), len(segments(folder))))
+            super().sync_dir(path, site)
+
+    journal = open_journal(folder, TrimmingDisk())
+    for name in "abc":
+        await journal.append(entry(name, 60_000))
+    assert at_the_sync == [(0, 1), (0, 2), (1, 2)]
     await journal.close()
 
 
