@@ -308,6 +308,8 @@ class RuleReader:
                 if stream is None or output is None:
                     continue
                 streams[name] = stream
+                if not ids:
+                    continue  # only to destinations that are kept and not served
                 table = output.partition("-")[2]
                 index = place + number * FLOW_STRIDE
                 flows.append(DataFlow(index, (name,), chosen, ids, output, table, transform))

@@ -75,6 +75,14 @@ def test_every_type_and_alias_of_a_column() -> None:
     assert [column.type for column in rule.streams["Custom-A"].columns] == list(types.values())
 
 
+def test_other_destinations_are_kept_and_get_no_flow() -> None:
+    rule = parse(
+        destinations={"eventHubsDirect": [{"eventHubResourceId": "x", "name": "hub"}]},
+        dataFlows=[{"streams": ["Custom-A"], "destinations": ["hub"]}],
+    )
+    assert (list(rule.streams), rule.flows) == (["Custom-A"], ())
+
+
 @pytest.mark.parametrize("kind", ["guid", "timespan", "decimal", "text", "", None, 7])
 def test_other_types_are_refused(kind: object) -> None:
     columns = [{"name": "c", "type": kind}]
