@@ -103,10 +103,19 @@ class PipelineBench:
     clock: Clock = field(default_factory=SystemClock)
     transform: Mapping[str, object] = field(default_factory=dict)
     mode: str = "headrace"
+    store_settings: Mapping[str, object] = field(default_factory=dict)
+    writes: bool = True
 
     def __post_init__(self) -> None:
         own = TransformSettings.model_validate({"batch_seconds": 0.02, **self.transform})
-        self.settings = Settings.model_validate({"data_dir": self.root, "transform": own, "mode": self.mode})
+        self.settings = Settings.model_validate(
+            {
+                "data_dir": self.root,
+                "transform": own,
+                "mode": self.mode,
+                "tables": dict(self.store_settings),
+            }
+        )
         self.view = View(make_catalog(*self.tables))
         self.loop = asyncio.new_event_loop()
         self.journal: FileJournal | None = None
@@ -117,7 +126,10 @@ class PipelineBench:
         self.sql.execute("SET TimeZone = 'UTC'")
 
     def __enter__(self) -> PipelineBench:
-        self.open()
+        """Everything is open, save the journal's writer when another process has it."""
+        if self.writes:
+            self.open_journal()
+        self.open_engine()
         return self
 
     def __exit__(
@@ -128,10 +140,18 @@ class PipelineBench:
         self.loop.close()
 
     def open(self) -> None:
-        """Open everything, as a start of the process does."""
+        """Open everything, as a start of all processes does."""
+        self.open_journal()
+        self.open_engine()
+
+    def open_journal(self) -> None:
+        """The gateway's part."""
         folder = self.root / "journal" / JOURNAL
         self.journal = FileJournal.open(folder, self.settings.journal, self.disk, self.clock)
-        self.reader = FileJournalReader(folder, self.disk)
+
+    def open_engine(self) -> None:
+        """The engine's part."""
+        self.reader = FileJournalReader(self.root / "journal" / JOURNAL, self.disk)
         self.store = TableStore(self.root / "tables", self.disk, self.settings.tables, self.clock)
         self.store.recover()
         self.letters = DeadLetters(self.root / "dead-letters", self.disk)

@@ -154,7 +154,7 @@ class DeadLetters:
             file = path.open("ab")
             try:
                 self._disk.sync_dir(self._folder, SITE_FOLDER)
-            except OSError:
+            except BaseException:
                 file.close()
                 raise
             self._file = file

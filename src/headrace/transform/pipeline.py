@@ -156,12 +156,14 @@ class Pipeline:
             thread.join()
         if self._committer is not None:
             self._committer.join()
-        if self._failure is None:
-            self._commit(everything=True)
-            self._checkpoint()
-            self._trim()
-        if self._engine is not None:
-            self._engine.close()
+        try:
+            if self._failure is None:
+                self._commit(everything=True)
+                self._checkpoint()
+                self._trim()
+        finally:
+            if self._engine is not None:
+                self._engine.close()
         return done and self._failure is None
 
     def idle(self) -> bool:
