@@ -50,8 +50,8 @@ COLUMNS = {
 
 def access_line(number: int, verb: str = "GET") -> str:
     return (
-        f'10.0.0.{number % 256} - frank [10/Oct/2026:13:55:36 -0700] "{verb} /page/{number}?q=a%20b HTTP/1.1'
-        f'" {200 + number % 5} {1000 + number}"
+        f'10.0.0.{number % 256} - frank [10/Oct/2026:13:55:36 -0700] "{verb} /page/{number}?q=a%20b HTTP/1.1" '
+        f"{200 + number % 5} {1000 + number}"
     )
 
 
@@ -188,20 +188,21 @@ def test_one_stream_feeds_two_tables(azure: Azure) -> None:
     assert [row["Message"] for row in rest] == ["1", "3", "4"]
 
 
+PLAIN_COLUMNS = {"TimeGenerated": "datetime", "Id": "long", "Text": "string"}
+PLAIN_DECLARATION = {
+    "Custom-Plain_CL": {"columns": [{"name": name, "type": kind} for name, kind in PLAIN_COLUMNS.items()]}
+}
+
+
 @pytest.fixture(scope="module")
 def plain(azure: Azure) -> tuple[str, str, str]:
     """A rule that passes everything through: immutable id, stream, workspace id."""
     workspace = azure.workspace("plain-workspace")
-    columns = {"TimeGenerated": "datetime", "Id": "long", "Text": "string"}
-    azure.table("plain-workspace", "Plain_CL", columns)
+    azure.table("plain-workspace", "Plain_CL", PLAIN_COLUMNS)
     rule = azure.rule(
         "plain-rule",
         {
-            "streamDeclarations": {
-                "Custom-Plain_CL": {
-                    "columns": [{"name": name, "type": kind} for name, kind in columns.items()]
-                }
-            },
+            "streamDeclarations": PLAIN_DECLARATION,
             "destinations": {"logAnalytics": [{"workspaceResourceId": workspace.id, "name": "central"}]},
             "dataFlows": [{"streams": ["Custom-Plain_CL"], "destinations": ["central"]}],
         },
@@ -297,15 +298,15 @@ def test_a_row_over_the_limit_is_refused_whole(azure: Azure, plain: tuple[str, s
 def test_a_wrong_rule_is_refused_with_azures_code(
     azure: Azure, plain: tuple[str, str, str], change: dict[str, Any], code: str, says: str
 ) -> None:
-    properties = azure.monitor.data_collection_rules.get(azure.group, "plain-rule").as_dict()["properties"]
+    workspace = azure.log_analytics.workspaces.get(azure.group, "plain-workspace")
     flow = {
         "streams": ["Custom-Plain_CL"],
         "destinations": ["central"],
         "outputStream": "Custom-Plain_CL",
     } | change
     body = {
-        "streamDeclarations": properties["streamDeclarations"],
-        "destinations": properties["destinations"],
+        "streamDeclarations": PLAIN_DECLARATION,
+        "destinations": {"logAnalytics": [{"workspaceResourceId": workspace.id, "name": "central"}]},
         "dataFlows": [flow],
     }
     with pytest.raises(HttpResponseError) as refused:

@@ -8,7 +8,7 @@ from headrace.errors import Problem
 from headrace.wire.problems import HttpError, error_object
 
 BAD_ARGUMENT = "BadArgumentError"
-_SYNTAX_PREFIX = "SYN"
+_SYNTAX_PREFIX = "KQL00"
 
 
 def bad_argument(message: str, target: str | None = None) -> HttpError:
