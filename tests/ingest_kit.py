@@ -188,7 +188,8 @@ class Tenant:
             )
             create_signing_key(connection, self.clock.now())
         # On a clock of its own that stands still: however slow the test, the view does not grow old.
-        self.access = LiveView(self.database, load_access, clock=ManualClock())
+        self.view_clock = ManualClock()
+        self.access = LiveView(self.database, load_access, clock=self.view_clock)
         self.verifier = TokenVerifier(self.access, ADDRESSES, self.clock)
 
     def app(self, *rules: Head, role: str = "Monitoring Metrics Publisher") -> App:

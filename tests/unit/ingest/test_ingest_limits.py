@@ -224,6 +224,10 @@ def test_a_gateway_without_the_rules_answers_503(world: World) -> None:
     assert answer.header("retry-after") == "1"
     world.rules.seconds = 4.9
     assert world.post(BODY).status == 204
+    world.tenant.view_clock.advance(6_000_000)
+    assert world.post(BODY).status == 503
+    world.tenant.access.refresh()
+    assert world.post(BODY).status == 204
 
 
 def test_requests_a_minute(tmp_path: Path, tenant: Tenant) -> None:
