@@ -16,6 +16,7 @@ from headrace.catalog import system
 from headrace.catalog.model import Column, Table
 from headrace.catalog.names import SYSTEM_COLUMNS
 from headrace.catalog.rules import DataFlow, Rule, Stream
+from headrace.clock import DAY
 from headrace.errors import Problem, ProblemError
 from headrace.kql.api import (
     RECEIVED,
@@ -94,11 +95,10 @@ def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSe
     if stream is None:
         message = f"Stream '{name}' is not declared in the rule."
         raise ProblemError(Problem("InvalidStream", message, flow.target))
-    query, columns, warnings = _transformed(stream, flow, settings)
-    _check_output(columns, table, flow.target)
+    rows = _transformed(stream, flow, table, settings)
     known = {column.name for column in table.schema.columns} | {RESOURCE}
     copy = sqlglot.parse_one(_COPY, dialect="duckdb")
-    copy.set("this", _stored(query, columns, rule, table, settings).subquery())
+    copy.set("this", _stored(rows, rule, table, settings).subquery())
     return LiveFlow(
         rule=rule.immutable_id,
         rule_version=rule.version,
@@ -106,41 +106,62 @@ def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSe
         table=table,
         schema_version=table.schema.version,
         sql=copy.sql(dialect="duckdb"),
-        warnings=warnings,
-        dropped=tuple(column.name for column in columns if column.name not in known),
+        warnings=rows.warnings,
+        dropped=tuple(column.name for column in rows.columns if column.name not in known),
     )
 
 
-def _transformed(
-    stream: Stream, flow: DataFlow, settings: TransformSettings
-) -> tuple[exp.Query, tuple[OutputColumn, ...], tuple[Problem, ...]]:
-    """The transform of one stream's rows, with the carried columns behind its own."""
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A transform's result: `query` yields `columns`, then the carried ones.
+
+    Its datetimes are ticks of 100 ns where `ticks`, else TIMESTAMP.
+    """
+
+    query: exp.Query
+    columns: tuple[OutputColumn, ...]
+    ticks: bool
+    warnings: tuple[Problem, ...] = ()
+
+    def micros(self, column: OutputColumn) -> exp.Expr:
+        """A datetime column as UTC microseconds."""
+        value = exp.column(column.sql_name, quoted=True)
+        return _call("divide", value, exp.Literal.number(10)) if self.ticks else _call("epoch_us", value)
+
+
+def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: TransformSettings) -> _Rows:
     text = flow.transform.strip()
     if not text or text == "source":
         columns = tuple(
             OutputColumn(column.name, column.type, f"c{number}")
             for number, column in enumerate(stream.columns)
         )
+        _check_output(columns, table, flow.target)
         source = [coerce.SourceColumn(column.name, column.type, column.sql_name) for column in columns]
-        return coerce.source_select(BATCH, source), columns, ()
+        return _Rows(coerce.source_select(BATCH, source), columns, ticks=False)
     try:
         compiled = compile_transform(text, Schema(stream.columns), functions=settings.functions)
-        statement = compiled.statements[0]
-        query = statement.to_sql(_scan, Output.STORAGE)
+        (statement,) = compiled.statements
+        _check_output(statement.columns, table, flow.target)
+        query = statement.to_sql(_scan, Output.RESULT)
     except KqlError as error:
         raise ProblemError([_query_problem(problem, flow.target) for problem in error.problems]) from error
     if not carry_columns(query, coerce.CARRIED):
-        rows = coerce.source_select(BATCH, ())
-        query = (
-            exp.select(*(exp.column(name, table="h_rows", quoted=True) for name in coerce.CARRIED))
-            .select(
-                *(exp.column(column.sql_name, table="h_print", quoted=True) for column in statement.columns)
-            )
-            .from_(rows.subquery("h_rows"))
-            .join(query.subquery("h_print"), join_type="cross")
-        )
+        query = _beside_each_row(query, statement.columns)
     warnings = tuple(_query_problem(problem, flow.target) for problem in compiled.warnings)
-    return query, statement.columns, warnings
+    return _Rows(query, statement.columns, ticks=True, warnings=warnings)
+
+
+def _beside_each_row(query: exp.Query, columns: tuple[OutputColumn, ...]) -> exp.Select:
+    """The result of a transform that never looks at its source (`print`), once for each source row."""
+    carried = [exp.column(name, table="h_rows", quoted=True) for name in coerce.CARRIED]
+    own = [exp.column(column.sql_name, table="h_print", quoted=True) for column in columns]
+    rows = coerce.source_select(BATCH, ())
+    return (
+        exp.select(*own, *carried)
+        .from_(rows.subquery("h_rows"))
+        .join(query.subquery("h_print"), join_type="cross")
+    )
 
 
 def _scan(scan: Scan) -> exp.Query:
@@ -201,63 +222,60 @@ def _type_name(kusto: KustoType) -> str:
     return _DOTNET_NAMES.get(kusto, kusto.value.capitalize())
 
 
-def _stored(
-    query: exp.Query,
-    columns: tuple[OutputColumn, ...],
-    rule: Rule,
-    table: Table,
-    settings: TransformSettings,
-) -> exp.Select:
+def _stored(rows: _Rows, rule: Rule, table: Table, settings: TransformSettings) -> exp.Select:
     """The transform's rows in the shape of the table's files."""
-    produced = {column.name: exp.column(column.sql_name, quoted=True) for column in columns}
+    produced = {column.name: column for column in rows.columns}
     select = exp.select()
     for column in table.schema.columns:
         if column.name not in SYSTEM_COLUMNS:
-            value = _value(column, produced.get(column.name), settings)
+            value = _value(column, produced.get(column.name), rows, settings)
             select = select.select(exp.alias_(value, column.physical, quoted=True))
     resource = produced.get(RESOURCE)
     values: dict[system.StoredSystemColumn, exp.Expr] = {
-        system.TIME_RECEIVED: _utc(exp.column(coerce.RECEIVED, quoted=True)),
-        system.RESOURCE_ID: exp.Lower(this=resource) if resource is not None else exp.Literal.string(""),
+        system.TIME_RECEIVED: _call("make_timestamptz", _received()),
+        system.RESOURCE_ID: (
+            exp.Lower(this=exp.column(resource.sql_name, quoted=True))
+            if resource is not None
+            else exp.Literal.string("")
+        ),
         system.RULE_VERSION: exp.cast(exp.Literal.number(rule.version), "INTEGER"),
-        system.SOURCE: sqlglot.parse_one("CAST($source AS VARCHAR)", dialect="duckdb"),
+        system.SOURCE: sqlglot.parse_one(f"CAST(${SOURCE} AS VARCHAR)", dialect="duckdb"),
         system.OFFSET: exp.column(coerce.OFFSET, quoted=True),
         system.ROW: exp.cast(exp.column(coerce.ROW, quoted=True), "INTEGER"),
     }
     for stored in system.STORED:
         select = select.select(exp.alias_(values[stored], stored.physical, quoted=True))
-    return select.from_(query.subquery("t"))
+    return select.from_(rows.query.subquery("t"))
 
 
-def _value(column: Column, value: exp.Expr | None, settings: TransformSettings) -> exp.Expr:
-    if column.name == TIME and value is not None:
-        return _utc(_near_receipt(value))
-    if value is None:
+def _value(
+    column: Column, produced: OutputColumn | None, rows: _Rows, settings: TransformSettings
+) -> exp.Expr:
+    if produced is None:
         empty = exp.Literal.string("") if column.type is KustoType.STRING else exp.null()
         return exp.cast(empty, _SQL_TYPES[column.type], dialect="duckdb")
+    if column.type is KustoType.DATETIME:
+        micros = rows.micros(produced)
+        return _call("make_timestamptz", _near_receipt(micros) if column.name == TIME else micros)
+    value = exp.column(produced.sql_name, quoted=True)
     if column.type is KustoType.STRING:
         return coerce.cut_text(value, settings.max_field_bytes)
-    if column.type is KustoType.DATETIME:
-        return _utc(value)
     return value
 
 
-def _near_receipt(value: exp.Expr) -> exp.Expr:
-    received = exp.column(coerce.RECEIVED, quoted=True)
+def _near_receipt(micros: exp.Expr) -> exp.Expr:
     near = exp.Between(
-        this=value,
-        low=exp.Sub(this=received.copy(), expression=_days(OLDEST_DAYS)),
-        high=exp.Add(this=received.copy(), expression=_days(NEWEST_DAYS)),
+        this=micros,
+        low=exp.Sub(this=_received(), expression=exp.Literal.number(OLDEST_DAYS * DAY)),
+        high=exp.Add(this=_received(), expression=exp.Literal.number(NEWEST_DAYS * DAY)),
     )
-    return exp.case().when(near, value.copy()).else_(received)
+    return exp.case().when(near, micros.copy()).else_(_received())
 
 
-def _days(count: int) -> exp.Expr:
-    return exp.Interval(this=exp.Literal.string(str(count)), unit=exp.var("DAY"))
+def _received() -> exp.Expr:
+    """The received time as UTC microseconds."""
+    return _call("epoch_us", exp.column(coerce.RECEIVED, quoted=True))
 
 
-def _utc(value: exp.Expr) -> exp.Expr:
-    """A TIMESTAMP in UTC as TIMESTAMPTZ, without a look at the session's time zone."""
-    return exp.Anonymous(
-        this="make_timestamptz", expressions=[exp.Anonymous(this="epoch_us", expressions=[value])]
-    )
+def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
+    return exp.Anonymous(this=name, expressions=list(arguments))
