@@ -237,3 +237,18 @@ def test_a_live_view_keeps_its_value_when_loading_fails(database: Database) -> N
 def _touch(database: Database) -> None:
     with database.write():
         pass
+
+
+def test_a_store_that_another_process_writes_for_too_long_is_refused_in_words(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.store.database.BUSY_SECONDS", 0.05)
+    other = Database.open(tmp_path / "store.db")
+    with (
+        database.write(),
+        pytest.raises(StoreError, match="cannot be written now: database is locked"),
+        other.write(),
+    ):
+        pass
+    _touch(other)
+    other.close()
