@@ -19,7 +19,7 @@ from headrace.kql.plan.expressions import (
     rebuild,
     ref,
 )
-from headrace.kql.plan.nodes import Aggregate, Compute, Filter, Join, JoinKind, Limit, OrderKey, Plan, Union
+from headrace.kql.plan.nodes import Aggregate, Compute, Limit, OrderKey, Plan, Union
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType
@@ -186,86 +186,6 @@ class AggregateBinder(OperatorBinder):
         plan = Limit(plan.columns, plan, count, order)
         return Relation(plan, (key, total), order, serialized=True)
 
-    # top-nested: a table of groups a level, each joined to the level above.
-
-    def top_nested(self, rows: Relation, operator: t.TopNested) -> Relation:
-        """`top-nested`."""
-        parent: Relation | None = None
-        parent_keys: list[tuple[Column, Expr]] = []
-        outputs: list[Column] = []
-        for level in operator.levels:
-            parent, parent_keys, made = self._nested_level(rows, level, parent, parent_keys)
-            outputs = [*(_same_named(column, parent) for column in outputs), *made]
-        assert parent is not None
-        return Relation(parent.plan, tuple(outputs), open=rows.open)
-
-    def _nested_level(
-        self,
-        rows: Relation,
-        level: t.NestedLevel,
-        parent: Relation | None,
-        parent_keys: list[tuple[Column, Expr]],
-    ) -> tuple[Relation, list[tuple[Column, Expr]], list[Column]]:
-        with self.row_scope(rows):
-            value = self.bind(level.value.value)
-        name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
-        if level.others is not None:
-            value = self.as_type(value, _T.STRING)
-        key = self.new_column(name, value.type)
-        above = [(self.new_column(column.name, column.type), source) for column, source in parent_keys]
-        keys = [*above, (key, value)]
-        with self.row_scope(rows):
-            aggregates, computed = self.aggregate_items([level.aggregate], keys, set())
-        if not computed:
-            return (parent or rows), parent_keys, []
-        amount_source, amount_value = computed[0]
-        given = level.aggregate.names[0] if level.aggregate.names else f"aggregated_{name}"
-        amount = self.new_column(given, amount_source.type)
-        made = tuple(column for columns, _ in aggregates for column in columns)
-        plan: Plan = Aggregate((*(column for column, _ in keys), *made), rows.plan, tuple(keys), tuple(aggregates))
-        plan = Compute((*plan.columns, amount), plan, ((amount, amount_value),))
-        groups = Relation(plan, (*(column for column, _ in keys), amount))
-        if parent is not None:
-            plan, kept = self._under_parent(groups, parent, above)
-            groups = Relation(plan, (*kept, key, amount))
-        ranked = self._ranked(groups, level, above, amount)
-        if level.others is not None:
-            ranked = self._with_others(ranked, level, key, amount, aggregates)
-        elif level.count is not None:
-            limit = self.row_count(level.count, "`top-nested`")
-            rank = ranked.find("") or amount
-            ranked = ranked.with_plan(
-                Filter(ranked.plan.columns, ranked.plan, self.call("__less_or_equal", ref(rank), limit))
-            )
-        columns = tuple(column for column in ranked.columns if column.name)
-        kept_keys = [(column, source) for column, source in keys]
-        return Relation(ranked.plan, columns), kept_keys, [key, amount]
-
-    def _under_parent(
-        self, groups: Relation, parent: Relation, above: Keys
-    ) -> tuple[Plan, tuple[Column, ...]]:
-        pairs = tuple(
-            (ref(column), ref(found)) for column, _ in above if (found := parent.find(column.name)) is not None
-        )
-        kept = tuple(column for column in parent.columns)
-        plan = Join((*groups.plan.columns, *kept), groups.plan, parent.plan, JoinKind.INNER, pairs)
-        return plan, kept
-
-    def _ranked(self, groups: Relation, level: t.NestedLevel, above: Keys, amount: Column) -> Relation:
-        """Groups with their rank under the same parent, in a column without a name."""
-        del above
-        rank = self.new_column("", _T.LONG)
-        order = (OrderKey(ref(amount), level.descending, False),)
-        plan = Compute((*groups.plan.columns, rank), groups.plan, ((rank, self.call("row_number")),), order)
-        return Relation(plan, (*groups.columns, rank))
-
-    def _with_others(
-        self, ranked: Relation, level: t.NestedLevel, key: Column, amount: Column, aggregates: Aggregates
-    ) -> Relation:
-        """The rows past the count brought together under the `others` value."""
-        del ranked, level, key, amount, aggregates
-        raise NotImplementedError
-
     # union.
 
     def union_relations(
@@ -319,7 +239,3 @@ def _missing(type: KustoType) -> Expr:
 
 def _is_same(column: Column, value: Expr) -> bool:
     return isinstance(value, Ref) and value.column is column
-
-
-def _same_named(column: Column, rows: Relation) -> Column:
-    return rows.find(column.name) or column

@@ -49,7 +49,10 @@ class Binder(SpecialBinder):
 
     def _result(self, statement: n.ExpressionStatement) -> list[Bound]:
         self.render = None
+        self.branches = []
         rows = self.relation(statement.value)
+        if self.branches:
+            return [self.bound(branch) for branch in self.branches]
         return [self.bound(rows)]
 
     def bound(self, rows: Relation) -> Bound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,8 @@ UNKNOWN = Relation(Rows((), ()), (), open=True)
 class QueryBinder(JoinBinder):
     """Binds tabular expressions."""
 
+    more_operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {}
+    more_sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {}
     input_rows: Relation | None = None
     """The rows that a sub-pipeline begins with."""
 
@@ -51,8 +53,11 @@ class QueryBinder(JoinBinder):
     def _relation(self, node: n.Expression) -> Relation:
         if isinstance(node, n.Pipeline):
             rows = self._source(node.source)
-            for operator in node.operators:
-                rows = self.operate(rows, operator)
+            for place, operator in enumerate(node.operators):
+                if isinstance(operator, t.As) and self.profile.operator(operator)[0] == "allow":
+                    rows = self._as(rows, operator, node, place)
+                else:
+                    rows = self.operate(rows, operator)
             return rows
         if isinstance(node, n.Name):
             return self._named_table(node, node.name)
@@ -64,6 +69,13 @@ class QueryBinder(JoinBinder):
             return self._elsewhere(node)
         self.fail("KQL0130", "A table or a query is expected here.", node)
 
+    def _as(self, rows: Relation, operator: t.As, node: n.Pipeline, place: int) -> Relation:
+        """`as`: the rows up to here get a name that the rest of the text may use."""
+        earlier = n.Pipeline(node.start, operator.start, node.source, node.operators[:place])
+        binding = QueryBinding(earlier, self._snapshot(self.environment), self.input_rows)
+        self.environment.names[operator.name] = binding
+        return replace(rows, name=operator.name, _by_name={})
+
     def operate(self, rows: Relation, operator: n.Operator) -> Relation:
         """The rows after one operator; after a problem the pipeline goes on with what is known."""
         self.count(5)
@@ -74,7 +86,7 @@ class QueryBinder(JoinBinder):
         if verdict == "warn":
             self.warn("KQL0302", message, operator)
         try:
-            method = _OPERATORS.get(type(operator))
+            method = _OPERATORS.get(type(operator)) or self.more_operators.get(type(operator))
             if method is None:
                 return self._refused(rows, operator)
             return method(self, rows, operator)
@@ -107,7 +119,7 @@ class QueryBinder(JoinBinder):
             return self.datatable(source)
         if isinstance(source, t.Union):
             return self.union(None, source)
-        method = _SOURCES.get(type(source))
+        method = self.more_sources.get(type(source))
         if method is not None:
             return method(self, source)
         self._refused(UNKNOWN, source)
@@ -640,7 +652,5 @@ _OPERATORS: dict[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
     t.RenderOperator: QueryBinder.render_operator,
     t.Serialize: QueryBinder.serialize,
     t.TopHitters: QueryBinder.top_hitters,
-    t.TopNested: QueryBinder.top_nested,
 }
-_SOURCES: dict[type[n.Operator], Callable[[Any, Any], Relation]] = {}
 __all__ = ["Kind", "QueryBinder", "Schema", "SchemaColumn"]

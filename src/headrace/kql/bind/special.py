@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.kql.bind.base import missing, text_literal
 from headrace.kql.bind.expressions import POISON
-from headrace.kql.bind.queries import QueryBinder
+from headrace.kql.bind.searching import SearchBinder
 from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
 from headrace.kql.syntax import nodes as n
 from headrace.kql.types import KustoType
@@ -15,7 +15,7 @@ from headrace.kql.types import KustoType
 _T = KustoType
 
 
-class SpecialBinder(QueryBinder):
+class SpecialBinder(SearchBinder):
     """Binds the calls that the registry only declares."""
 
     def bind_special(self, node: n.Call) -> Expr | None:

@@ -244,13 +244,15 @@ class ScanStep:
 class MatchRows(Plan):
     """`scan`: rows in order through a state machine. `declared` are its columns with defaults.
 
-    `states[i][j]` is the column that stands for declared column j in step i's state; `active[i]` whether
-    the step is active.
+    `states[i]` stands for what step i last took: first the declared columns, then `row_columns`. `place` orders
+    the rows that come out.
     """
 
     input: Plan
     order: tuple[OrderKey, ...]
     declared: tuple[tuple[Column, Expr], ...]
+    row_columns: tuple[Column, ...]
     steps: tuple[ScanStep, ...]
     states: tuple[tuple[Column, ...], ...]
     match_id: Column | None
+    place: Column

@@ -37,7 +37,7 @@ class Generator:
         self.scans = scans
         self.scan_of = scan_of
         self.shared: dict[str, exp.Expression] = {}
-        self.moment: exp.Expression | None = None
+        self.recursive = False
         self._names = 0
         self._rendered = 0
         self._order: tuple[p.OrderKey, ...] = ()
@@ -101,11 +101,11 @@ class Generator:
                 exp.CTE(
                     this=select,
                     alias=exp.TableAlias(this=exp.Identifier(this=name, quoted=False)),
-                    materialized=True,
+                    materialized=not isinstance(select, exp.Union),
                 )
                 for name, select in self.shared.items()
             ]
-            query.set("with_", exp.With(expressions=ctes))
+            query.set("with_", exp.With(expressions=ctes, recursive=self.recursive or None))
         return query
 
     # Nodes.
@@ -209,7 +209,6 @@ class Generator:
         kept = [column for column in input.columns if column in layer.values]
         known: set[str] = set()
         remaining = list(again)
-        carried: list[str] = []
         while remaining:
             pending = {name for name, _ in remaining}
             now = [
@@ -217,14 +216,7 @@ class Generator:
                 for name, value in remaining
                 if not any(column.name in pending for column in value.find_all(exp.Column))
             ]
-            select = layer.select(kept)
-            for name in carried:
-                select.append("expressions", column_sql(name))
-            for name, value in now:
-                alias = exp.Identifier(this=name, quoted=False)
-                select.append("expressions", exp.Alias(this=value, alias=alias))
-            layer = self.from_select(select, kept)
-            carried.extend(name for name, _ in now)
+            layer = self.from_select(layer.extended(kept, now), kept)
             known.update(name for name, _ in now)
             remaining = [item for item in remaining if item[0] not in known]
         return layer, rendered

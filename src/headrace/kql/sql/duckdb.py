@@ -11,7 +11,10 @@ from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions import convert as conversions
 from headrace.kql.sql.functions.base import Typed
 from headrace.kql.sql.layers import Layer, column_sql, subquery
+from headrace.kql.sql.matching_rows import MatchGenerator
+from headrace.kql.sql.pairs import PairsGenerator
 from headrace.kql.sql.parsing import ParsingGenerator
+from headrace.kql.sql.series import SeriesGenerator
 from headrace.kql.types import KustoType
 
 _T = KustoType
@@ -19,7 +22,7 @@ MAX_SEQUENCE = 10_000_000
 """The most rows that `range` makes."""
 
 
-class DuckDbGenerator(ParsingGenerator, Generator):
+class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGenerator, Generator):
     """Plans to DuckDB's SQL."""
 
     def ticks(self, timestamp: exp.Expression) -> exp.Expression:
@@ -89,12 +92,11 @@ class DuckDbGenerator(ParsingGenerator, Generator):
         kept = [column for column in plan.input.columns if column in layer.values]
         names = [self.fresh("e") for _ in values]
         lists = [self.elements(value, plan) for value in values]
-        select = layer.select(kept)
-        for name, items in zip(names, lists, strict=True):
-            select.append("expressions", _alias(items, name))
-        source = self.from_select(select, kept)
+        source = self.from_select(layer.extended(kept, zip(names, lists, strict=True)), kept)
         limit = self.row_count(plan.limit) if plan.limit is not None else None
         out = source.select(kept)
+        if not kept:
+            out.set("expressions", [])
         raw = [self.fresh("e") for _ in names]
         for name, element in zip(names, raw, strict=True):
             listed: exp.Expression = column_sql(name)
@@ -162,6 +164,8 @@ def storage_value(column: Column, value: exp.Expression) -> exp.Expression:
     """A column as tables hold it: a datetime as TIMESTAMP."""
     if column.type is not _T.DATETIME:
         return value
+    if isinstance(value, exp.Mul) and isinstance(value.this, exp.Anonymous) and value.this.name == "epoch_us":
+        return b.call("make_timestamp", value.this)
     return b.call("make_timestamp", b.call("divide", value, 10))
 
 

@@ -58,6 +58,16 @@ class Layer:
         """Whether reading any of these columns would evaluate something costly again."""
         return any(column not in self.cheap for column in columns)
 
+    def extended(self, columns: Iterable[Column], made: Iterable[tuple[str, exp.Expression]]) -> exp.Select:
+        """The select of these columns and more named values; `*` where that is the same and shorter."""
+        plain = all(isinstance(value, exp.Column) and value.name == c.sql_name for c, value in self.values.items())
+        select = self.select(() if plain else columns)
+        items = [exp.Star()] if plain and self.source is not None else list(select.expressions)
+        for name, value in made:
+            items.append(exp.Alias(this=value, alias=exp.Identifier(this=name, quoted=False)))
+        select.set("expressions", items)
+        return select
+
     def select(self, columns: Iterable[Column]) -> exp.Select:
         """The select of these columns under their own names."""
         items: list[exp.Expression] = []

@@ -45,11 +45,8 @@ class ParsingGenerator(Generator):
     ) -> Layer:
         """One select a delimiter: what stands before it, and what is left after it."""
         rest = self.fresh("r")
-        select = layer.select(kept)
-        select.append("expressions", _alias(subject, rest))
-        layer = self.from_select(select, kept)
+        layer = self.from_select(layer.extended(kept, [(rest, subject)]), kept)
         found: dict[Column, str] = {}
-        carried: list[str] = []
         parts = plan.parts
         place = 0
         while place < len(parts):
@@ -63,11 +60,11 @@ class ParsingGenerator(Generator):
                 if following.text is None:
                     continue
                 last = place == len(parts) - 1
-                layer, rest = self._after(layer, kept, carried, rest, following.text, last, None)
+                layer, rest = self._after(layer, kept, rest, following.text, last, None)
                 place += 1
                 continue
             if part.text is not None:
-                layer, rest = self._at_start(layer, kept, carried, rest, part.text, place == len(parts) - 1)
+                layer, rest = self._at_start(layer, kept, rest, part.text, place == len(parts) - 1)
                 place += 1
                 continue
             column = part.column
@@ -75,13 +72,11 @@ class ParsingGenerator(Generator):
             name = self.fresh("v")
             found[column] = name
             if following is None:
-                layer = self._keep(layer, kept, carried, rest, [(name, column_sql(rest))])
-                carried.append(name)
+                layer = self._keep(layer, kept, [(name, column_sql(rest))])
                 place += 1
             elif following.text is not None:
                 last = place + 1 == len(parts) - 1
-                layer, rest = self._after(layer, kept, carried, rest, following.text, last, name)
-                carried.append(name)
+                layer, rest = self._after(layer, kept, rest, following.text, last, name)
                 place += 2
             else:
                 # A typed column before a star takes what looks like a value of its type.
@@ -89,8 +84,7 @@ class ParsingGenerator(Generator):
                 value = b.call("regexp_extract", column_sql(rest), b.text(pattern))
                 tail = b.call("substr", column_sql(rest), b.add(b.call("length", value.copy()), 1))
                 new = self.fresh("r")
-                layer = self._keep(layer, kept, carried, rest, [(name, value), (new, tail)])
-                carried.append(name)
+                layer = self._keep(layer, kept, [(name, value), (new, tail)])
                 rest = new
                 place += 1
         return self._outcome(plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, column_sql(rest))
@@ -99,24 +93,15 @@ class ParsingGenerator(Generator):
         self,
         layer: Layer,
         kept: list[Column],
-        carried: Sequence[str],
-        rest: str,
         made: Sequence[tuple[str, exp.Expression]],
     ) -> Layer:
         """A select above that carries everything and adds what was made."""
-        select = layer.select(kept)
-        for name in (*carried, rest):
-            if all(name != new for new, _ in made):
-                select.append("expressions", column_sql(name))
-        for name, value in made:
-            select.append("expressions", _alias(value, name))
-        return self.from_select(select, kept)
+        return self.from_select(layer.extended(kept, made), kept)
 
     def _after(
         self,
         layer: Layer,
         kept: list[Column],
-        carried: Sequence[str],
         rest: str,
         text: str,
         last: bool,
@@ -141,40 +126,29 @@ class ParsingGenerator(Generator):
             head = b.call("substr", here.copy(), b.number(1), b.subtract(position.copy(), 1))
             made.append((value_name, head))
         made.append((new, tail))
-        select = layer.select(kept)
-        for name in carried:
-            select.append("expressions", column_sql(name))
-        for name, value in made:
-            select.append("expressions", _alias(value, name))
-        return self.from_select(select, kept), new
+        return self.from_select(layer.extended(kept, made), kept), new
 
     def _at_start(
-        self, layer: Layer, kept: list[Column], carried: Sequence[str], rest: str, text: str, last: bool
+        self, layer: Layer, kept: list[Column], rest: str, text: str, last: bool
     ) -> tuple[Layer, str]:
         """What is left after `text` at the very start."""
         new = self.fresh("r")
         here = column_sql(rest)
         test: exp.Expression = b.equals(here, text) if last else b.call("starts_with", here, text)
         tail = b.when(test, b.call("substr", here.copy(), b.number(len(text) + 1)))
-        select = layer.select(kept)
-        for name in carried:
-            select.append("expressions", column_sql(name))
-        select.append("expressions", _alias(tail, new))
-        return self.from_select(select, kept), new
+        return self.from_select(layer.extended(kept, [(new, tail)]), kept), new
 
     def by_regex(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
         """One capture regex for the whole pattern."""
         pattern, groups = regex_of(plan)
         names = [f"g{i}" for i in range(max(groups.values(), default=0))]
         name = self.fresh("m")
-        select = layer.select(kept)
         listed = b.array([b.text(item) for item in names] or [b.text("g0")])
         if not names:
             pattern = f"({pattern})"
         test = b.call("regexp_matches", subject.copy(), b.text(pattern))
         captured = b.call("regexp_extract", subject, b.text(pattern), listed)
-        select.append("expressions", _alias(b.when(test, captured), name))
-        layer = self.from_select(select, kept)
+        layer = self.from_select(layer.extended(kept, [(name, b.when(test, captured))]), kept)
         found = {
             column: b.call("struct_extract", column_sql(name), b.text(f"g{index - 1}"))
             for column, index in groups.items()
@@ -200,14 +174,10 @@ class ParsingGenerator(Generator):
         matched: exp.Expression = b.is_not_null(left)
         if strict:
             names = {column: self.fresh("v") for column in typed}
-            select = layer.select(kept)
-            for column, value in found.items():
-                if column not in typed:
-                    names[column] = self.fresh("v")
-                select.append("expressions", _alias(typed.get(column, value), names[column]))
             flag = self.fresh("m")
-            select.append("expressions", _alias(matched, flag))
-            layer = self.from_select(select, kept)
+            names.update({column: self.fresh("v") for column in found if column not in typed})
+            made = [(names[column], typed.get(column, value)) for column, value in found.items()]
+            layer = self.from_select(layer.extended(kept, [*made, (flag, matched)]), kept)
             tests = [column_sql(flag), *(b.is_not_null(column_sql(names[column])) for column in typed)]
             matched = b.both(*tests)
             found = {column: column_sql(name) for column, name in names.items()}
@@ -294,7 +264,3 @@ def capture_groups(pattern: str) -> int:
             count += not tail.startswith("?") or tail.startswith("?P<") or tail.startswith("?<")
         place += 1
     return count
-
-
-def _alias(expression: exp.Expression, name: str) -> exp.Alias:
-    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))

@@ -162,8 +162,15 @@ class AnalyticsParser(OperatorParser):
         if self.at_word("in") and self.peek().text == "(":
             self.skip(2)
             tables = self._table_list()
-        predicate = self.expression()
+        predicate = self._search_predicate()
         return t.Search(start, self.last_end, kind == "case_sensitive", tables, predicate)
+
+    def _search_predicate(self) -> n.Expression:
+        self.searching, before = True, self.searching
+        try:
+            return self.expression()
+        finally:
+            self.searching = before
 
     def _table_list(self) -> tuple[n.Expression, ...]:
         tables = [self.union_source()]

@@ -36,6 +36,8 @@ class ExpressionParser(TokenStream):
 
     lenient_equals = False
     """Whether a single `=` compares, as the language allows in a filter."""
+    searching = False
+    """Whether `column:term` is a condition, as in `search`."""
 
     def pipeline(self) -> n.Expression:
         """A tabular expression or, where no operator follows, any expression."""
@@ -75,7 +77,11 @@ class ExpressionParser(TokenStream):
     def _equality(self) -> n.Expression:
         left = self._order()
         token = self.token
-        if token.kind == OP and (token.text in _EQUALITY or (token.text == "=" and self.lenient_equals)):
+        if token.kind == OP and (
+            token.text in _EQUALITY
+            or (token.text == "=" and self.lenient_equals)
+            or (token.text == ":" and self.searching)
+        ):
             op = {"<>": "!=", "=": "=="}.get(token.text, token.text)
             self.advance()
             right = self._order()

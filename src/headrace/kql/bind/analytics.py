@@ -1,0 +1,409 @@
+"""The analytical operators: make-series, scan, top-nested, partition, evaluate, facet, fork, invoke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from headrace.kql.bind.base import BindProblem, long_literal, missing, text_literal
+from headrace.kql.bind.functions.registry import Kind
+from headrace.kql.bind.plugins import PluginBinder
+from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, SharedBinding
+from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison, ref
+from headrace.kql.plan.nodes import (
+    Aggregate,
+    Compute,
+    Correlated,
+    Filter,
+    Join,
+    JoinKind,
+    Limit,
+    MatchRows,
+    OrderKey,
+    Plan,
+    Rank,
+    Rows,
+    ScanStep,
+    Series,
+)
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.types import KustoType
+
+_T = KustoType
+_DOTNET = {
+    _T.STRING: "System.String",
+    _T.INT: "System.Int32",
+    _T.LONG: "System.Int64",
+    _T.REAL: "System.Double",
+    _T.BOOL: "System.SByte",
+    _T.DATETIME: "System.DateTime",
+    _T.TIMESPAN: "System.TimeSpan",
+    _T.DYNAMIC: "System.Object",
+    _T.GUID: "System.Guid",
+    _T.DECIMAL: "System.Data.SqlTypes.SqlDecimal",
+}
+
+
+class AnalyticsBinder(PluginBinder):
+    """Binds the operators that few queries use."""
+
+    branches: list[Relation]
+    """The results of `fork` and `facet`, which give several."""
+
+    # make-series
+
+    def make_series(self, rows: Relation, operator: t.MakeSeries) -> Relation:
+        """`make-series`."""
+        taken: set[str] = set()
+        keys = self.group_keys(rows, operator.keys, taken)
+        with self.row_scope(rows):
+            axis = self.bind(operator.axis.value)
+            aggregates = [self._series_item(column, taken) for column in operator.columns]
+        if isinstance(axis, Poison) or any(item is None for item in aggregates):
+            raise BindProblem
+        if axis.type is _T.INT:
+            axis = self.as_type(axis, _T.LONG)
+        if axis.type not in (_T.DATETIME, _T.TIMESPAN, _T.LONG, _T.REAL):
+            self.fail("KQL0119", f"`make-series` counts along numbers or times, not {axis.type}.", operator.axis)
+        step_type = _T.TIMESPAN if axis.type in (_T.DATETIME, _T.TIMESPAN) else axis.type
+        with self.row_scope(None):
+            low = self.bind_as(operator.low, axis.type) if operator.low is not None else None
+            high = self.bind_as(operator.high, axis.type) if operator.high is not None else None
+            step = self.bind_as(operator.step, step_type)
+        name = operator.axis.names[0] if operator.axis.names else self.own_name(operator.axis.value) or "Column1"
+        axis_column = self.new_column(name, _T.DYNAMIC)
+        made = tuple(item for item in aggregates if item is not None)
+        columns = (*(column for column, _ in keys), *(column for column, _, _ in made), axis_column)
+        plan = Series(columns, rows.plan, axis, axis_column, low, high, step, tuple(keys), made)
+        return rows.unordered(plan, columns)
+
+    def _series_item(self, item: t.SeriesColumn, taken: set[str]) -> tuple[Column, Apply, Expr] | None:
+        node = item.item.value
+        function = self.functions.find(node.name) if isinstance(node, n.Call) else None
+        if not isinstance(node, n.Call) or function is None or function.kind is not Kind.AGGREGATE:
+            self.report("KQL0111", "`make-series` takes aggregates.", item)
+            return None
+        before, self.aggregates = self.aggregates, []
+        try:
+            applied = self.aggregate_call(node, function)
+        finally:
+            self.aggregates = before
+        if applied is None:
+            return None
+        name = item.item.names[0] if item.item.names else (self._aggregate_names(item.item, node, applied)[0] or "")
+        name = name or f"Column{len(taken) + 1}"
+        taken.add(name)
+        if item.default is not None:
+            default = self.bind_as(item.default, applied.type)
+        elif applied.type in (_T.LONG, _T.INT, _T.REAL, _T.DECIMAL, _T.TIMESPAN):
+            default = self.as_type(long_literal(0), applied.type)
+            if applied.type is _T.TIMESPAN:
+                default = Literal(_T.TIMESPAN, 0)
+        else:
+            default = missing(applied.type)
+        return self.new_column(name, _T.DYNAMIC), applied, default
+
+    # scan
+
+    def scan_rows(self, rows: Relation, operator: t.ScanOperator) -> Relation:
+        """`scan`."""
+        declared: list[tuple[Column, Expr]] = []
+        for item in operator.columns:
+            default = self.bind_as(item.default, item.type) if item.default is not None else missing(item.type)
+            declared.append((self.new_column(item.name, item.type), default))
+        if not operator.steps:
+            self.fail("KQL0141", "`scan` needs a step.", operator)
+        row_columns = rows.columns
+        states: list[tuple[Column, ...]] = []
+        for _ in operator.steps:
+            columns = [self.new_column(column.name, column.type) for column, _ in declared]
+            columns.extend(self.new_column(column.name, column.type) for column in row_columns)
+            states.append(tuple(columns))
+        self._scan_states = {
+            step.name: {column.name: column for column in reversed(columns)}
+            for step, columns in zip(operator.steps, states, strict=True)
+        }
+        try:
+            steps = [self._scan_step(rows, step, declared) for step in operator.steps]
+        finally:
+            self._scan_states = {}
+        match_id = self.new_column(operator.match_id, _T.LONG) if operator.match_id else None
+        place = self.new_column("", _T.LONG)
+        made = (*(column for column, _ in declared), *([match_id] if match_id else ()))
+        plan = MatchRows(
+            (*rows.plan.columns, *made, place),
+            rows.plan,
+            rows.order,
+            tuple(declared),
+            row_columns,
+            tuple(steps),
+            tuple(states),
+            match_id,
+            place,
+        )
+        names = {column.name for column in made}
+        kept = tuple(column for column in rows.columns if column.name not in names)
+        order = (OrderKey(ref(place), False, False),)
+        return Relation(plan, (*kept, *made), order, serialized=True, open=rows.open)
+
+    _scan_states: Mapping[str, Mapping[str, Column]] = {}
+
+    def _scan_step(self, rows: Relation, step: t.ScanStep, declared: list[tuple[Column, Expr]]) -> ScanStep:
+        scope = Relation(rows.plan, (*rows.columns, *(column for column, _ in declared)), open=rows.open)
+        places = {column.name: place for place, (column, _) in enumerate(declared)}
+        with self.row_scope(scope):
+            condition = self.bind_bool(step.condition, "a step's condition")
+            assignments: list[tuple[int, Expr]] = []
+            for item in step.assignments:
+                place = places.get(item.name)
+                if place is None:
+                    hint = self.did_you_mean(item.name, places)
+                    self.report("KQL0104", f"`scan` declares no column `{item.name}`.", item, hint)
+                    continue
+                assignments.append((place, self.bind_as(item.value, declared[place][0].type)))
+        if step.optional:
+            self.report("KQL0203", "`optional` steps of `scan` are refused: they are not supported.", step)
+        return ScanStep(condition, tuple(assignments), step.output)
+
+    def _member(self, node: n.Member) -> Expr:
+        """A step's column (`s1.total`), else a property."""
+        if isinstance(node.operand, n.Name) and node.operand.name in self._scan_states:
+            column = self._scan_states[node.operand.name].get(node.name)
+            if column is not None:
+                return ref(column)
+        return super()._member(node)
+
+    # top-nested
+
+    def top_nested(self, rows: Relation, operator: t.TopNested) -> Relation:
+        """`top-nested`: each level's groups within those that the level above kept."""
+        rows = self.share(rows)
+        binding = SharedBinding(self.shared[-1], rows.plan.origin, rows.open)  # type: ignore[attr-defined]
+        parent: Relation | None = None
+        outputs: list[str] = []
+        for level in operator.levels:
+            parent, made = self._nested_level(binding, level, parent, operator.levels.index(level))
+            outputs.extend(made)
+        assert parent is not None
+        columns = tuple(column for name in outputs if (column := parent.find(name)) is not None)
+        return Relation(parent.plan, columns)
+
+    def _nested_level(
+        self, source: SharedBinding, level: t.NestedLevel, parent: Relation | None, depth: int
+    ) -> tuple[Relation, list[str]]:
+        rows = self._bound(level, "", source)
+        kept, above = self._under(rows, parent)
+        with self.row_scope(kept):
+            value = self.bind(level.value.value)
+        name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
+        if level.others is not None:
+            value = self.as_type(value, _T.STRING)
+        key = self.new_column(name, value.type)
+        keys = [*above, (key, value)]
+        grouped, amount = self._nested_groups(kept, level, keys, name)
+        groups = tuple(column for column, _ in above)
+        rank = self.new_column("", _T.LONG)
+        order = (OrderKey(ref(amount), level.descending, False),)
+        plan: Plan = Rank(
+            (*grouped.plan.columns, rank), grouped.plan, rank, tuple(ref(c) for c in groups), order
+        )
+        if level.count is not None:
+            limit = self.row_count(level.count, "`top-nested`")
+            plan = Filter(plan.columns, plan, self.call("__less_or_equal", ref(rank), limit))
+        top = Relation(plan, (*groups, key, amount))
+        if level.others is not None:
+            top = self._with_others(source, level, parent, top, key, amount)
+        if parent is None:
+            return top, [key.name, amount.name]
+        joined = self._join_parent(parent, top, [column.name for column in groups])
+        del depth
+        return joined, [key.name, amount.name]
+
+    def _under(self, rows: Relation, parent: Relation | None) -> tuple[Relation, list[tuple[Column, Expr]]]:
+        """The rows whose keys the level above kept, and those keys."""
+        if parent is None:
+            return rows, []
+        above: list[tuple[Column, Expr]] = []
+        for column in parent.columns:
+            if column.name in self._nested_keys and (found := rows.find(column.name)) is not None:
+                above.append((self.new_column(column.name, column.type), self.as_type(ref(found), column.type)))
+        return rows, above
+
+    _nested_keys: frozenset[str] = frozenset()
+
+    def _nested_groups(
+        self, rows: Relation, level: t.NestedLevel, keys: list[tuple[Column, Expr]], name: str
+    ) -> tuple[Relation, Column]:
+        """The groups of a level with their aggregate."""
+        with self.row_scope(rows):
+            aggregates, computed = self.aggregate_items([level.aggregate], keys, set())
+        if not computed:
+            raise BindProblem
+        source, value = computed[0]
+        given = level.aggregate.names[0] if level.aggregate.names else f"aggregated_{name}"
+        amount = self.new_column(given, source.type)
+        made = tuple(column for columns, _ in aggregates for column in columns)
+        plan: Plan = Aggregate((*(c for c, _ in keys), *made), rows.plan, tuple(keys), tuple(aggregates))
+        plan = Compute((*plan.columns, amount), plan, ((amount, value),))
+        self._nested_keys = self._nested_keys | {name}
+        return Relation(plan, (*(c for c, _ in keys), amount)), amount
+
+    def _with_others(
+        self,
+        source: SharedBinding,
+        level: t.NestedLevel,
+        parent: Relation | None,
+        top: Relation,
+        key: Column,
+        amount: Column,
+    ) -> Relation:
+        """The groups that were left out, together under the `others` value."""
+        top = self.share(top)
+        binding = SharedBinding(self.shared[-1], top.plan.origin, False)  # type: ignore[attr-defined]
+        rows, above = self._under(self._bound(level, "", source), parent)
+        with self.row_scope(rows):
+            value = self.as_type(self.bind(level.value.value), _T.STRING)
+            label = self.bind_as(level.others, _T.STRING) if level.others is not None else text_literal("")
+        chosen = self._bound(level, "", binding)
+        pairs = [(value, ref(self._column(chosen, key.name)))]
+        pairs.extend((source_value, ref(self._column(chosen, column.name))) for column, source_value in above)
+        rest = Relation(
+            Join(rows.plan.columns, rows.plan, chosen.plan, JoinKind.LEFTANTI, tuple(pairs)), rows.columns
+        )
+        keys = above or [(self.new_column("", _T.LONG), long_literal(1))]
+        others, other_amount = self._nested_groups(rest, level, list(keys), key.name)
+        other_key = self.new_column(key.name, _T.STRING)
+        plan = Compute((*others.plan.columns, other_key), others.plan, ((other_key, label),))
+        columns = (*(column for column, _ in above), other_key, other_amount)
+        return self.union_relations([("", top), ("", Relation(plan, columns))], inner=False, source_name=None)
+
+    @staticmethod
+    def _column(rows: Relation, name: str) -> Column:
+        column = rows.find(name)
+        if column is None:
+            raise BindProblem
+        return column
+
+    def _join_parent(self, parent: Relation, top: Relation, keys: list[str]) -> Relation:
+        pairs = tuple((ref(self._column(parent, name)), ref(self._column(top, name))) for name in keys)
+        plan = Join(
+            (*parent.plan.columns, *top.plan.columns), parent.plan, top.plan, JoinKind.LEFTOUTER, pairs
+        )
+        rest = tuple(column for column in top.columns if column.name not in keys)
+        return Relation(plan, (*parent.columns, *rest))
+
+    # partition
+
+    def partition(self, rows: Relation, operator: t.Partition) -> Relation:
+        """`partition`: the sub-query runs over the rows of each value."""
+        shared = self.share(rows)
+        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
+        with self.row_scope(shared):
+            value = self.bind(operator.column)
+        if isinstance(value, Poison):
+            raise BindProblem
+        key = self.new_column("", value.type)
+        outer = Aggregate((key,), shared.plan, ((key, value),), ())
+        inner = self._bound(operator, "", binding)
+        with self.row_scope(inner):
+            same = self.bind(operator.column)
+        plan = Filter(inner.plan.columns, inner.plan, self.call("__equal", same, ref(key)))
+        start = replace(inner.with_plan(plan), order=(), serialized=False)
+        before, self.input_rows = self.input_rows, start
+        try:
+            with self.row_scope(None):
+                body = self.relation(operator.body)
+        finally:
+            self.input_rows = before
+        joined = Correlated((key, *body.plan.columns), outer, body.plan)
+        return Relation(joined, body.columns, open=rows.open)
+
+    # fork, facet, invoke, getschema, consume
+
+    def fork(self, rows: Relation, operator: t.Fork) -> Relation:
+        """`fork`: a result for each branch."""
+        shared = self.share(rows)
+        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
+        for name, body in operator.branches:
+            self.branches.append(replace(self._sub_query(operator, binding, body), name=name, _by_name={}))
+        return self.branches[0]
+
+    def _sub_query(self, node: n.Node, binding: SharedBinding, body: n.Expression) -> Relation:
+        before, self.input_rows = self.input_rows, self._bound(node, "", binding)
+        try:
+            with self.row_scope(None):
+                return self.relation(body)
+        finally:
+            self.input_rows = before
+
+    def facet(self, rows: Relation, operator: t.Facet) -> Relation:
+        """`facet`: a table of counts for each column, then the rows of `with`."""
+        shared = self.share(rows)
+        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
+        for column in operator.columns:
+            side = self._bound(operator, "", binding)
+            keys = self.group_keys(side, [n.Named(column.start, column.end, (), column)], set())
+            amount = self.new_column(f"count_{keys[0][0].name}", _T.LONG)
+            columns = (keys[0][0], amount)
+            plan = Aggregate(columns, side.plan, tuple(keys), (((amount,), self.call("count")),))
+            self.branches.append(Relation(plan, columns))
+        if operator.body is not None:
+            self.branches.append(self._sub_query(operator, binding, operator.body))
+        return self.branches[0]
+
+    def invoke(self, rows: Relation, operator: t.Invoke) -> Relation:
+        """`invoke`: a function whose first parameter is the table at hand."""
+        call = operator.call
+        binding = self.environment.find(call.name) if isinstance(call, n.Call) else None
+        if not isinstance(call, n.Call) or not isinstance(binding, FunctionBinding):
+            self.fail("KQL0107", "`invoke` needs a function of this text.", operator)
+        function = binding.function
+        if not function.parameters or not function.parameters[0].tabular:
+            self.fail("KQL0136", f"The first parameter of `{function.name}` must be a table.", operator)
+        shared = self.share(rows)
+        name = f"$invoked{len(self.shared)}"
+        environment = Environment(self.environment)
+        environment.names[name] = SharedBinding(
+            self.shared[-1], shared.plan.origin, rows.open  # type: ignore[attr-defined]
+        )
+        table = n.Argument(operator.start, operator.end, None, n.Name(operator.start, operator.end, name))
+        with self.environment_scope(environment):
+            return self.call_tabular(operator, binding, (table, *call.arguments))
+
+    def getschema(self, rows: Relation, operator: t.GetSchema) -> Relation:
+        """`getschema`."""
+        columns = (
+            self.new_column("ColumnName", _T.STRING),
+            self.new_column("ColumnOrdinal", _T.INT),
+            self.new_column("DataType", _T.STRING),
+            self.new_column("ColumnType", _T.STRING),
+        )
+        values = tuple(
+            (
+                text_literal(column.name),
+                Literal(_T.INT, place),
+                text_literal(_DOTNET[column.type]),
+                text_literal(column.type.value),
+            )
+            for place, column in enumerate(rows.visible)
+        )
+        return Relation(Rows(columns, values), columns, serialized=True)
+
+    def consume(self, rows: Relation, operator: t.Consume) -> Relation:
+        """`consume`: no rows at all."""
+        return rows.with_plan(Limit(rows.plan.columns, rows.plan, long_literal(0), ()))
+
+    more_operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+        t.MakeSeries: make_series,
+        t.ScanOperator: scan_rows,
+        t.TopNested: top_nested,
+        t.Partition: partition,
+        t.Fork: fork,
+        t.Facet: facet,
+        t.Invoke: invoke,
+        t.GetSchema: getschema,
+        t.Consume: consume,
+        t.Evaluate: PluginBinder.evaluate,
+    }

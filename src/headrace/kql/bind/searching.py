@@ -1,0 +1,171 @@
+"""`search` and `find`: one predicate over many tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.kql.bind.analytics import AnalyticsBinder
+from headrace.kql.bind.base import text_literal
+from headrace.kql.bind.functions.registry import OPERATORS
+from headrace.kql.bind.scope import Relation
+from headrace.kql.plan.expressions import Convert, Expr, Literal, Poison, ref
+from headrace.kql.plan.nodes import Filter
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.types import KustoType
+
+_T = KustoType
+MAX_TABLES = 200
+
+
+class SearchBinder(AnalyticsBinder):
+    """Binds the operators that look through tables."""
+
+    def search(self, rows: Relation | None, operator: t.Search) -> Relation:
+        """`search`, as a source or after a bar."""
+        if rows is not None:
+            inputs = [(rows.name or "union_arg0", rows)]
+        else:
+            inputs = self._searched(operator, operator.tables)
+        return self._filtered_union(inputs, operator, operator.predicate, "$table", operator.case_sensitive)
+
+    def search_source(self, operator: t.Search) -> Relation:
+        """`search` over the tables it names, or over all."""
+        return self.search(None, operator)
+
+    def _searched(self, node: n.Node, tables: tuple[n.Expression, ...]) -> list[tuple[str, Relation]]:
+        """The tables to look through, by name."""
+        inputs: list[tuple[str, Relation]] = []
+        if not tables:
+            names = [*self.database.table_names(), *self.views()]
+            if len(names) > MAX_TABLES:
+                names = names[:MAX_TABLES]
+                self.warn("KQL0306", f"Only the first {MAX_TABLES} tables are searched.", node, "Name the tables.")
+            return [(name, self._named_table(node, name)) for name in names]
+        for table in tables:
+            if isinstance(table, n.Wildcard):
+                inputs.extend((name, self._named_table(table, name)) for name in self.tables_like(table))
+            else:
+                rows = self.relation(table)
+                inputs.append((rows.name or "union_arg0", rows))
+        return inputs
+
+    def _filtered_union(
+        self,
+        inputs: list[tuple[str, Relation]],
+        node: n.Node,
+        predicate: n.Expression,
+        source_name: str,
+        case_sensitive: bool,
+    ) -> Relation:
+        kept: list[tuple[str, Relation]] = []
+        missed: list[Any] = []
+        for name, rows in inputs:
+            before = len(self.problems)
+            with self.row_scope(rows):
+                condition = self._search_condition(predicate, case_sensitive)
+            unknown = [problem for problem in self.problems[before:] if problem.code == "KQL0104"]
+            if unknown and len(unknown) == len(self.problems) - before and len(inputs) > 1:
+                # A table without the column has no row that fits.
+                del self.problems[before:]
+                missed = unknown
+                continue
+            if not isinstance(condition, Poison):
+                rows = rows.with_plan(Filter(rows.plan.columns, rows.plan, condition))
+            kept.append((name, rows))
+        if not kept:
+            self.problems.extend(missed[:1])
+            if not missed:
+                self.report("KQL0131", "There is no table to search.", node)
+            return Relation(self.one_row().plan, (), open=True)
+        return self.union_relations(kept, inner=False, source_name=source_name)
+
+    def _search_condition(self, node: n.Expression, case_sensitive: bool) -> Expr:
+        """A search predicate: bare terms look at every column, `column:term` at one."""
+        if isinstance(node, n.Literal) and node.type is _T.STRING:
+            return self._term(node, None, node.value, case_sensitive)
+        if isinstance(node, n.Wildcard) and node.pattern == "*":
+            return Literal(_T.BOOL, True)
+        if isinstance(node, n.Logical):
+            parts = [self._search_condition(operand, case_sensitive) for operand in node.operands]
+            return self.chain(node, OPERATORS[node.op], parts, f"`{node.op}`")
+        if isinstance(node, n.Call) and node.name == "not" and len(node.arguments) == 1:
+            inner = self._search_condition(node.arguments[0].value, case_sensitive)
+            return self.apply(node, "not", (inner,), "`not`")
+        if isinstance(node, n.Binary) and node.op == ":":
+            value = node.right.value if isinstance(node.right, n.Literal) else None
+            if isinstance(node.left, n.Wildcard):
+                return self._term(node, None, str(value), case_sensitive)
+            column = self.bind(node.left)
+            if isinstance(column, Poison):
+                return column
+            if isinstance(value, str):
+                return self._term(node, column, value, case_sensitive)
+            return self.apply(node, "__equal", (column, self.bind(node.right)), "`:`")
+        return self.bind_bool(node, "`search`")
+
+    def _term(self, node: n.Node, column: Expr | None, term: str, case_sensitive: bool) -> Expr:
+        """Whether a term stands in one column or in any."""
+        if term == "*":
+            return Literal(_T.BOOL, True)
+        suffix = "_cs" if case_sensitive else ""
+        body = term.strip("*")
+        if "*" in body:
+            pattern = ("" if case_sensitive else "(?i)") + ".*".join(re.escape(part) for part in term.split("*"))
+            name, body = "matches regex", pattern
+        elif term.startswith("*") and term.endswith("*"):
+            name = "contains" + suffix
+        elif term.startswith("*"):
+            name = "hassuffix" + suffix
+        elif term.endswith("*"):
+            name = "hasprefix" + suffix
+        else:
+            name = "has" + suffix
+        operands = [column] if column is not None else self._texts()
+        tests = [
+            self.apply(node, OPERATORS[name], (self._as_text(operand), text_literal(body)), f"`{name}`")
+            for operand in operands
+        ]
+        return self.chain(node, "__or", tests, "`or`") if tests else Literal(_T.BOOL, False)
+
+    def _texts(self) -> list[Expr]:
+        rows = self.rows.visible if self.rows is not None else ()
+        return [ref(column) for column in rows]
+
+    @staticmethod
+    def _as_text(value: Expr) -> Expr:
+        return value if value.type is _T.STRING else Convert(_T.STRING, value)
+
+    def find(self, rows: Relation | None, operator: t.Find) -> Relation:
+        """`find`: the rows that fit, with the name of their table."""
+        inputs = [(rows.name or "union_arg0", rows)] if rows is not None else self._searched(operator, operator.tables)
+        found = self._filtered_union(inputs, operator, operator.predicate, operator.source_name, False)
+        if operator.columns is None:
+            return found
+        columns = [found.columns[0]]
+        computed = []
+        for pattern, type in operator.columns:
+            for column in [c for c in found.columns if c in self.matching(found, [pattern])]:
+                if type is None or column.type is type:
+                    columns.append(column)
+                else:
+                    converted = self.new_column(column.name, type)
+                    computed.append((converted, self.as_type(ref(column), type)))
+                    columns.append(converted)
+        return found.with_columns(self.compute(found, computed), tuple(columns))
+
+    def find_source(self, operator: t.Find) -> Relation:
+        """`find` over the tables it names, or over all."""
+        return self.find(None, operator)
+
+    more_operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+        **AnalyticsBinder.more_operators,
+        t.Search: search,
+        t.Find: find,
+    }
+    more_sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {
+        t.Search: search_source,
+        t.Find: find_source,
+    }

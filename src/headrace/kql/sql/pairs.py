@@ -1,0 +1,69 @@
+"""`parse-kv`: keys and values by one regex, looked up by name."""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from headrace.kql.plan import nodes as p
+from headrace.kql.sql.base import Generator
+from headrace.kql.sql.functions import build as b
+from headrace.kql.sql.functions.base import Typed
+from headrace.kql.sql.layers import Layer, column_sql
+from headrace.kql.types import KustoType
+
+_T = KustoType
+
+
+class PairsGenerator(Generator):
+    """Adds the node of `parse-kv`."""
+
+    def split_pairs(self, plan: p.SplitPairs) -> Layer:
+        """The wanted columns, beside those of the input; the first pair of a name counts."""
+        layer = self.ready(plan.input, plan.subject)
+        layer, (subject,) = self.with_layer(layer, plan.input, [plan.subject])
+        kept = [column for column in plan.input.columns if column in layer.values]
+        pattern = b.text(plan.regex if plan.regex is not None else pair_pattern(plan))
+        keys, values = self.fresh("k"), self.fresh("v")
+        found_keys: exp.Expression = b.call("regexp_extract_all", subject, pattern, b.number(1))
+        found_values: exp.Expression = b.call("regexp_extract_all", subject.copy(), pattern.copy(), b.number(2))
+        if plan.quotes:
+            found_keys = self._each(found_keys, plan)
+            found_values = self._each(found_values, plan)
+        layer = self.from_select(layer.extended(kept, [(keys, found_keys), (values, found_values)]), kept)
+        for column, name in plan.fields:
+            place = b.call("list_position", column_sql(keys), b.text(name))
+            value = b.call("list_extract", column_sql(values), place)
+            text = b.coalesce(value, "")
+            layer.add(column, self.convert(Typed(text, _T.STRING), column.type), cheap=False)
+        return self.wrap(layer, plan.columns)
+
+    def _each(self, items: exp.Expression, plan: p.SplitPairs) -> exp.Expression:
+        """The items without their quotes, escapes undone."""
+        name = self.fresh("x")
+        item = b.name_(name)
+        opening, closing = plan.quotes[0], plan.quotes[-1]
+        inner: exp.Expression = b.call("substr", item, b.number(2), b.subtract(b.call("length", item.copy()), 2))
+        if plan.escape:
+            undone = re.escape(plan.escape) + "(.)"
+            inner = b.call("regexp_replace", inner, b.text(undone), b.text("\\1"), b.text("gs"))
+        quoted = b.both(
+            b.call("starts_with", item.copy(), b.text(opening)), b.call("ends_with", item.copy(), b.text(closing))
+        )
+        return b.call("list_transform", items, b.lambda_(name, b.when(quoted, inner, item.copy())))
+
+
+def pair_pattern(plan: p.SplitPairs) -> str:
+    """The regex of one key and value with its delimiters; group 1 is the key, group 2 the value."""
+    pair, middle = re.escape(plan.pair_delimiters), re.escape(plan.kv_delimiters)
+    excluded = "".join(re.escape(text) for text in (plan.pair_delimiters, plan.kv_delimiters) if len(text) == 1)
+    bare = f"[^{excluded}]" if excluded else "."
+    key, value = f"{bare}*?", ".*?"
+    if plan.quotes:
+        opening, closing = re.escape(plan.quotes[0]), re.escape(plan.quotes[-1])
+        escape = re.escape(plan.escape) if plan.escape else ""
+        body = f"(?:{escape}.|[^{closing}{escape}])*" if escape else f"[^{closing}]*"
+        key = f"{opening}{body}{closing}|{key}"
+        value = f"{opening}{body}{closing}|{value}"
+    return rf"(?s)\s*({key})\s*{middle}\s*({value})\s*(?:{pair}|$)"

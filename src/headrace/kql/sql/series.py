@@ -1,0 +1,152 @@
+"""`make-series`: rows to bins, bins to arrays."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from headrace.kql.plan import nodes as p
+from headrace.kql.plan.expressions import Expr
+from headrace.kql.sql.base import Generator
+from headrace.kql.sql.functions import build as b
+from headrace.kql.sql.functions.base import Typed
+from headrace.kql.sql.layers import Layer, column_sql, subquery
+from headrace.kql.syntax.literals import MIN_DATETIME
+from headrace.kql.types import KustoType
+
+_T = KustoType
+MAX_BINS = 1_000_000
+"""The most bins of one series."""
+
+
+def _named(expression: exp.Expression, name: str) -> exp.Alias:
+    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
+
+
+class SeriesGenerator(Generator):
+    """Adds the node of `make-series`."""
+
+    def series(self, plan: p.Series) -> Layer:
+        """For each group a row with one array an aggregate, and the array of the axis."""
+        keys = [column.sql_name for column, _ in plan.keys]
+        place, first, last = self.fresh("i"), self.fresh("i"), self.fresh("i")
+        binned = self.fresh("b")
+        self.shared[binned] = self._binned(plan, place)
+        groups = exp.Select(
+            expressions=[
+                *(column_sql(key) for key in keys),
+                _named(self._first_bin(plan, place), first),
+                _named(self._last_bin(plan, place), last),
+            ]
+        ).from_(exp.Table(this=exp.Identifier(this=binned, quoted=False)))
+        if keys:
+            groups.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
+        spread = exp.Select(
+            expressions=[
+                *(_named(column_sql(key), f"g{key}") for key in keys),
+                _named(
+                    b.call(
+                        "unnest",
+                        b.call(
+                            "generate_series",
+                            column_sql(first),
+                            b.call("least", column_sql(last), b.add(column_sql(first), MAX_BINS)),
+                        ),
+                    ),
+                    f"g{place}",
+                ),
+            ]
+        ).from_(subquery(groups, self.fresh("t")))
+        on = exp.EQ(this=column_sql(f"g{place}"), expression=column_sql(place))
+        for key in keys:
+            same = exp.NullSafeEQ(this=column_sql(f"g{key}"), expression=column_sql(key))
+            on = exp.And(this=on, expression=same)
+        items: list[exp.Expression] = [_named(column_sql(f"g{key}"), key) for key in keys]
+        for column, applied, default in plan.aggregates:
+            filled = exp.Case(
+                ifs=[exp.If(this=b.is_null(column_sql(place)), true=self.render_alone(default))],
+                default=column_sql(column.sql_name),
+            )
+            items.append(_named(self._array(filled, applied.type, place), column.sql_name))
+        base = self._base(plan)
+        step = self.render_alone(plan.step)
+        type = plan.axis.type
+        moment = b.cast(exp.Paren(this=b.add(base, b.multiply(column_sql(f"g{place}"), step))), b.SQL_TYPES[type])
+        items.append(_named(self._array(moment, type, place), plan.axis_column.sql_name))
+        select = exp.Select(expressions=items).from_(subquery(spread, self.fresh("t")))
+        select.set(
+            "joins",
+            [exp.Join(this=exp.Table(this=exp.Identifier(this=binned, quoted=False)), side="LEFT", on=on)],
+        )
+        if keys:
+            select.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
+        else:
+            select.set("having", exp.Having(this=exp.GT(this=b.call("count", exp.Star()), expression=b.number(0))))
+        made = [*(c for c, _ in plan.keys), *(c for c, _, _ in plan.aggregates), plan.axis_column]
+        return self.from_select(select, made)
+
+    def _binned(self, plan: p.Series, place: str) -> exp.Select:
+        """The aggregates of every bin that has rows."""
+        values = [plan.axis, *(value for _, value in plan.keys)]
+        arguments = [argument for _, applied, _ in plan.aggregates for argument in applied.arguments]
+        layer = self.ready(plan.input, *values, *arguments)
+        layer, (axis, *keys) = self.with_layer(layer, plan.input, values)
+        layer.where.append(b.is_not_null(axis.copy()))
+        if plan.low is not None:
+            layer.where.append(exp.GTE(this=axis.copy(), expression=self.render_alone(plan.low)))
+        if plan.high is not None:
+            layer.where.append(exp.LT(this=axis.copy(), expression=self.render_alone(plan.high)))
+        items = [
+            _named(sql, column.sql_name) for (column, _), sql in zip(plan.keys, keys, strict=True)
+        ]
+        offset = b.subtract(axis, self._base(plan))
+        ratio = b.ratio(exp.Paren(this=b.cast(exp.Paren(this=offset), "DOUBLE")), self.render_alone(plan.step))
+        index: exp.Expression = b.cast(b.call("floor", ratio), "BIGINT")
+        if plan.axis.type is not _T.REAL:
+            index = b.whole(
+                exp.Paren(this=b.floor_multiple(exp.Paren(this=offset.copy()), self.render_alone(plan.step))),
+                self.render_alone(plan.step),
+            )
+        items.append(_named(index, place))
+        groups = [exp.Literal.number(i + 1) for i in range(len(items))]
+        before, self._layer = self._layer, layer
+        try:
+            for column, applied, _ in plan.aggregates:
+                items.append(_named(self.several(applied)[0], column.sql_name))
+        finally:
+            self._layer = before
+        select = layer.select(())
+        select.set("expressions", items)
+        select.set("group", exp.Group(expressions=groups))
+        return select
+
+    def _base(self, plan: p.Series) -> exp.Expression:
+        """Where bins count from: the given start, else the type's own zero."""
+        if plan.low is not None:
+            return self.render_alone(plan.low)
+        return b.long(MIN_DATETIME) if plan.axis.type is _T.DATETIME else b.number(0)
+
+    def _first_bin(self, plan: p.Series, place: str) -> exp.Expression:
+        if plan.low is not None:
+            return b.cast(b.number(0), "BIGINT")
+        return b.call("min", column_sql(place))
+
+    def _last_bin(self, plan: p.Series, place: str) -> exp.Expression:
+        if plan.high is None:
+            return b.call("max", column_sql(place))
+        # The end is exclusive: the last bin begins before it.
+        length = b.subtract(self.render_alone(plan.high), self._base(plan))
+        ratio = b.ratio(exp.Paren(this=b.cast(exp.Paren(this=length), "DOUBLE")), self.render_alone(plan.step))
+        return b.cast(b.subtract(b.call("ceil", ratio), 1), "BIGINT")
+
+    def _array(self, value: exp.Expression, type: KustoType, place: str) -> exp.Expression:
+        """Values in the order of bins as the text of a JSON array."""
+        text = self.convert(Typed(value, type), _T.DYNAMIC) if type is not _T.DYNAMIC else value
+        order = exp.Order(expressions=[exp.Ordered(this=column_sql(f"g{place}"), desc=False, nulls_first=False)])
+        joined = exp.Anonymous(
+            this="string_agg",
+            expressions=[b.coalesce(text, "null"), exp.Order(this=b.text(","), expressions=order.expressions)],
+        )
+        return b.call("concat", "[", joined, "]")
+
+
+__all__ = ["Expr", "SeriesGenerator"]
