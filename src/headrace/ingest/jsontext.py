@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -16,6 +17,8 @@ BOM: Final = b"\xef\xbb\xbf"
 
 _NOT_MARKS = bytes(code for code in range(256) if code not in b'[]{}"')
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[]", b"\x01\xff")
+_ROUNDS = 6
 _STRING = re.compile(rb'"[^"]*"')
 _SLICE = 64 * 1024
 _POSITION = re.compile(r"\(byte (\d+)\)")
@@ -109,11 +112,16 @@ def check_depth(text: bytes, limit: int) -> None:
     if len(text) <= 2 * limit:
         return
     marks = _structure(text).translate(_ONE_KIND)
-    # What is left are balanced brackets; each round takes the innermost away.
-    for _ in range(limit):
-        if not marks:
-            return
+    # What is left are balanced brackets; each round takes the innermost level away.
+    for peeled in range(_ROUNDS):
+        if not marks or peeled == limit:
+            break
         marks = marks.replace(b"[]", b"")
+    else:
+        # A body made of nothing but depth would take many rounds: what is left of it is walked through once.
+        steps = memoryview(marks.translate(_STEPS)).cast("b")
+        if _ROUNDS + max(accumulate(steps), default=0) <= limit:
+            return
     if marks:
         raise JsonTextError(_too_deep(limit))
 
