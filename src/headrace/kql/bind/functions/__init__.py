@@ -13,6 +13,7 @@ from headrace.kql.bind.functions import (
     operators,
     special,
     strings,
+    windows,
 )
 from headrace.kql.bind.functions.registry import Registry
 
@@ -29,6 +30,7 @@ FUNCTIONS = Registry(
         special,
         network,
         aggregates,
+        windows,
     )
     for function in family.FUNCTIONS
 )

@@ -57,6 +57,7 @@ class Naming(StrEnum):
     `COLUMN`: by its place (`Column1`, `print_0`). `FIRST`: as the first argument is. `PREFIX`: the prefix,
     `_` and the first argument's name (just `prefix_` if it has none). `BARE`: always `prefix_`. `EACH`: one
     column an argument, as the argument is named. `PERCENTILE`: prefix, argument and each percentage.
+    `SORTED`: each argument's name and `_sorted`.
     """
 
     COLUMN = "column"
@@ -65,6 +66,7 @@ class Naming(StrEnum):
     BARE = "bare"
     EACH = "each"
     PERCENTILE = "percentile"
+    SORTED = "sorted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,8 @@ class Function:
     `volatile`: two calls may differ (`rand`, `new_guid`), so it is never shared nor folded. `query`: allowed
     in queries. `several`: an aggregate that may make more than one column. `context`: the answer depends on
     the statement (`now`, `ingestion_time`), not on arguments alone. `ordered`: an aggregate that depends on
-    the order of rows.
+    the order of rows. `columns`: a scalar function whose value is a packed array of several values
+    (`series_fit_line`): the suffix and the type of each column it makes alone in a projection.
     """
 
     name: str
@@ -165,6 +168,7 @@ class Function:
     context: bool = False
     ordered: bool = False
     resolver: Resolver | None = field(default=None, compare=False)
+    columns: tuple[tuple[str, KustoType], ...] = ()
 
     def resolve(self, arguments: Sequence[Argument]) -> Resolution:
         """Bind a call. Raises `Mismatch`."""
@@ -189,7 +193,9 @@ class Function:
         if self.naming is Naming.BARE:
             return (f"{prefix}_",)
         if self.naming is Naming.EACH:
-            return tuple(name or "" for name in names)
+            return _each_name(self.prefix, names)
+        if self.naming is Naming.SORTED:
+            return tuple(f"{name or ''}_sorted" for name in names)
         if self.naming is Naming.PERCENTILE:
             return _percentile_names(prefix, first, constants)
         return ("",)
@@ -283,6 +289,17 @@ def _count_text(least: int, most: int | None) -> str:
     if least == most:
         return "no arguments" if least == 0 else f"{least} argument{'s' if least != 1 else ''}"
     return f"{least} to {most} arguments"
+
+
+def _each_name(prefix: str, names: Sequence[str | None]) -> tuple[str, ...]:
+    """`arg_max` and its like: an expression is named after its place."""
+    if prefix == "any" and len(names) == 1:
+        return (f"any_{names[0] or ''}",)
+    if prefix in ("max", "min"):
+        rest = [name or f"{prefix}_{names[0] or ''}_arg{place}" for place, name in enumerate(names)]
+        return (names[0] or f"{prefix}_", *rest[1:])
+    start = "" if prefix == "any" else "any_"
+    return tuple(name or f"{start}arg{place}" for place, name in enumerate(names))
 
 
 def _percentile_names(prefix: str, first: str, constants: Sequence[Constant | None]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from headrace.kql.sql.functions import (
     operators,
     special,
     strings,
+    windows,
 )
 from headrace.kql.sql.functions.base import (
     Context,
@@ -41,4 +42,5 @@ _FAMILIES = (
     operators,
     special,
     strings,
+    windows,
 )

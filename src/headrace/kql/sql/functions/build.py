@@ -286,8 +286,12 @@ def name_(name: str) -> exp.Expression:
 
 
 def python(name: str, *arguments: exp.Expression | str | int) -> exp.Expression:
-    """A call of a Python function of `session`: takes VARCHARs, gives a VARCHAR (see `udf`)."""
-    return call("kql_call", text(name), *[as_text(value(argument)) for argument in arguments])
+    """A call of a Python function of `session`: takes VARCHARs, gives a VARCHAR (see `udf`).
+
+    The engine's COALESCE can outlive the memory of such a result, so it is copied by joining nothing to it.
+    """
+    made = call("kql_call", text(name), *[as_text(value(argument)) for argument in arguments])
+    return exp.Paren(this=exp.DPipe(this=made, expression=text(""), safe=True))
 
 
 def as_text(expression: exp.Expression) -> exp.Expression:

@@ -16,6 +16,7 @@ from headrace.kql.sql.functions.convert import (
     INT,
     LONG,
     REAL,
+    member,
     quoted,
     to_dynamic_of,
 )
@@ -212,18 +213,22 @@ def parse_xml(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 def _sorted(name: str) -> None:
-    def several(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+    def packed(context: Context, arguments: Sequence[Typed]) -> tuple[exp.Expression, int]:
         arrays = [argument.sql for argument in arguments if argument.type is not BOOL]
         nulls_last = arguments[-1].sql if arguments[-1].type is BOOL else b.true()
-        made = b.python(name, nulls_last, *arrays)
-        if len(arrays) == 1:
-            return [b.null_if(b.cast(b.call("json_extract", made, "$[0]"), "VARCHAR"), "null")]
-        return [
-            b.null_if(b.cast(b.call("json_extract", b.again(made), f"$[{index}]"), "VARCHAR"), "null")
-            for index in range(len(arrays))
-        ]
+        return b.python(name, nulls_last, *arrays), len(arrays)
+
+    def several(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+        made, count = packed(context, arguments)
+        return [member(b.again(made), f"$[{index}]") for index in range(count)]
+
+    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+        # As one value, several sorted arrays are an array of arrays.
+        made, count = packed(context, arguments)
+        return made if count > 1 else member(made, "$[0]")
 
     lowers_several(name)(several)
+    lowers(name)(lowering)
 
 
 _sorted("array_sort_asc")

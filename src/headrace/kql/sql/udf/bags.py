@@ -417,15 +417,13 @@ def _schema(value: Json) -> Json:
 def _merged_schema(schemas: list[Json]) -> Json:
     kinds: dict[str, Json] = {}
     bags = [schema for schema in schemas if isinstance(schema, dict)]
-    if bags:
-        merged: dict[str, Json] = {}
-        for key in dict.fromkeys(key for bag in bags for key in bag):
-            merged[key] = _merged_schema([bag[key] for bag in bags if key in bag])
-        kinds["bag"] = merged
     for schema in schemas:
         for kind in schema if isinstance(schema, list) else [schema]:
             if isinstance(kind, str):
                 kinds.setdefault(kind, kind)
+            elif "{}" not in kinds:
+                keys = dict.fromkeys(key for bag in bags for key in bag)
+                kinds["{}"] = {key: _merged_schema([bag[key] for bag in bags if key in bag]) for key in keys}
     found = list(kinds.values())
     return found[0] if len(found) == 1 else found
 

@@ -68,7 +68,7 @@ _CEF_ESCAPES = {"\\=": "=", "\\\\": "\\", "\\n": "\n", "\\r": "\r", "\\|": "|"}
 
 
 def _cef_extension(text: str) -> dict[str, str]:
-    matches = [match for match in _CEF_KEY.finditer(text)]
+    matches = list(_CEF_KEY.finditer(text))
     made: dict[str, str] = {}
     for index, match in enumerate(matches):
         end = matches[index + 1].start() if index + 1 < len(matches) else len(text)
@@ -242,12 +242,17 @@ def _zlib(text: str | None) -> str | None:
     return base64.b64encode(zlib.compress((text or "").encode())).decode("ascii")
 
 
+def _small(encoded: str) -> str:
+    """Hexadecimal digits in lower case."""
+    return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
+
+
 def _url_encode(text: str | None) -> str | None:
-    return quote_plus(text or "", safe="-_.!*()")
+    return _small(quote_plus(text or "", safe="-_.!*()"))
 
 
 def _url_encode_component(text: str | None) -> str | None:
-    return quote(text or "", safe="-_.~")
+    return _small(quote(text or "", safe="-_.~"))
 
 
 def _url_decode(text: str | None) -> str | None:

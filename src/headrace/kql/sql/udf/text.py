@@ -105,11 +105,13 @@ def _indexof(
     count = as_int(occurrence) or 1
     if window is None or count < 1:
         return "-1" if window is None else None
-    place = window[0] - 1
+    first, size = window[0], window[1] - window[0]
     for _ in range(count):
-        place = source.find(search, place + 1, window[1])
+        # The length counts anew after each occurrence.
+        place = source.find(search, first, first + size if as_int(length) not in (None, -1) else None)
         if place < 0:
             return "-1"
+        first = place + 1
     return str(place)
 
 

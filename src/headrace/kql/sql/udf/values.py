@@ -11,20 +11,6 @@ Json = Any
 _MAX_TEXT = 64 * 1024 * 1024
 
 
-class Number(float):
-    """A JSON real that keeps its spelling."""
-
-    spelling: str
-
-    def __new__(cls, spelling: str) -> Number:
-        made = super().__new__(cls, spelling)
-        made.spelling = spelling
-        return made
-
-    def __repr__(self) -> str:
-        return self.spelling
-
-
 def parse(text: str | None) -> Json:
     """The value of JSON text, None for null and for what is no JSON."""
     if text is None or len(text) > _MAX_TEXT:
