@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import ssl
 import statistics
 import tempfile
 import threading
@@ -47,7 +48,11 @@ class Target:
 
     def __init__(self, server: ServerProcess, shape: str) -> None:
         self.env = server.env
-        self._client = httpx.Client(verify=server.env["SSL_CERT_FILE"], timeout=60, trust_env=False)
+        self._client = httpx.Client(
+            verify=ssl.create_default_context(cafile=server.env["HEADRACE_CA_FILE"]),
+            timeout=60,
+            trust_env=False,
+        )
         self.workspace_id = ""
         self._make(shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 import tempfile
@@ -22,6 +23,9 @@ from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
 from headrace.tls import TlsFiles, ensure_tls_files
 
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_EVERYWHERE = ("0.0.0.0", "::")
+
 PrepareStore = Callable[[DataFolder, Settings, Sample | None], Sample]
 """Brings the store up to date and makes the sample resources at first start."""
 
@@ -39,11 +43,17 @@ class RunningServer:
 
 @contextlib.asynccontextmanager
 async def running_server(
-    settings: Settings, prepare_store: PrepareStore, *, extra_env_file: Path | None = None, verbose: bool = False
-) -> AsyncIterator[RunningServer]:
+    settings: Settings,
+    prepare_store: PrepareStore,
+    stop: asyncio.Event,
+    *,
+    extra_env_file: Path | None = None,
+    verbose: bool = False,
+) -> AsyncIterator[RunningServer | None]:
     """A server that runs inside the block and has stopped cleanly at its end.
 
-    The env files are written once the server answers. Raises `ProblemError` when it cannot start.
+    The env files are written once the server answers. None when `stop` came before that. Raises
+    `ProblemError` when it cannot start.
     """
     with contextlib.ExitStack() as stack:
         folder, lock = open_data_folder(settings.data_dir.absolute(), RealDisk())
@@ -56,13 +66,17 @@ async def running_server(
         base_url = _base_url(settings.server, port)
         configs = _processes(settings, port, base_url, tls, http_port, verbose)
         supervisor = Supervisor(configs, lock)
-        endpoint = Endpoint(base_url, tls.ca, tls.bundle, f"http://127.0.0.1:{http_port}" if http_port else None)
+        endpoint = Endpoint(
+            base_url, tls.ca, tls.bundle, f"http://127.0.0.1:{http_port}" if http_port else None
+        )
         variables = env_file.environment(sample, endpoint)
         async with supervisor.running():
-            await _wait_until_ready(supervisor, settings.server.host, port, tls)
-            written = [path for path in (folder.env_file, extra_env_file) if path is not None]
-            for path in written:
-                env_file.write(path, variables)
+            if not await _ready_before(stop, supervisor, settings.server.host, port, tls):
+                yield None
+                return
+            for path in (folder.env_file, extra_env_file):
+                if path is not None:
+                    env_file.write(path, variables)
             try:
                 yield RunningServer(base_url, folder, sample, variables, supervisor)
             finally:
@@ -103,15 +117,28 @@ def _port(host: str, port: int) -> Iterator[int]:
         holder.__exit__(None, None, None)
 
 
-async def _wait_until_ready(supervisor: Supervisor, host: str, port: int, tls: TlsFiles) -> None:
+async def _ready_before(
+    stop: asyncio.Event, supervisor: Supervisor, host: str, port: int, tls: TlsFiles
+) -> bool:
+    """Wait until the server answers; whether it did before `stop`. Raises `ProblemError` if it never does."""
     context = ssl.create_default_context(cafile=str(tls.ca))
-    name = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::1", "::") else host
+    name = "localhost" if host in _LOCAL + _EVERYWHERE else host
+    ready = asyncio.create_task(supervisor.wait_until_ready(f"https://{name}:{port}", context))
+    stopped = asyncio.create_task(stop.wait())
     try:
-        await supervisor.wait_until_ready(f"https://{name}:{port}", context)
+        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            return False
+        ready.result()
     except TimeoutError:
         raise ProblemError(
-            Problem("NotReady", "The server did not become ready in time.", hint="Start it with --verbose to see why.")
+            Problem("NotReady", "The server did not become ready in time.", hint="--verbose shows why.")
         ) from None
+    finally:
+        ready.cancel()
+        stopped.cancel()
+        await asyncio.gather(ready, stopped, return_exceptions=True)
+    return True
 
 
 def _processes(
@@ -129,7 +156,8 @@ def _processes(
         verbose=verbose,
     )
     gateways = [
-        shared.model_copy(update={"role": "gateway", "index": index}) for index in range(settings.server.gateways)
+        shared.model_copy(update={"role": "gateway", "index": index})
+        for index in range(settings.server.gateways)
     ]
     return [shared, shared.model_copy(update={"role": "query"}), *gateways]
 
@@ -137,20 +165,22 @@ def _processes(
 def _base_url(server: ServerSettings, port: int) -> str:
     if server.public_url:
         return server.public_url.rstrip("/")
-    local = server.host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")
-    host = "localhost" if local else server.host
+    host = "localhost" if server.host in _LOCAL + _EVERYWHERE else server.host
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def _extra_hosts(server: ServerSettings) -> tuple[str, ...]:
-    hosts = [] if server.host in ("0.0.0.0", "::") else [server.host]
+    hosts = [] if server.host in _EVERYWHERE else [server.host]
     if server.public_url:
         name = urlsplit(server.public_url).hostname
         if name is None:
             raise ProblemError(
-                Problem("InvalidSetting", f"{server.public_url} is no address.", target="server.public_url",
-                        hint="It has the form https://HOST or https://HOST:PORT.")
+                Problem(
+                    "InvalidSetting",
+                    f"{server.public_url} is no address.",
+                    target="server.public_url",
+                    hint="It has the form https://HOST or https://HOST:PORT.",
+                )
             )
         hosts.append(name)
     return tuple(hosts)
-

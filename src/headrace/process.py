@@ -43,11 +43,11 @@ class ProcessConfig(BaseModel):
 RoleMain = Callable[[ProcessConfig, asyncio.Event], Awaitable[None]]
 
 
-def run_child(roles: dict[Role, RoleMain]) -> int:
+def run_child(load: Callable[[ProcessConfig], RoleMain]) -> int:
     """Run the role that standard input names until SIGTERM or the end of standard input."""
     config = ProcessConfig.model_validate_json(sys.stdin.buffer.readline())
     configure_logging(config.verbose, f"{config.role}-{config.index}")
-    run_event_loop(_run(config, roles[config.role]))
+    run_event_loop(_run(config, load(config)))
     return 0
 
 

@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -149,6 +149,15 @@ class Settings(Section):
     tables: TableSettings = TableSettings()
     query: QuerySettings = QuerySettings()
 
+    @model_validator(mode="after")
+    def _replaced_files_outlive_queries(self) -> Self:
+        if self.tables.vacuum_seconds <= self.query.max_wait_seconds:
+            raise ValueError(
+                "tables.vacuum_seconds must be more than query.max_wait_seconds: a running query may still read "
+                "a replaced file"
+            )
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -199,14 +208,19 @@ def default_data_dir() -> Path:
 
 
 def load_settings(
-    flags: Mapping[str, object], environment: Mapping[str, str], file: Path | None = None
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> LoadedSettings:
     """The settings from flags (by dotted name; None: not given), variables, file and defaults.
+
+    `defaults` take the place of the settings' own.
 
     Without `file`, `headrace.toml` in the working folder is read when it is there. Raises `ProblemError`
     that names the setting and where its value came from.
     """
-    values: dict[str, object] = {"data_dir": default_data_dir()}
+    values: dict[str, object] = {"data_dir": default_data_dir(), **(defaults or {})}
     origins: dict[str, str] = {}
     layers: list[tuple[str, Mapping[str, object]]] = [
         *_from_file(file),

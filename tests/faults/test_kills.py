@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import threading
 import time
 import uuid
@@ -12,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-
 from tests.servers import ServerProcess, start_server
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
@@ -48,7 +48,7 @@ class Sender(threading.Thread):
             serial += 1
             ids = [f"{self._number}-{serial}-{row}" for row in range(ROWS)]
             try:
-                client = client or httpx.Client(verify=self._world.ca, timeout=10, trust_env=False)
+                client = client or httpx.Client(verify=self._world.trust, timeout=10, trust_env=False)
                 token = self._world.token
                 self.tried.update(ids)
                 answer = client.post(
@@ -82,13 +82,13 @@ class World:
         self.server = self._start(self.port)
 
     @property
-    def ca(self) -> str:
-        return self.server.env["HEADRACE_CA_FILE"]
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.server.env["HEADRACE_CA_FILE"])
 
     def rows(self) -> Counter[str]:
         """How often each id stands in the table. Raises `httpx.HTTPError` while nothing answers."""
         env = self.server.env
-        with httpx.Client(verify=self.ca, timeout=60, trust_env=False) as client:
+        with httpx.Client(verify=self.trust, timeout=60, trust_env=False) as client:
             answer = client.post(
                 f"{env['HEADRACE_QUERY_URL']}/workspaces/{env['HEADRACE_WORKSPACE_ID']}/query",
                 json={"query": "Kill_CL | project Id"},
@@ -149,7 +149,7 @@ class World:
             "scope": scope,
         }
         url = f"{env['AZURE_AUTHORITY_HOST']}/{env['AZURE_TENANT_ID']}/oauth2/v2.0/token"
-        with httpx.Client(verify=self.ca, trust_env=False) as client:
+        with httpx.Client(verify=self.trust, trust_env=False) as client:
             answer = client.post(url, data=form)
         answer.raise_for_status()
         return str(answer.json()["access_token"])
@@ -157,7 +157,7 @@ class World:
     def _put(self, path: str, version: str, body: dict[str, Any]) -> Any:
         token = self._token("https://management.azure.com/.default")
         url = f"{self.server.env['HEADRACE_ARM_URL']}{path}?api-version={version}"
-        with httpx.Client(verify=self.ca, trust_env=False) as client:
+        with httpx.Client(verify=self.trust, trust_env=False) as client:
             answer = client.put(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30)
         assert answer.is_success, answer.text
         return answer.json()

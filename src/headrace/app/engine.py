@@ -1,0 +1,124 @@
+"""The engine process: steps 5 and 6 of a payload's way, the control plane and identity."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import duckdb
+import maxminddb
+
+from headrace.app.common import http_app, ready_route, running_beside
+from headrace.app.control import control_plane_routes, refreshing, sign_in
+from headrace.arm.store import deleted_tables
+from headrace.arm.views import CatalogLoader, load_rule
+from headrace.catalog.rules import Rule
+from headrace.clock import SystemClock
+from headrace.data_folder import DataFolder
+from headrace.disk import RealDisk
+from headrace.identity.routes import identity_routes, token_routes
+from headrace.journal.files import journal_folders
+from headrace.journal.model import JournalReader
+from headrace.journal.reader import FileJournalReader
+from headrace.kql.sql import session
+from headrace.process import ProcessConfig
+from headrace.serving import serving_http, serving_socket
+from headrace.settings import Settings
+from headrace.store.database import Database
+from headrace.store.feed import FeedServer
+from headrace.store.live import LiveView
+from headrace.tables.writer import TableStore
+from headrace.transform.dead_letters import DeadLetters
+from headrace.transform.pipeline import Pipeline
+
+_HOUSEKEEPING_SECONDS = 5.0
+
+
+async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
+    """Steps 5 and 6, the control plane and identity: the one process that writes the store and the tables."""
+    folder = DataFolder(config.settings.data_dir)
+    settings = config.settings
+    clock = SystemClock()
+    disk = RealDisk()
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database.open(folder.store)
+        stack.callback(database.close)
+        feed = FeedServer(folder.socket("feed"), database)
+        await feed.start()
+        stack.push_async_callback(feed.close)
+        catalog = LiveView(database, CatalogLoader(), clock=clock)
+        database.on_change(refreshing(catalog))
+        tables = TableStore(folder.tables, disk, settings.tables, clock)
+        stack.callback(tables.close)
+        await asyncio.to_thread(tables.recover)
+        letters = DeadLetters(folder.dead_letters, disk)
+        stack.callback(letters.close)
+        pipeline = Pipeline(
+            _journal_readers(folder),
+            _rule_source(database),
+            catalog,
+            tables,
+            letters,
+            settings,
+            clock,
+            disk=disk,
+            prepare=_session_preparer(settings),
+        )
+        await asyncio.to_thread(pipeline.start)
+        stack.push_async_callback(asyncio.to_thread, pipeline.stop)
+        await stack.enter_async_context(running_beside(_keep_house(tables, database)))
+        signing_in = sign_in(config, database, clock)
+        routes = [
+            ready_route(),
+            *control_plane_routes(config, database, feed, clock),
+            *identity_routes(signing_in),
+        ]
+        await stack.enter_async_context(serving_socket(http_app(routes), folder.socket("engine")))
+        if config.http_authority_port is not None:
+            authority = http_app(token_routes(signing_in))
+            await stack.enter_async_context(serving_http(authority, "127.0.0.1", config.http_authority_port))
+        await stop.wait()
+
+
+def _journal_readers(folder: DataFolder) -> Callable[[], Mapping[str, JournalReader]]:
+    """The journals of the moment; a reader is made once and keeps its place."""
+    known: dict[str, JournalReader] = {}
+
+    def readers() -> Mapping[str, JournalReader]:
+        for path in journal_folders(folder.journals):
+            if path.name not in known:
+                known[path.name] = FileJournalReader(path)
+        return known
+
+    return readers
+
+
+def _rule_source(database: Database) -> Callable[[str, int], Rule]:
+    def load(immutable_id: str, version: int) -> Rule:
+        with database.read() as connection:
+            return load_rule(connection, immutable_id, version)
+
+    return load
+
+
+def _session_preparer(settings: Settings) -> Callable[[duckdb.DuckDBPyConnection], None]:
+    path = settings.transform.geo_database
+    return partial(session.prepare, geo=maxminddb.open_database(path) if path is not None else None)
+
+
+async def _keep_house(tables: TableStore, database: Database) -> None:
+    """Compact, vacuum and drop what deleted tables left, now and then."""
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        await asyncio.to_thread(tables.maintain)
+        await asyncio.to_thread(_drop_deleted_tables, tables, database)
+
+
+def _drop_deleted_tables(tables: TableStore, database: Database) -> None:
+    with database.read() as connection:
+        deleted = set(deleted_tables(connection))
+    for key in tables.stored():
+        if (key.workspace, key.name, key.incarnation) in deleted:
+            tables.drop(key)

@@ -1,0 +1,79 @@
+"""The gateway process: steps 1 to 4 of a payload's way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import httpx
+
+from headrace.app.common import addresses_of, following, read_store, running_beside
+from headrace.arm.views import RuleHeadLoader
+from headrace.clock import SystemClock
+from headrace.data_folder import DataFolder
+from headrace.disk import RealDisk
+from headrace.identity.access import load_access
+from headrace.identity.verify import TokenVerifier
+from headrace.ingest.proxy import Upstream, two_processes
+from headrace.ingest.routes import Gateway
+from headrace.ingest.throttle import Throttle
+from headrace.journal.files import open_free_journal
+from headrace.process import ProcessConfig
+from headrace.serving import serving_tls
+from headrace.store.live import LiveView
+
+_READY_POLL_SECONDS = 0.05
+
+
+async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
+    """Steps 1 to 4 of a payload's way: take it, check it, make it durable, answer."""
+    folder = DataFolder(config.settings.data_dir)
+    settings = config.settings
+    clock = SystemClock()
+    addresses = addresses_of(config)
+    async with contextlib.AsyncExitStack() as stack:
+        database = read_store(folder, stack)
+        access = LiveView(database, load_access, clock=clock)
+        rules = LiveView(database, RuleHeadLoader(), clock=clock)
+        await stack.enter_async_context(following(folder, access.refresh, rules.refresh))
+        journal = open_free_journal(folder.journals, settings.journal, RealDisk(), clock)
+        stack.push_async_callback(journal.close)
+        engine = Upstream(folder.socket("engine"), read_seconds=120.0)
+        query = Upstream(folder.socket("query"), read_seconds=settings.query.max_wait_seconds + 60.0)
+        proxy = two_processes(engine, query)
+        stack.push_async_callback(proxy.close)
+        ready = asyncio.Event()
+        await stack.enter_async_context(running_beside(_wait_for((engine, query), ready)))
+        gateway = Gateway(
+            settings=settings,
+            verifier=TokenVerifier(access, addresses, clock),
+            access=access,
+            rules=rules,
+            journal=journal,
+            proxy=proxy,
+            ready=ready.is_set,
+            addresses=addresses,
+            throttle=Throttle(
+                settings.ingest.rule_requests_per_minute,
+                settings.ingest.rule_bytes_per_minute,
+                clock,
+                gateways=settings.server.gateways,
+            ),
+        )
+        async with serving_tls(gateway, config):
+            await stop.wait()
+
+
+async def _wait_for(upstreams: tuple[Upstream, ...], ready: asyncio.Event) -> None:
+    """Set `ready` once every process behind the gateway has answered that it is."""
+    for upstream in upstreams:
+        while not await _is_ready(upstream):
+            await asyncio.sleep(_READY_POLL_SECONDS)
+    ready.set()
+
+
+async def _is_ready(upstream: Upstream) -> bool:
+    try:
+        return (await upstream.client.get("http://localhost/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False

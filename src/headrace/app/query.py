@@ -1,0 +1,46 @@
+"""The query process: step 7 of a payload's way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+
+from headrace.app.common import addresses_of, following, http_app, read_store, ready_route
+from headrace.arm.views import CatalogLoader
+from headrace.clock import SystemClock
+from headrace.data_folder import DataFolder
+from headrace.identity.access import load_access
+from headrace.identity.verify import TokenVerifier
+from headrace.process import ProcessConfig
+from headrace.query.engine import QueryEngine
+from headrace.query.routes import QueryService
+from headrace.serving import serving_socket
+from headrace.store.live import LiveView
+from headrace.tables.reader import TableReader
+
+
+async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
+    """Step 7: answer queries."""
+    folder = DataFolder(config.settings.data_dir)
+    clock = SystemClock()
+    shutil.rmtree(folder.spill, ignore_errors=True)
+    async with contextlib.AsyncExitStack() as stack:
+        database = read_store(folder, stack)
+        access = LiveView(database, load_access, clock=clock)
+        catalog = LiveView(database, CatalogLoader(), clock=clock)
+        await stack.enter_async_context(following(folder, access.refresh, catalog.refresh))
+        engine = QueryEngine(
+            TableReader(folder.tables), folder.tables, folder.spill, config.settings.query, clock
+        )
+        stack.callback(engine.close)
+        service = QueryService(
+            engine,
+            TokenVerifier(access, addresses_of(config), clock),
+            access=lambda: access.current,
+            catalog=lambda: catalog.current,
+            settings=config.settings.query,
+            clock=clock,
+        )
+        async with serving_socket(http_app([ready_route(), *service.routes()]), folder.socket("query")):
+            await stop.wait()
