@@ -11,6 +11,9 @@ from headrace.kql.bind.functions import (
     mathematics,
     network,
     operators,
+    series,
+    shapes,
+    sketches,
     special,
     strings,
     windows,
@@ -31,6 +34,9 @@ FUNCTIONS = Registry(
         network,
         aggregates,
         windows,
+        series,
+        shapes,
+        sketches,
     )
     for function in family.FUNCTIONS
 )

@@ -27,7 +27,8 @@ from headrace.kql.sql.functions.strings import constant_long
 MOST_ELEMENTS = 1_048_576
 
 
-def _filtered(aggregate: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
+def filtered(aggregate: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
+    """The aggregate over the rows where the condition holds, over all of them if there is none."""
     if condition is None:
         return aggregate
     return exp.Filter(this=aggregate, expression=exp.Where(this=condition))
@@ -56,18 +57,18 @@ def _pair(name: str, other: str, builder: Builder) -> None:
 @lowers("count")
 def count(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Rows, nulls included."""
-    return _filtered(b.call("count", exp.Star()), arguments[0].sql if arguments else None)
+    return filtered(b.call("count", exp.Star()), arguments[0].sql if arguments else None)
 
 
 @lowers("countif")
 def countif(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Rows where the condition holds."""
-    return _filtered(b.call("count", exp.Star()), arguments[0].sql)
+    return filtered(b.call("count", exp.Star()), arguments[0].sql)
 
 
 def _sum(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
     argument = arguments[0]
-    total = _filtered(b.call("sum", argument.sql), condition)
+    total = filtered(b.call("sum", argument.sql), condition)
     if argument.type is REAL:
         return b.coalesce(total, b.real(0.0))
     if argument.type is DECIMAL:
@@ -79,14 +80,14 @@ def _sum(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Ex
 def _avg(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
     argument = arguments[0]
     if argument.type in (DATETIME, TIMESPAN):
-        total = _filtered(b.call("sum", argument.sql), condition)
-        amount = _filtered(b.call("count", b.again(argument.sql)), _again(condition))
+        total = filtered(b.call("sum", argument.sql), condition)
+        amount = filtered(b.call("count", b.again(argument.sql)), _again(condition))
         return b.try_cast(b.whole(total, b.cast(b.null_if(amount, 0), "INT128")), "BIGINT")
     if argument.type is DECIMAL:
-        total = _filtered(b.call("sum", argument.sql), condition)
-        amount = _filtered(b.call("count", b.again(argument.sql)), _again(condition))
+        total = filtered(b.call("sum", argument.sql), condition)
+        amount = filtered(b.call("count", b.again(argument.sql)), _again(condition))
         return b.try_cast(b.ratio(total, b.null_if(amount, 0)), "DECIMAL")
-    mean = _filtered(b.call("avg", b.cast(argument.sql, "DOUBLE")), condition)
+    mean = filtered(b.call("avg", b.cast(argument.sql, "DOUBLE")), condition)
     return b.coalesce(mean, b.real(float("nan")))
 
 
@@ -96,7 +97,7 @@ def _again(expression: exp.Expression | None) -> exp.Expression | None:
 
 def _least(name: str) -> Builder:
     def build(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
-        made = _filtered(b.call(name, arguments[0].sql), condition)
+        made = filtered(b.call(name, arguments[0].sql), condition)
         return b.coalesce(made, "") if arguments[0].type is STRING else made
 
     return build
@@ -104,7 +105,7 @@ def _least(name: str) -> Builder:
 
 def _spread(name: str) -> Builder:
     def build(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
-        made = _filtered(b.call(name, arguments[0].sql), condition)
+        made = filtered(b.call(name, arguments[0].sql), condition)
         empty = b.real(float("nan")) if name.endswith("pop") else b.real(0.0)
         return b.coalesce(made, empty)
 
@@ -124,7 +125,7 @@ _pair("variancep", "variancepif", _spread("var_pop"))
 def _covariance(name: str, engine: str) -> None:
     def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         condition = arguments[2].sql if len(arguments) == 3 else None
-        return _filtered(b.call(engine, arguments[0].sql, arguments[1].sql), condition)
+        return filtered(b.call(engine, arguments[0].sql, arguments[1].sql), condition)
 
     lowers(name, f"{name}if")(lowering)
 
@@ -134,7 +135,7 @@ _covariance("covariancep", "covar_pop")
 
 
 def _count_distinct(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
-    return _filtered(b.call("count", _distinct(arguments[0].sql)), condition)
+    return filtered(b.call("count", _distinct(arguments[0].sql)), condition)
 
 
 # Exact: the answer is never worse than the estimate that Kusto documents.
@@ -157,11 +158,11 @@ def _cut(listed: exp.Expression, arguments: Sequence[Typed]) -> exp.Expression:
 def _make_list(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
     argument = arguments[0]
     if argument.type is STRING:
-        listed = _filtered(b.call("list", to_dynamic_of(argument)), condition)
+        listed = filtered(b.call("list", to_dynamic_of(argument)), condition)
         return _cut(listed, arguments)
     known = b.is_not_null(b.again(argument.sql))
     condition = known if condition is None else b.both(condition, known)
-    return _cut(_filtered(b.call("list", to_dynamic_of(argument)), condition), arguments)
+    return _cut(filtered(b.call("list", to_dynamic_of(argument)), condition), arguments)
 
 
 def _make_set(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
@@ -169,12 +170,12 @@ def _make_set(arguments: Sequence[Typed], condition: exp.Expression | None) -> e
     known = b.is_not_null(b.again(argument.sql)) if argument.type is not STRING else None
     if known is not None:
         condition = known if condition is None else b.both(condition, known)
-    listed = _filtered(b.call("list", _distinct(to_dynamic_of(argument))), condition)
+    listed = filtered(b.call("list", _distinct(to_dynamic_of(argument))), condition)
     return _cut(listed, arguments)
 
 
 def _make_bag(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
-    listed = _filtered(b.call("list", arguments[0].sql), condition)
+    listed = filtered(b.call("list", arguments[0].sql), condition)
     size = b.number(_size(arguments))
     return b.coalesce(b.python("make_bag", b.call("kql_list_json", listed), size), "{}")
 
@@ -262,7 +263,7 @@ def take_any(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expre
 @lowers("take_anyif", "anyif")
 def take_anyif(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """A value of the rows where the condition holds."""
-    made = _filtered(b.call("any_value", arguments[0].sql), arguments[1].sql)
+    made = filtered(b.call("any_value", arguments[0].sql), arguments[1].sql)
     return b.coalesce(made, "") if arguments[0].type is STRING else made
 
 

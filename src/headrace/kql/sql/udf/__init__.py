@@ -10,14 +10,27 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from headrace.kql.sql.udf import agents, bags, dates, figures, geo, network, special, text
+from headrace.kql.sql.udf import (
+    agents,
+    bags,
+    dates,
+    figures,
+    geo,
+    network,
+    series,
+    shapes,
+    sketches,
+    special,
+    text,
+    trends,
+)
 from headrace.kql.sql.udf.values import guarded
 
 Library = Mapping[str, Callable[..., str | None]]
 
 _FUNCTIONS: Library = {
     name: guarded(function)
-    for family in (agents, bags, dates, figures, network, special, text)
+    for family in (agents, bags, dates, figures, network, series, shapes, sketches, special, text, trends)
     for name, function in family.FUNCTIONS.items()
 }
 

@@ -38,6 +38,9 @@ def read6(text: str) -> tuple[int, int] | None:
     if four is not None:
         return _MAPPED | four[0], four[1] + 96
     host, slash, suffix = text.strip().partition("/")
+    if host.startswith("::") and read4(host[2:]) is not None:
+        # IPv4 in IPv6's clothes: a short prefix counts the IPv4 bits.
+        return read6(f"{host[2:]}{slash}{suffix}")
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:
