@@ -67,6 +67,7 @@ class _Journal:
     end: int
     trim_to: int = 0
     trimmed: int = 0
+    damaged: int = 0
     saved: Checkpoint = field(default_factory=Checkpoint)
 
 
@@ -192,6 +193,7 @@ class Pipeline:
                     next=one.next,
                     end=one.end,
                     unsettled_bytes=self._lanes.unsettled_bytes(key),
+                    damaged=one.damaged,
                 )
                 for key, one in journals.items()
             },
@@ -272,9 +274,12 @@ class Pipeline:
         for record in records:
             if not journal.checkpoint.covers(record.entry.rule, record.offset):
                 self._lanes.put(record)
-        # Nothing up to an end that was seen before the read: those records are damaged beyond reading.
-        journal.next = records[-1].offset + 1 if records else end
-        return True
+        before = journal.next
+        journal.next = records[-1].offset + 1 if records else journal.reader.readable(before)
+        if journal.next - before > len(records):
+            journal.damaged = sum(damage.count for damage in journal.reader.damaged())
+            _LOG.error("journal %s: %d records cannot be read any more", key, journal.damaged)
+        return journal.next > before
 
     def _trim(self) -> None:
         for journal in self._journals.values():
@@ -285,12 +290,11 @@ class Pipeline:
 
     def _rewind(self) -> None:
         """Begin again from the watermarks, after a table's positions may have gone back."""
-        watermarks = {key: self._lanes.watermark(key, one.next) for key, one in self._journals.items()}
-        if not self._lanes.reset():
-            return
+        # First the places, then the lanes: a checkpoint taken in between must not run ahead.
         for key, journal in self._journals.items():
-            journal.next = watermarks[key]
-        self._reset.clear()
+            journal.next = self._lanes.watermark(key, journal.next)
+        if self._lanes.reset():
+            self._reset.clear()
 
     # -- working ------------------------------------------------------------------------------------
 

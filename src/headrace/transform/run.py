@@ -26,7 +26,7 @@ BATCH_SCHEMA = pa.schema(
 """The batch table of a `LiveFlow`: journal offset, received time (UTC), the body's JSON text."""
 
 
-EngineFault = Literal["memory", "disk", "lost", "other"]
+EngineFault = Literal["memory", "disk", "interrupted", "lost", "other"]
 
 
 class RowsError(Exception):
@@ -40,8 +40,8 @@ class RowsError(Exception):
 class EngineError(Exception):
     """The engine or the disk failed, whatever the rows are: the same batch may succeed later.
 
-    `fault` is "memory" when the batch did not fit, "disk" when a file could not be written, "lost" when the
-    engine must be opened anew, "other" for what nobody foresaw.
+    `fault` is "memory" when the batch did not fit, "disk" when a file could not be written,
+    "interrupted" when it was stopped, "lost" when the engine must be opened anew, "other" for what nobody foresaw.
     """
 
     def __init__(self, reason: str, fault: EngineFault = "other") -> None:
@@ -198,5 +198,5 @@ def _fault(error: duckdb.Error) -> RowsError | EngineError:
     if isinstance(error, duckdb.IOException | duckdb.PermissionException):
         return EngineError(name, "disk")
     if isinstance(error, duckdb.InterruptException):
-        return EngineError(name)
+        return EngineError(name, "interrupted")
     return RowsError(name)

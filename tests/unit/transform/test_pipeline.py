@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+from tests.tables_kit import FailingDisk
 from tests.transform_kit import (
     JOURNAL,
     RULE,
@@ -204,3 +206,43 @@ def test_work_that_comes_while_it_runs_is_taken(tmp_path: Path) -> None:
             wait_idle(pipeline)
         assert pipeline.stop()
         assert [row[0] for row in bench.rows("Id")] == [0, 1, 2]
+
+
+def test_a_damaged_record_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        bench.send([{"Id": 1}])
+        bench.send([{"Id": 2, "Text": "spoil me"}])
+        bench.send([{"Id": 3}])
+        (segment,) = (
+            path for path in (tmp_path / "journal" / JOURNAL).iterdir() if b"spoil me" in path.read_bytes()
+        )
+        with segment.open("r+b") as file:
+            file.seek(segment.read_bytes().index(b"spoil me"))
+            file.write(b"s")
+            file.write(b"P")
+        pipeline = bench.drain()
+        assert bench.rows("Id") == [(1,), (3,)]
+        journal = pipeline.progress().journals[JOURNAL]
+        assert (journal.watermark, journal.damaged) == (3, 1)
+
+
+def test_a_table_that_the_disk_broke_is_mended_and_filled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.transform.pipeline.REPAIR_SECONDS", 0.1)
+    disk = FailingDisk("tables.data.file")
+    settings = {"commit_bytes": 1024}
+    rules = rules_of(make_rule())
+    with PipelineBench(tmp_path, rules, (make_table(),), disk=disk, store_settings=settings) as bench:
+        pipeline = bench.pipeline()
+        pipeline.start()
+        for number in range(6):
+            bench.send([{"Id": number, "Text": "x" * 100}])
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert pipeline.progress().journals[JOURNAL].watermark == 0
+        disk.failing = False
+        wait_idle(pipeline)
+        assert pipeline.stop()
+        assert [row[0] for row in bench.rows("Id")] == list(range(6))
+        assert pipeline.progress().journals[JOURNAL].watermark == 6
