@@ -78,7 +78,9 @@ class Statement:
         generator = DuckDbGenerator(scans, _scan_of)
         if output is Output.RESULT:
             return generator.statement(bound.plan, bound.columns, bound.order)
-        refused = [column for column in self.columns if column.type in (KustoType.TIMESPAN, KustoType.DECIMAL)]
+        refused = [
+            column for column in self.columns if column.type in (KustoType.TIMESPAN, KustoType.DECIMAL)
+        ]
         if refused:
             raise KqlError(
                 [

@@ -64,7 +64,9 @@ def run(query: str, tables: Mapping[str, Any]) -> tuple[list[dict[str, str]], li
 
 def _schema(columns: Sequence[Mapping[str, str]]) -> Schema:
     return Schema(
-        tuple(SchemaColumn(column["name"], parse_type(column["type"]) or KustoType.STRING) for column in columns)
+        tuple(
+            SchemaColumn(column["name"], parse_type(column["type"]) or KustoType.STRING) for column in columns
+        )
     )
 
 
@@ -91,7 +93,7 @@ def _csv(scan: Scan, path: str, schema: Schema) -> exp.Query:
         value: exp.Expression = exp.column(column.name, quoted=True)
         if column.type is KustoType.STRING:
             value = exp.Coalesce(this=value, expressions=[exp.Literal.string("")])
-        items.append(exp.alias_(value, column.sql_name))
+        items.append(exp.Alias(this=value, alias=exp.Identifier(this=column.sql_name, quoted=False)))
     return exp.Select(expressions=items or [exp.Literal.number(1)]).from_(read)
 
 

@@ -88,7 +88,10 @@ class TransformProfile(Profile):
             return "refuse", f"`{name}` sees more than one row; a transform works row by row."
         if kind in _MORE_ROWS:
             name = _MORE_ROWS[kind]
-            return "refuse", f"`{name}` makes several rows of one; a transform gives at most one row for each."
+            return (
+                "refuse",
+                f"`{name}` makes several rows of one; a transform gives at most one row for each.",
+            )
         if kind in _OTHER:
             name, reason = _OTHER[kind]
             return "refuse", f"`{name}` {reason}."

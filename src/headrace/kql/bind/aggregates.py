@@ -12,7 +12,6 @@ from headrace.kql.plan.expressions import (
     Apply,
     Column,
     Expr,
-    Literal,
     Poison,
     Ref,
     columns_of,
@@ -65,8 +64,9 @@ class AggregateBinder(OperatorBinder):
     ) -> tuple[Aggregates, list[tuple[Column, Expr]]]:
         """The aggregates that items need, and the output columns over them."""
         before, self.aggregates = self.aggregates, []
-        excluded, self.star_excluded = self.star_excluded, frozenset(
-            value.column for _, value in keys if isinstance(value, Ref)
+        excluded, self.star_excluded = (
+            self.star_excluded,
+            frozenset(value.column for _, value in keys if isinstance(value, Ref)),
         )
         outputs: list[tuple[Column, Expr]] = []
         unnamed = 1
@@ -127,8 +127,10 @@ class AggregateBinder(OperatorBinder):
         count = len(applied.resolution.results)
         names = [*item.names[:count], *automatic[len(item.names) : count]]
         if len(item.names) > count:
-            self.report("KQL0124", f"`{node.name}` makes {count} columns, but {len(item.names)} are named.", item)
-        return tuple([*names, *[""] * (count - len(names))])
+            self.report(
+                "KQL0124", f"`{node.name}` makes {count} columns, but {len(item.names)} are named.", item
+            )
+        return (*names, *[""] * (count - len(names)))
 
     @staticmethod
     def _argument_name(argument: Expr) -> str | None:
@@ -180,7 +182,9 @@ class AggregateBinder(OperatorBinder):
         key = self.new_column(name, value.type)
         applied = self.call("sum", weight) if weight is not None else self.call("count")
         suffix = self.own_name(operator.weight) if operator.weight is not None else name
-        total = self.new_column(f"approximate_{'sum' if weight is not None else 'count'}_{suffix}", applied.type)
+        total = self.new_column(
+            f"approximate_{'sum' if weight is not None else 'count'}_{suffix}", applied.type
+        )
         plan: Plan = Aggregate((key, total), rows.plan, ((key, value),), (((total,), applied),))
         order = (OrderKey(ref(total), True, False),)
         plan = Limit(plan.columns, plan, count, order)
@@ -216,25 +220,32 @@ class AggregateBinder(OperatorBinder):
         source = self.new_column(source_name, _T.STRING) if source_name else None
         if source is not None:
             columns = (source, *columns)
-        made: list[tuple[Plan, tuple[Expr, ...]]] = []
+        by_name: dict[str, list[tuple[Column, KustoType]]] = {}
+        for column, name, type in outputs:
+            by_name.setdefault(name, []).append((column, type))
+        made: list[tuple[Plan, dict[Column, Expr]]] = []
         for label, rows in inputs:
-            values: list[Expr] = [text_literal(label)] if source is not None else []
-            for _, name, type in outputs:
-                column = rows.find(name)
-                values.append(ref(column) if column is not None and column.type is type else _missing(type))
-            made.append((rows.plan, tuple(values)))
-        return Relation(Union(columns, tuple(made)), columns, open=any(rows.open for _, rows in inputs))
+            values: dict[Column, Expr] = {source: text_literal(label)} if source is not None else {}
+            for own in rows.columns:
+                for column, type in by_name.get(own.name, ()):
+                    if own.type is type and column not in values:
+                        values[column] = ref(own)
+            made.append((rows.plan, values))
+        return Relation(
+            Union(columns, tuple(made)),
+            columns,
+            open=any(rows.open for _, rows in inputs),
+            broken=any(rows.broken for _, rows in inputs),
+        )
 
     @staticmethod
-    def _hidden_names(inputs: Sequence[tuple[str, Relation]], shapes: dict[str, dict[KustoType, None]]) -> list[str]:
+    def _hidden_names(
+        inputs: Sequence[tuple[str, Relation]], shapes: dict[str, dict[KustoType, None]]
+    ) -> list[str]:
         names: dict[str, None] = {}
         for _, rows in inputs:
             names.update((column.name, None) for column in rows.columns if column.hidden)
         return [name for name in names if name not in shapes]
-
-
-def _missing(type: KustoType) -> Expr:
-    return Literal(type, "" if type is _T.STRING else None)
 
 
 def _is_same(column: Column, value: Expr) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from headrace.kql.bind.base import BindProblem, long_literal, missing, text_literal
+from headrace.kql.bind.base import BindProblem, long_literal, text_literal
 from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.plugins import PluginBinder
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, SharedBinding
-from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison, ref
+from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison, missing, ref
 from headrace.kql.plan.nodes import (
     Aggregate,
     Compute,
@@ -66,13 +66,17 @@ class AnalyticsBinder(PluginBinder):
         if axis.type is _T.INT:
             axis = self.as_type(axis, _T.LONG)
         if axis.type not in (_T.DATETIME, _T.TIMESPAN, _T.LONG, _T.REAL):
-            self.fail("KQL0119", f"`make-series` counts along numbers or times, not {axis.type}.", operator.axis)
+            self.fail(
+                "KQL0119", f"`make-series` counts along numbers or times, not {axis.type}.", operator.axis
+            )
         step_type = _T.TIMESPAN if axis.type in (_T.DATETIME, _T.TIMESPAN) else axis.type
         with self.row_scope(None):
             low = self.bind_as(operator.low, axis.type) if operator.low is not None else None
             high = self.bind_as(operator.high, axis.type) if operator.high is not None else None
             step = self.bind_as(operator.step, step_type)
-        name = operator.axis.names[0] if operator.axis.names else self.own_name(operator.axis.value) or "Column1"
+        name = (
+            operator.axis.names[0] if operator.axis.names else self.own_name(operator.axis.value) or "Column1"
+        )
         axis_column = self.new_column(name, _T.DYNAMIC)
         made = tuple(item for item in aggregates if item is not None)
         columns = (*(column for column, _ in keys), *(column for column, _, _ in made), axis_column)
@@ -92,7 +96,11 @@ class AnalyticsBinder(PluginBinder):
             self.aggregates = before
         if applied is None:
             return None
-        name = item.item.names[0] if item.item.names else (self._aggregate_names(item.item, node, applied)[0] or "")
+        name = (
+            item.item.names[0]
+            if item.item.names
+            else (self._aggregate_names(item.item, node, applied)[0] or "")
+        )
         name = name or f"Column{len(taken) + 1}"
         taken.add(name)
         if item.default is not None:
@@ -111,7 +119,9 @@ class AnalyticsBinder(PluginBinder):
         """`scan`."""
         declared: list[tuple[Column, Expr]] = []
         for item in operator.columns:
-            default = self.bind_as(item.default, item.type) if item.default is not None else missing(item.type)
+            default = (
+                self.bind_as(item.default, item.type) if item.default is not None else missing(item.type)
+            )
             declared.append((self.new_column(item.name, item.type), default))
         if not operator.steps:
             self.fail("KQL0141", "`scan` needs a step.", operator)
@@ -167,20 +177,19 @@ class AnalyticsBinder(PluginBinder):
             self.report("KQL0203", "`optional` steps of `scan` are refused: they are not supported.", step)
         return ScanStep(condition, tuple(assignments), step.output)
 
-    def _member(self, node: n.Member) -> Expr:
-        """A step's column (`s1.total`), else a property."""
+    def special_member(self, node: n.Member) -> Expr | None:
+        """A step's column: `s1.total`."""
         if isinstance(node.operand, n.Name) and node.operand.name in self._scan_states:
             column = self._scan_states[node.operand.name].get(node.name)
             if column is not None:
                 return ref(column)
-        return super()._member(node)
+        return None
 
     # top-nested
 
     def top_nested(self, rows: Relation, operator: t.TopNested) -> Relation:
         """`top-nested`: each level's groups within those that the level above kept."""
-        rows = self.share(rows)
-        binding = SharedBinding(self.shared[-1], rows.plan.origin, rows.open)  # type: ignore[attr-defined]
+        binding = self.share_binding(rows)
         parent: Relation | None = None
         outputs: list[str] = []
         for level in operator.levels:
@@ -193,7 +202,7 @@ class AnalyticsBinder(PluginBinder):
     def _nested_level(
         self, source: SharedBinding, level: t.NestedLevel, parent: Relation | None, depth: int
     ) -> tuple[Relation, list[str]]:
-        rows = self._bound(level, "", source)
+        rows = self.bound_rows(source)
         kept, above = self._under(rows, parent)
         with self.row_scope(kept):
             value = self.bind(level.value.value)
@@ -228,7 +237,9 @@ class AnalyticsBinder(PluginBinder):
         above: list[tuple[Column, Expr]] = []
         for column in parent.columns:
             if column.name in self._nested_keys and (found := rows.find(column.name)) is not None:
-                above.append((self.new_column(column.name, column.type), self.as_type(ref(found), column.type)))
+                above.append(
+                    (self.new_column(column.name, column.type), self.as_type(ref(found), column.type))
+                )
         return rows, above
 
     _nested_keys: frozenset[str] = frozenset()
@@ -260,13 +271,13 @@ class AnalyticsBinder(PluginBinder):
         amount: Column,
     ) -> Relation:
         """The groups that were left out, together under the `others` value."""
-        top = self.share(top)
-        binding = SharedBinding(self.shared[-1], top.plan.origin, False)  # type: ignore[attr-defined]
-        rows, above = self._under(self._bound(level, "", source), parent)
+        binding = self.share_binding(top)
+        top = self.bound_rows(binding)
+        rows, above = self._under(self.bound_rows(source), parent)
         with self.row_scope(rows):
             value = self.as_type(self.bind(level.value.value), _T.STRING)
             label = self.bind_as(level.others, _T.STRING) if level.others is not None else text_literal("")
-        chosen = self._bound(level, "", binding)
+        chosen = self.bound_rows(binding)
         pairs = [(value, ref(self._column(chosen, key.name)))]
         pairs.extend((source_value, ref(self._column(chosen, column.name))) for column, source_value in above)
         rest = Relation(
@@ -287,26 +298,27 @@ class AnalyticsBinder(PluginBinder):
         return column
 
     def _join_parent(self, parent: Relation, top: Relation, keys: list[str]) -> Relation:
+        """The level's groups beside those of the level above; a group without any stays, its cells missing."""
         pairs = tuple((ref(self._column(parent, name)), ref(self._column(top, name))) for name in keys)
-        plan = Join(
-            (*parent.plan.columns, *top.plan.columns), parent.plan, top.plan, JoinKind.LEFTOUTER, pairs
-        )
         rest = tuple(column for column in top.columns if column.name not in keys)
-        return Relation(plan, (*parent.columns, *rest))
+        filled = {c: self.new_column(c.name, c.type) for c in rest if c.type is _T.STRING}
+        columns = (*parent.plan.columns, *top.plan.columns, *filled.values())
+        plan = Join(columns, parent.plan, top.plan, JoinKind.LEFTOUTER, pairs, tuple(filled.items()))
+        return Relation(plan, (*parent.columns, *(filled.get(column, column) for column in rest)))
 
     # partition
 
     def partition(self, rows: Relation, operator: t.Partition) -> Relation:
         """`partition`: the sub-query runs over the rows of each value."""
-        shared = self.share(rows)
-        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
+        binding = self.share_binding(rows)
+        shared = self.bound_rows(binding)
         with self.row_scope(shared):
             value = self.bind(operator.column)
         if isinstance(value, Poison):
             raise BindProblem
         key = self.new_column("", value.type)
         outer = Aggregate((key,), shared.plan, ((key, value),), ())
-        inner = self._bound(operator, "", binding)
+        inner = self.bound_rows(binding)
         with self.row_scope(inner):
             same = self.bind(operator.column)
         plan = Filter(inner.plan.columns, inner.plan, self.call("__equal", same, ref(key)))
@@ -324,14 +336,13 @@ class AnalyticsBinder(PluginBinder):
 
     def fork(self, rows: Relation, operator: t.Fork) -> Relation:
         """`fork`: a result for each branch."""
-        shared = self.share(rows)
-        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
+        binding = self.share_binding(rows)
         for name, body in operator.branches:
             self.branches.append(replace(self._sub_query(operator, binding, body), name=name, _by_name={}))
         return self.branches[0]
 
     def _sub_query(self, node: n.Node, binding: SharedBinding, body: n.Expression) -> Relation:
-        before, self.input_rows = self.input_rows, self._bound(node, "", binding)
+        before, self.input_rows = self.input_rows, self.bound_rows(binding)
         try:
             with self.row_scope(None):
                 return self.relation(body)
@@ -340,10 +351,9 @@ class AnalyticsBinder(PluginBinder):
 
     def facet(self, rows: Relation, operator: t.Facet) -> Relation:
         """`facet`: a table of counts for each column, then the rows of `with`."""
-        shared = self.share(rows)
-        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
+        binding = self.share_binding(rows)
         for column in operator.columns:
-            side = self._bound(operator, "", binding)
+            side = self.bound_rows(binding)
             keys = self.group_keys(side, [n.Named(column.start, column.end, (), column)], set())
             amount = self.new_column(f"count_{keys[0][0].name}", _T.LONG)
             columns = (keys[0][0], amount)
@@ -362,12 +372,9 @@ class AnalyticsBinder(PluginBinder):
         function = binding.function
         if not function.parameters or not function.parameters[0].tabular:
             self.fail("KQL0136", f"The first parameter of `{function.name}` must be a table.", operator)
-        shared = self.share(rows)
         name = f"$invoked{len(self.shared)}"
         environment = Environment(self.environment)
-        environment.names[name] = SharedBinding(
-            self.shared[-1], shared.plan.origin, rows.open  # type: ignore[attr-defined]
-        )
+        environment.names[name] = self.share_binding(rows)
         table = n.Argument(operator.start, operator.end, None, n.Name(operator.start, operator.end, name))
         with self.environment_scope(environment):
             return self.call_tabular(operator, binding, (table, *call.arguments))
@@ -395,7 +402,8 @@ class AnalyticsBinder(PluginBinder):
         """`consume`: no rows at all."""
         return rows.with_plan(Limit(rows.plan.columns, rows.plan, long_literal(0), ()))
 
-    more_operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+    operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+        **PluginBinder.operators,
         t.MakeSeries: make_series,
         t.ScanOperator: scan_rows,
         t.TopNested: top_nested,

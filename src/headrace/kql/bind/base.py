@@ -147,8 +147,3 @@ def text_literal(value: str) -> Literal:
 def long_literal(value: int) -> Literal:
     """A long constant."""
     return Literal(KustoType.LONG, value)
-
-
-def missing(type: KustoType) -> Literal:
-    """The missing value of a type: "" for string, null otherwise."""
-    return Literal(type, "" if type is KustoType.STRING else None)

@@ -12,8 +12,8 @@ from headrace.kql.plan.expressions import Column, columns_of, ref
 from headrace.kql.plan.nodes import Compute, OrderKey, Plan, TableScan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
-from headrace.kql.syntax.parser import Parser
 from headrace.kql.syntax.lexer import SourceText
+from headrace.kql.syntax.parser import Parser
 from headrace.kql.types import KustoType, Schema
 
 
@@ -68,14 +68,18 @@ class Binder(SpecialBinder):
         parser = Parser(source)
         script = parser.script()
         if parser.problems:
-            self.fail("KQL0140", f"The saved function `{name}` has problems: {parser.problems[0].message}", node)
+            self.fail(
+                "KQL0140", f"The saved function `{name}` has problems: {parser.problems[0].message}", node
+            )
         environment = Environment()
         before = self.source, len(self.problems)
         self.source = source
         try:
             with self.environment_scope(environment), self.row_scope(None):
                 body = [s for s in script.statements if isinstance(s, n.ExpressionStatement)]
-                self.statements(tuple(s for s in script.statements if not isinstance(s, n.ExpressionStatement)))
+                self.statements(
+                    tuple(s for s in script.statements if not isinstance(s, n.ExpressionStatement))
+                )
                 rows = self.relation(body[-1].value) if body else None
         finally:
             self.source = before[0]
@@ -106,7 +110,7 @@ class TransformBinder(Binder):
         """`source`, and nothing else."""
         if name == "source" and workspace is None and self.record is not None:
             return self.record
-        self.fail("KQL0131", f"A transform reads only the table `source`; there is no `{name}`.", node)
+        raise self.fail("KQL0131", f"A transform reads only the table `source`; there is no `{name}`.", node)
 
     def one_row(self) -> Relation:
         """The record without its columns: `print` gives a row for each."""
@@ -128,4 +132,13 @@ class TransformBinder(Binder):
         return Relation(self.compute(base, items), rows.columns)
 
 
-__all__ = ["Binder", "Bound", "Compute", "FunctionBinding", "KqlError", "TransformBinder", "columns_of", "ref"]
+__all__ = [
+    "Binder",
+    "Bound",
+    "Compute",
+    "FunctionBinding",
+    "KqlError",
+    "TransformBinder",
+    "columns_of",
+    "ref",
+]

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.kql.bind.base import BinderBase, BindProblem, missing, text_literal
+from headrace.kql.bind.base import BinderBase, BindProblem, text_literal
 from headrace.kql.bind.fold import fold
 from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Mismatch
 from headrace.kql.bind.scope import FunctionBinding, ScalarBinding
-from headrace.kql.plan.expressions import Apply, Column, Convert, Expr, Literal, Poison, Ref, ref
+from headrace.kql.plan.expressions import (
+    Apply,
+    Column,
+    Convert,
+    Expr,
+    Literal,
+    Nth,
+    Poison,
+    Ref,
+    missing,
+    ref,
+)
 from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax.literals import typed_value
 from headrace.kql.types import KustoType
 
 _T = KustoType
+_COMPARING = frozenset(["==", "!=", "<>", "<", "<=", ">", ">="])
+_NEVER_AS_TEXT = frozenset([_T.DYNAMIC, _T.DATETIME, _T.TIMESPAN])
 POISON = Poison(_T.DYNAMIC)
 
 
@@ -74,6 +88,8 @@ class ExpressionBinder(BinderBase):
 
     def unknown_name(self, node: n.Node, name: str) -> Expr:
         """What an unknown name comes to: a problem, or a missing value where columns are not known."""
+        if self.rows is not None and self.rows.broken:
+            return POISON
         if self.rows is not None and self.rows.open:
             return Literal(_T.DYNAMIC, None)
         known = [column.name for column in self.rows.columns] if self.rows is not None else []
@@ -93,10 +109,17 @@ class ExpressionBinder(BinderBase):
                 return ref(column)
             with self.row_scope(rows):
                 return self.unknown_name(node, node.name)
+        special = self.special_member(node)
+        if special is not None:
+            return special
         operand = self.bind(node.operand)
         if isinstance(operand, Poison):
             return POISON
         return self._path(node, operand, text_literal(node.name))
+
+    def special_member(self, node: n.Member) -> Expr | None:
+        """A member that is no property, such as a column of a step; None for an ordinary one."""
+        return None
 
     def _index(self, node: n.Index) -> Expr:
         operand, index = self.bind(node.operand), self.bind(node.index)
@@ -105,6 +128,10 @@ class ExpressionBinder(BinderBase):
         return self._path(node, operand, index)
 
     def _path(self, node: n.Member | n.Index, operand: Expr, key: Expr) -> Expr:
+        if isinstance(operand, Apply) and len(operand.resolution.results) > 1:
+            place = key.constant.value if key.constant is not None else None
+            if isinstance(place, int) and 0 <= place < len(operand.resolution.results):
+                return Nth(operand.resolution.results[place], operand, place)
         if operand.type is not _T.DYNAMIC:
             what = "property" if isinstance(node, n.Member) else "element"
             hint = "Use `parse_json()` first." if operand.type is _T.STRING else None
@@ -123,7 +150,33 @@ class ExpressionBinder(BinderBase):
         if isinstance(node.left, n.Wildcard) and node.op in OPERATORS:
             return self._any_column(node)
         left, right = self.bind(node.left), self.bind(node.right)
+        if node.op in _COMPARING:
+            left, right = self.compared(node, left, right)
         return self.apply(node, OPERATORS[node.op], (left, right), f"`{node.op}`")
+
+    def compared(self, node: n.Node, left: Expr, right: Expr) -> tuple[Expr, Expr]:
+        """Text beside a constant of another type, or the other way round: the constant takes the other's type."""
+        if (left.type is _T.STRING) == (right.type is _T.STRING) or {left.type, right.type} & _NEVER_AS_TEXT:
+            return left, right
+        if right.constant is not None:
+            changed = left, self.converted_constant(right, left.type)
+        elif left.constant is not None:
+            changed = self.converted_constant(left, right.type), right
+        else:
+            return left, right
+        self.warn("KQL0307", f"A {left.type} is compared with a {right.type}.", node, "Convert one of them.")
+        return changed
+
+    def converted_constant(self, value: Expr, type: KustoType) -> Expr:
+        """A constant as another type."""
+        constant = value.constant
+        if constant is None or constant.value is None:
+            return missing(type)
+        if type is _T.STRING:
+            known = constant.value
+            return text_literal(str(known).lower() if isinstance(known, bool) else str(known))
+        valid, found = typed_value(type, str(constant.value).strip() or "null")
+        return Literal(type, found if valid else None)
 
     def _any_column(self, node: n.Binary) -> Expr:
         """`* has "x"`: whether any column of text matches."""
@@ -166,7 +219,7 @@ class ExpressionBinder(BinderBase):
         operand = self.bind(node.operand)
         if len(node.items) == 1 and self.tabular_value(node.items[0]):
             return self.in_query(node, operand)
-        items = [self.bind(item) for item in node.items]
+        items = [self.compared(node, operand, self.bind(item))[1] for item in node.items]
         if not items:
             return Literal(_T.BOOL, node.op.startswith("!"))
         return self.apply(node, OPERATORS[node.op], (operand, *items), f"`{node.op}`")
@@ -233,7 +286,9 @@ class ExpressionBinder(BinderBase):
                 node,
                 "Put `sort` or `serialize` before.",
             )
-        return self.apply(node, function.name, arguments, f"`{node.name}`", function=function, spelled=node.name)
+        return self.apply(
+            node, function.name, arguments, f"`{node.name}`", function=function, spelled=node.name
+        )
 
     def allowed(self, node: n.Node, function: Function, spelled: str) -> bool:
         """Whether the profile takes the function; a refusal is reported, a doubt warned about."""
@@ -276,18 +331,29 @@ class ExpressionBinder(BinderBase):
 
     @staticmethod
     def _at_fault(node: n.Node, mismatch: Mismatch) -> n.Node:
-        if isinstance(node, n.Call) and mismatch.argument is not None and mismatch.argument < len(node.arguments):
+        if (
+            isinstance(node, n.Call)
+            and mismatch.argument is not None
+            and mismatch.argument < len(node.arguments)
+        ):
             return node.arguments[mismatch.argument]
         if isinstance(node, n.Membership) and mismatch.argument:
             return node.items[min(mismatch.argument, len(node.items)) - 1]
         return node
 
     def _aggregate(self, node: n.Call, function: Function) -> Expr:
+        if self.aggregates is None or self.in_aggregate:
+            # Some aggregates have a scalar namesake, declared under a name that no text can spell.
+            scalar = self.functions.find("__scalar_" + function.name)
+            if scalar is not None:
+                return self._function(node, scalar, self._arguments(node))
         applied = self.aggregate_call(node, function)
         if applied is None or self.aggregates is None:
             return POISON
         if len(applied.resolution.results) > 1:
-            self.report("KQL0110", f"`{node.name}` makes several columns; it cannot stand in an expression.", node)
+            self.report(
+                "KQL0110", f"`{node.name}` makes several columns; it cannot stand in an expression.", node
+            )
             return POISON
         column = self.new_column(node.name, applied.type)
         self.aggregates.append(((column,), applied))
@@ -374,7 +440,11 @@ class ExpressionBinder(BinderBase):
         """A row count or the like that must be known."""
         value = self.bind(node)
         constant = value.constant
-        if constant is None or not isinstance(constant.value, int | float) or isinstance(constant.value, bool):
+        if (
+            constant is None
+            or not isinstance(constant.value, int | float)
+            or isinstance(constant.value, bool)
+        ):
             if not isinstance(value, Poison):
                 self.report("KQL0114", f"{what} must be a constant number.", node)
             raise BindProblem
@@ -404,9 +474,7 @@ class ExpressionBinder(BinderBase):
         function = self.functions.find(node.name)
         if function is None or isinstance(self.environment.find(node.name), FunctionBinding):
             return ("",)
-        constants = [
-            _constant(argument.value) for argument in node.arguments
-        ]
+        constants = [_constant(argument.value) for argument in node.arguments]
         return function.auto_names([self.own_name(argument.value) for argument in node.arguments], constants)
 
 

@@ -8,7 +8,13 @@ from typing import Any
 
 from headrace.kql.bind.functions.registry import Function, Value
 from headrace.kql.plan.expressions import Expr, Literal
-from headrace.kql.syntax.literals import MAX_DATETIME, MIN_DATETIME, TICKS_PER_DAY, parse_datetime, parse_timespan
+from headrace.kql.syntax.literals import (
+    MAX_DATETIME,
+    MIN_DATETIME,
+    TICKS_PER_DAY,
+    parse_datetime,
+    parse_timespan,
+)
 from headrace.kql.types import KustoType
 
 _T = KustoType

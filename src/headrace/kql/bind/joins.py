@@ -46,9 +46,17 @@ class JoinBinder(AggregateBinder):
             )
             return left.with_plan(plan)
         if kind in _RIGHT_ONLY:
-            plan = Join(right.plan.columns, left.plan, right.plan, kind, tuple(zip(left_keys, right_keys, strict=True)))
+            plan = Join(
+                right.plan.columns,
+                left.plan,
+                right.plan,
+                kind,
+                tuple(zip(left_keys, right_keys, strict=True)),
+            )
             return right.with_plan(plan)
-        return self._both(left, right, kind, tuple(zip(left_keys, right_keys, strict=True)), operator, by_name, rest)
+        return self._both(
+            left, right, kind, tuple(zip(left_keys, right_keys, strict=True)), operator, by_name, rest
+        )
 
     def _kind(self, operator: t.Join) -> JoinKind:
         default = "leftouter" if operator.lookup else "innerunique"
@@ -56,7 +64,9 @@ class JoinBinder(AggregateBinder):
         kind = _KINDS.get(name)
         if kind is None:
             known = ", ".join(_KINDS)
-            self.fail("KQL0127", f"`join` has no kind `{operator.kind}`.", operator, f"The kinds are {known}.")
+            self.fail(
+                "KQL0127", f"`join` has no kind `{operator.kind}`.", operator, f"The kinds are {known}."
+            )
         if operator.lookup and kind not in (JoinKind.LEFTOUTER, JoinKind.INNER):
             self.fail("KQL0127", "`lookup` has the kinds leftouter and inner.", operator)
         return kind
@@ -109,7 +119,9 @@ class JoinBinder(AggregateBinder):
             return
         type = comparison_type(first.type, second.type)
         if first.type is KustoType.DYNAMIC and second.type is KustoType.DYNAMIC:
-            self.report("KQL0129", "A dynamic value cannot be a join key.", node, "Convert it, as by `tostring()`.")
+            self.report(
+                "KQL0129", "A dynamic value cannot be a join key.", node, "Convert it, as by `tostring()`."
+            )
             return
         if type is None:
             message = f"The join keys are of different types, {first.type} and {second.type}."
@@ -169,4 +181,6 @@ class JoinBinder(AggregateBinder):
             plan = Filter(plan.columns, plan, predicate)
         if renamed:
             plan = Compute((*plan.columns, *(new for new, _ in renamed)), plan, tuple(renamed))
-        return Relation(plan, tuple(columns), open=left.open or right.open)
+        return Relation(
+            plan, tuple(columns), open=left.open or right.open, broken=left.broken or right.broken
+        )

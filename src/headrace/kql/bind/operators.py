@@ -12,7 +12,7 @@ from headrace.kql.bind.expressions import POISON, ExpressionBinder
 from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.scope import Relation
 from headrace.kql.model import Render
-from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison, Ref, ref, walk
+from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Nth, Poison, Ref, ref, walk
 from headrace.kql.plan.nodes import (
     Aggregate,
     Compute,
@@ -23,8 +23,10 @@ from headrace.kql.plan.nodes import (
     Pattern,
     Plan,
     Rows,
-    Sequence as SequencePlan,
     SplitPairs,
+)
+from headrace.kql.plan.nodes import (
+    Sequence as SequencePlan,
 )
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
@@ -78,30 +80,34 @@ class OperatorBinder(ExpressionBinder):
                 for column in self.rows.visible if self.rows is not None else ():
                     bound.append((column.name, ref(column), False, item))
                 continue
-            values = self.unpacked(item)
-            names: tuple[str | None, ...] = item.names
-            if not names:
-                names = (self.own_name(item.value),)
-            for position, value in enumerate(values):
-                name = names[position] if position < len(names) else None
+            values, names = self.unpacked(item)
+            for value, name in zip(values, names, strict=True):
                 if not name:
                     name = f"{prefix}{unnamed}" if prefix != "print_" else f"print_{len(bound)}"
                     unnamed += 1
                 bound.append((name, value, bool(item.names), item))
         return bound
 
-    def unpacked(self, item: n.Named) -> list[Expr]:
-        """An item's values: several where `(a, b) = f()` names them, one otherwise."""
+    def unpacked(self, item: n.Named) -> tuple[list[Expr], list[str | None]]:
+        """An item's values with their names: several of a function that gives several, or of an array."""
         value = self.bind(item.value)
-        if len(item.names) < 2 or isinstance(value, Poison):
-            return [value] * max(len(item.names), 1)
+        names: list[str | None] = [*item.names]
+        if isinstance(value, Poison):
+            return [value] * max(len(names), 1), names or [self.own_name(item.value)]
+        results = value.resolution.results if isinstance(value, Apply) else ()
+        if isinstance(value, Apply) and len(results) > 1:
+            automatic = self.call_names(item.value) if isinstance(item.value, n.Call) else ()
+            names.extend(automatic[len(names) :])
+            names.extend([None] * (len(results) - len(names)))
+            return [Nth(type, value, place) for place, type in enumerate(results)], names[: len(results)]
+        if len(names) < 2:
+            return [value], names or [self.own_name(item.value)]
         if value.type is not _T.DYNAMIC:
             self.report("KQL0115", "Several names need a function that gives several values.", item)
-            return [POISON] * len(item.names)
-        resolution = value.resolution.results if isinstance(value, Apply) else ()
-        if len(resolution) >= len(item.names):
-            return [value] * len(item.names)
-        return [self.apply(item, "__index", (value, long_literal(i)), "the index") for i in range(len(item.names))]
+            return [POISON] * len(names), names
+        return [
+            self.apply(item, "__index", (value, long_literal(i)), "the index") for i in range(len(names))
+        ], names
 
     def name_columns(
         self, bound: Sequence[tuple[str, Expr, bool, n.Named]], taken: Iterable[str] = ()
@@ -134,7 +140,9 @@ class OperatorBinder(ExpressionBinder):
                 name = unique(name, taken)
             taken.add(name)
             fresh.append((name, value, given, item))
-        return self.replaced(rows, [(self.new_column(name, value.type), value) for name, value, _, _ in fresh])
+        return self.replaced(
+            rows, [(self.new_column(name, value.type), value) for name, value, _, _ in fresh]
+        )
 
     def replaced(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Relation:
         """Rows with columns added, or put in the place of those of the same name."""
@@ -252,7 +260,7 @@ class OperatorBinder(ExpressionBinder):
         with self.row_scope(rows):
             for key in keys:
                 value = self.bind(key.value)
-                if isinstance(value, Poison) or isinstance(value, Literal):
+                if isinstance(value, (Poison, Literal)):
                     continue
                 if value.type is _T.DYNAMIC:
                     self.warn("KQL0303", "Rows are ordered by a dynamic value.", key, "Convert it first.")
@@ -333,7 +341,9 @@ class OperatorBinder(ExpressionBinder):
         if type not in (_T.LONG, _T.REAL, _T.DATETIME, _T.TIMESPAN):
             self.fail("KQL0119", f"`range` counts numbers or times, not {type} values.", operator)
         if step_type is _T.TIMESPAN and step.type is not _T.TIMESPAN:
-            self.fail("KQL0119", f"`range` over {type} needs a timespan as step, not {step.type}.", operator.step)
+            self.fail(
+                "KQL0119", f"`range` over {type} needs a timespan as step, not {step.type}.", operator.step
+            )
         column = self.new_column(operator.name, type)
         bounds = (self.as_type(low, type), self.as_type(high, type), self.as_type(step, step_type))
         return Relation(SequencePlan((column,), *bounds), (column,), serialized=True)
@@ -394,7 +404,7 @@ class OperatorBinder(ExpressionBinder):
             tuple(parts),
             matched,
         )
-        columns = [column for column in rows.columns]
+        columns = list(rows.columns)
         for column in made:
             place = next((i for i, old in enumerate(columns) if old.name == column.name), None)
             if place is None:
@@ -419,7 +429,14 @@ class OperatorBinder(ExpressionBinder):
         options: dict[str, Any] = {}
         for name, node in operator.options.items():
             value = self.bind(node).constant
-            if value is None or name not in ("pair_delimiter", "kv_delimiter", "quote", "escape", "regex", "greedy"):
+            if value is None or name not in (
+                "pair_delimiter",
+                "kv_delimiter",
+                "quote",
+                "escape",
+                "regex",
+                "greedy",
+            ):
                 self.report("KQL0122", f"`parse-kv` takes no such option as `{name}`.", node)
                 continue
             options[name] = value.value

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.kql.bind.base import BindProblem, missing, text_literal
+from headrace.kql.bind.base import BindProblem, text_literal
+from headrace.kql.bind.expanding import ExpandingBinder
 from headrace.kql.bind.functions.registry import Kind
-from headrace.kql.bind.queries import QueryBinder
-from headrace.kql.bind.scope import Relation, SharedBinding
-from headrace.kql.plan.expressions import Apply, Column, Expr, Poison, ref
+from headrace.kql.bind.scope import Relation
+from headrace.kql.plan.expressions import Apply, Column, Expr, Poison, missing, ref
 from headrace.kql.plan.nodes import Aggregate, Expand, ExpandItem, Plan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
@@ -23,7 +23,7 @@ Probe = Callable[[Plan, Sequence[Column]], Sequence[Sequence[Any]]]
 """Runs a plan and gives its rows: how the binder learns of columns that only the data knows."""
 
 
-class PluginBinder(QueryBinder):
+class PluginBinder(ExpandingBinder):
     """Binds `evaluate`."""
 
     probe: Probe | None = None
@@ -118,9 +118,6 @@ class PluginBinder(QueryBinder):
                 self.unknown_name(call.arguments[0].value, call.arguments[0].value.name)
             raise BindProblem
         applied, used, rest = self._pivot_aggregate(rows, call)
-        shared = self.share(rows)
-        binding = SharedBinding(self.shared[-1], shared.plan.origin, rows.open)  # type: ignore[attr-defined]
-        del binding
         keys = [column for column in rows.visible if column is not pivoted and column not in used]
         if rest:
             keys = [column for column in keys if column.name in rest]
@@ -210,8 +207,14 @@ class PluginBinder(QueryBinder):
         made = Relation(plan, (number,))
         items = [
             (self.new_column("Row", _T.LONG), ref(number)),
-            (self.new_column("Column", _T.STRING), self.as_type(self.apply_long_index(ref(element), 0), _T.STRING)),
-            (self.new_column("Value", _T.STRING), self.as_type(self.apply_long_index(ref(element), 1), _T.STRING)),
+            (
+                self.new_column("Column", _T.STRING),
+                self.as_type(self.apply_long_index(ref(element), 0), _T.STRING),
+            ),
+            (
+                self.new_column("Value", _T.STRING),
+                self.as_type(self.apply_long_index(ref(element), 1), _T.STRING),
+            ),
         ]
         return Relation(self.compute(made, items), tuple(column for column, _ in items))
 
@@ -245,7 +248,14 @@ def _bag_type(names: set[str]) -> KustoType:
     if len(names) != 1:
         return _T.DYNAMIC
     name = names.pop()
-    known = {"string": _T.STRING, "long": _T.LONG, "int": _T.LONG, "real": _T.REAL, "double": _T.REAL, "bool": _T.BOOL}
+    known = {
+        "string": _T.STRING,
+        "long": _T.LONG,
+        "int": _T.LONG,
+        "real": _T.REAL,
+        "double": _T.REAL,
+        "bool": _T.BOOL,
+    }
     return known.get(name, _T.DYNAMIC)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from headrace.kql.bind.base import BindProblem, TooLarge, text_literal
 from headrace.kql.bind.expressions import POISON
-from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.joins import JoinBinder
 from headrace.kql.bind.operators import glob
 from headrace.kql.bind.scope import (
@@ -22,21 +21,32 @@ from headrace.kql.bind.scope import (
     SharedBinding,
 )
 from headrace.kql.model import Database
-from headrace.kql.plan.expressions import Apply, Column, Convert, Expr, InQuery, Literal, Poison, ScalarQuery, ref
-from headrace.kql.plan.nodes import Correlated, Expand, ExpandItem, Plan, Rows, Shared, SharedPlan, TableScan
+from headrace.kql.plan.expressions import (
+    Apply,
+    Column,
+    Expr,
+    InQuery,
+    Literal,
+    Poison,
+    ScalarQuery,
+    ref,
+)
+from headrace.kql.plan.nodes import Expand, ExpandItem, Plan, Rows, Shared, SharedPlan, TableScan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
-from headrace.kql.types import KustoType, Schema, SchemaColumn
+from headrace.kql.types import KustoType, Schema
 
 _T = KustoType
-UNKNOWN = Relation(Rows((), ()), (), open=True)
+MAX_TABLES = 2000
+"""How many tables a pattern may name."""
+UNKNOWN = Relation(Rows((), ()), (), broken=True)
 
 
 class QueryBinder(JoinBinder):
     """Binds tabular expressions."""
 
-    more_operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {}
-    more_sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {}
+    operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {}
+    sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {}
     input_rows: Relation | None = None
     """The rows that a sub-pipeline begins with."""
 
@@ -67,7 +77,7 @@ class QueryBinder(JoinBinder):
             return self._table_pattern(node)
         if isinstance(node, n.MethodCall | n.Member):
             return self._elsewhere(node)
-        self.fail("KQL0130", "A table or a query is expected here.", node)
+        raise self.fail("KQL0130", "A table or a query is expected here.", node)
 
     def _as(self, rows: Relation, operator: t.As, node: n.Pipeline, place: int) -> Relation:
         """`as`: the rows up to here get a name that the rest of the text may use."""
@@ -82,24 +92,24 @@ class QueryBinder(JoinBinder):
         verdict, message = self.profile.operator(operator)
         if verdict == "refuse":
             self.report("KQL0202", message, operator)
-            return replace(rows, open=True, _by_name={})
+            return replace(rows, broken=True, _by_name={})
         if verdict == "warn":
             self.warn("KQL0302", message, operator)
         try:
-            method = _OPERATORS.get(type(operator)) or self.more_operators.get(type(operator))
+            method = self.operators.get(type(operator))
             if method is None:
                 return self._refused(rows, operator)
             return method(self, rows, operator)
         except TooLarge:
             raise
         except BindProblem:
-            return replace(rows, open=True, _by_name={})
+            return replace(rows, broken=True, _by_name={})
 
     def _refused(self, rows: Relation, operator: n.Operator) -> Relation:
         name = operator.name if isinstance(operator, t.Refused) else type(operator).__name__.lower()
         reason = operator.reason if isinstance(operator, t.Refused) else "it is not supported"
         self.report("KQL0203", f"`{name}` is refused: {reason}.", operator)
-        return replace(rows, open=True, _by_name={})
+        return replace(rows, broken=True, _by_name={})
 
     # Sources.
 
@@ -117,9 +127,7 @@ class QueryBinder(JoinBinder):
             return self.range_source(source)
         if isinstance(source, t.DataTable):
             return self.datatable(source)
-        if isinstance(source, t.Union):
-            return self.union(None, source)
-        method = self.more_sources.get(type(source))
+        method = self.sources.get(type(source))
         if method is not None:
             return method(self, source)
         self._refused(UNKNOWN, source)
@@ -148,7 +156,9 @@ class QueryBinder(JoinBinder):
             self.fail("KQL0131", f"There is no table `{name}`.", node, self.did_you_mean(name, known))
         return self.scan(name, schema, workspace)
 
-    def saved_function(self, node: n.Node, name: str, text: str, arguments: tuple[n.Argument, ...] = ()) -> Relation:
+    def saved_function(
+        self, node: n.Node, name: str, text: str, arguments: tuple[n.Argument, ...] = ()
+    ) -> Relation:
         """A saved function of the workspace, used as a table."""
         raise NotImplementedError
 
@@ -164,11 +174,10 @@ class QueryBinder(JoinBinder):
         if isinstance(binding, RelationBinding):
             return self._tabular_argument(binding, name)
         if isinstance(binding, SharedBinding):
-            columns = tuple(self.new_column(c.name, c.type, c.hidden) for c in binding.columns)
-            return Relation(Shared(columns, binding.shared, binding.columns), columns, open=binding.open, name=name)
+            return self.bound_rows(binding, name)
         if isinstance(binding, FunctionBinding):
             return self.call_tabular(node, binding, ())
-        self.fail("KQL0132", f"`{name}` is a value, not a table.", node)
+        raise self.fail("KQL0132", f"`{name}` is a value, not a table.", node)
 
     def _tabular_argument(self, binding: RelationBinding, name: str) -> Relation:
         with self.environment_scope(binding.environment), self.row_scope(None):
@@ -178,11 +187,13 @@ class QueryBinder(JoinBinder):
             return replace(rows, name=name, _by_name={})
         for declared in wanted:
             column = rows.find(declared.name)
-            if column is None and not rows.open:
+            if column is None and not rows.open and not rows.broken:
                 message = f"The table given as `{name}` has no column `{declared.name}`."
                 self.report("KQL0133", message, binding.value)
             elif column is not None and column.type is not declared.type:
-                message = f"`{declared.name}` is {column.type} in the table given as `{name}`, not {declared.type}."
+                message = (
+                    f"`{declared.name}` is {column.type} in the table given as `{name}`, not {declared.type}."
+                )
                 self.report("KQL0133", message, binding.value)
         names = {declared.name for declared in wanted}
         columns = tuple(column for column in rows.columns if column.name in names or column.hidden)
@@ -198,8 +209,8 @@ class QueryBinder(JoinBinder):
         names.extend(name for name in self.views() if glob(node.pattern, name) and name not in names)
         if not names:
             self.fail("KQL0131", f"No table fits `{node.pattern}`.", node)
-        if len(names) > 500:
-            self.fail("KQL0004", f"More than 500 tables fit `{node.pattern}`.", node)
+        if len(names) > MAX_TABLES:
+            self.fail("KQL0004", f"More than {MAX_TABLES} tables fit `{node.pattern}`.", node)
         return names
 
     def views(self) -> list[str]:
@@ -221,7 +232,7 @@ class QueryBinder(JoinBinder):
         call = node.call
         if call.name == "table" and call.arguments:
             return self.table(node, self._text(call, "table"), database, workspace)
-        self.fail("KQL0106", f"`.{call.name}()` is not supported.", node)
+        raise self.fail("KQL0106", f"`.{call.name}()` is not supported.", node)
 
     def _database(self, node: n.Expression) -> tuple[Database, str | None]:
         if isinstance(node, n.MethodCall) and node.call.name == "database":
@@ -237,7 +248,7 @@ class QueryBinder(JoinBinder):
                 return database, name
             if node.name in ("cluster", "adx", "arg"):
                 self.fail("KQL0203", f"`{node.name}()` is refused: it would reach another service.", node)
-        self.fail("KQL0130", "A table or a query is expected here.", node)
+        raise self.fail("KQL0130", "A table or a query is expected here.", node)
 
     def _text(self, call: n.Call, what: str) -> str:
         value = self.bind(call.arguments[0].value) if call.arguments else POISON
@@ -258,28 +269,41 @@ class QueryBinder(JoinBinder):
             return self._materialize(node.arguments[0].value)
         if node.name in ("workspace", "app", "database", "cluster", "adx", "arg"):
             self._database(node)
-            self.fail("KQL0130", f"`{node.name}()` needs a table, as in `{node.name}(\"name\").Table`.", node)
+            self.fail("KQL0130", f'`{node.name}()` needs a table, as in `{node.name}("name").Table`.', node)
         saved = self.options.functions.get(node.name)
         if saved is not None:
             return self.saved_function(node, node.name, saved, node.arguments)
         if self.functions.find(node.name) is not None:
             self.fail("KQL0130", f"`{node.name}()` gives a value, not a table.", node)
         known = [*self.environment.all_names(), *self.options.functions]
-        self.fail("KQL0107", f"There is no function `{node.name}`.", node, self.did_you_mean(node.name, known))
+        raise self.fail(
+            "KQL0107", f"There is no function `{node.name}`.", node, self.did_you_mean(node.name, known)
+        )
 
     def _materialize(self, node: n.Expression) -> Relation:
         return self.share(self.relation(node))
 
     def share(self, rows: Relation) -> Relation:
         """The rows computed once, however often they are read."""
+        return self.bound_rows(self.share_binding(rows))
+
+    def share_binding(self, rows: Relation) -> SharedBinding:
+        """A name's meaning for rows computed once."""
         shared = SharedPlan(f"m{len(self.shared) + 1}", rows.plan)
         self.shared.append(shared)
-        columns = tuple(self.new_column(c.name, c.type, c.hidden) for c in rows.columns)
-        return Relation(Shared(columns, shared, rows.columns), columns, open=rows.open)
+        return SharedBinding(shared, rows.columns, rows.open)
+
+    def bound_rows(self, binding: SharedBinding, name: str | None = None) -> Relation:
+        """The shared rows under columns of their own."""
+        columns = tuple(self.new_column(c.name, c.type, c.hidden) for c in binding.columns)
+        plan = Shared(columns, binding.shared, binding.columns)
+        return Relation(plan, columns, open=binding.open, name=name)
 
     # User functions.
 
-    def call_tabular(self, node: n.Node, binding: FunctionBinding, arguments: tuple[n.Argument, ...]) -> Relation:
+    def call_tabular(
+        self, node: n.Node, binding: FunctionBinding, arguments: tuple[n.Argument, ...]
+    ) -> Relation:
         """A user's function that gives a table."""
         environment = self.call_environment(node, binding, arguments)
         body = binding.function.body
@@ -329,7 +353,9 @@ class QueryBinder(JoinBinder):
                     self.fail("KQL0136", f"`{function.name}` needs a table as `{parameter.name}`.", node)
                 environment.names[parameter.name] = RelationBinding(value, self.environment, parameter)
                 continue
-            environment.names[parameter.name] = ScalarBinding(self._scalar_argument(node, function, parameter, value))
+            environment.names[parameter.name] = ScalarBinding(
+                self._scalar_argument(node, function, parameter, value)
+            )
         return environment
 
     def _scalar_argument(
@@ -344,7 +370,11 @@ class QueryBinder(JoinBinder):
             self.fail("KQL0136", f"`{function.name}` needs a value for `{parameter.name}`.", node)
         if isinstance(bound, Poison) or bound.type is parameter.type:
             return bound
-        if bound.type is not _T.DYNAMIC and _T.STRING in (bound.type, parameter.type) and bound.constant is None:
+        if (
+            bound.type is not _T.DYNAMIC
+            and _T.STRING in (bound.type, parameter.type)
+            and bound.constant is None
+        ):
             message = f"`{parameter.name}` of `{function.name}` is {parameter.type}, not {bound.type}."
             self.report("KQL0136", message, value or node)
             return POISON
@@ -378,10 +408,7 @@ class QueryBinder(JoinBinder):
     def _let(self, statement: n.Let) -> Binding:
         value = statement.value
         if isinstance(value, n.Call) and value.name == "materialize" and value.arguments:
-            rows = self.relation(value.arguments[0].value)
-            shared = SharedPlan(f"m{len(self.shared) + 1}", rows.plan)
-            self.shared.append(shared)
-            return SharedBinding(shared, rows.columns, rows.open)
+            return self.share_binding(self.relation(value.arguments[0].value))
         if self.tabular_value(value):
             return QueryBinding(value, self._snapshot(self.environment), self.input_rows)
         return ScalarBinding(self.bind(value))
@@ -427,7 +454,14 @@ class QueryBinder(JoinBinder):
     @staticmethod
     def _is_database(node: n.Expression) -> bool:
         call = node.call if isinstance(node, n.MethodCall) else node
-        return isinstance(call, n.Call) and call.name in ("workspace", "app", "database", "cluster", "adx", "arg")
+        return isinstance(call, n.Call) and call.name in (
+            "workspace",
+            "app",
+            "database",
+            "cluster",
+            "adx",
+            "arg",
+        )
 
     def _gives_table(self, binding: FunctionBinding) -> bool:
         """Whether a user's function gives rows, by its result's shape."""
@@ -461,11 +495,13 @@ class QueryBinder(JoinBinder):
         with self.row_scope(None):
             rows = self.relation(node.items[0])
         if isinstance(operand, Poison) or not rows.visible:
-            if not rows.open:
+            if not rows.open and not rows.broken:
                 self.report("KQL0130", f"The sub-query of `{node.op}` has no column.", node.items[0])
             return POISON
         if len(rows.visible) > 1:
-            self.warn("KQL0305", f"Only the first column of the sub-query of `{node.op}` is used.", node.items[0])
+            self.warn(
+                "KQL0305", f"Only the first column of the sub-query of `{node.op}` is used.", node.items[0]
+            )
         column = rows.visible[0]
         base = node.op.lstrip("!").rstrip("~")
         if base != "in":
@@ -498,125 +534,6 @@ class QueryBinder(JoinBinder):
 
         return Aggregate((column,), rows.plan, (), (((column,), applied),), rows.order)
 
-    # Joins, unions and the rest that takes sub-queries.
-
-    def join(self, rows: Relation, operator: t.Join) -> Relation:
-        """`join` and `lookup`."""
-        with self.row_scope(None):
-            right = self.relation(operator.right)
-        if rows.open and not rows.columns or right.open and not right.columns:
-            return replace(rows, open=True, _by_name={})
-        return self.join_relations(rows, right, operator)
-
-    def union(self, rows: Relation | None, operator: t.Union) -> Relation:
-        """`union`, as a source or after a bar."""
-        settings = {setting.name: setting for setting in operator.settings}
-        kind = settings["kind"].value if "kind" in settings else "outer"
-        if kind not in ("inner", "outer"):
-            self.fail("KQL0127", f"`union` has no kind `{kind}`.", operator, "The kinds are inner and outer.")
-        fuzzy = "isfuzzy" in settings and settings["isfuzzy"].value.lower() in ("true", "1")
-        source = settings.get("withsource") or settings.get("with_source")
-        inputs: list[tuple[str, Relation]] = []
-        if rows is not None:
-            inputs.append((rows.name or "union_arg0", rows))
-        with self.row_scope(None):
-            for node in operator.sources:
-                inputs.extend(self._union_inputs(node, fuzzy, len(inputs)))
-        known = [(label, side) for label, side in inputs if side.columns or not side.open]
-        if not known:
-            return UNKNOWN
-        result = self.union_relations(known, inner=kind == "inner", source_name=source.value if source else None)
-        if len(known) < len(inputs):
-            return replace(result, open=True, _by_name={})
-        return result
-
-    def _union_inputs(self, node: n.Expression, fuzzy: bool, place: int) -> list[tuple[str, Relation]]:
-        if isinstance(node, n.Wildcard):
-            return [(name, self._named_table(node, name)) for name in self.tables_like(node)]
-        if fuzzy:
-            before = len(self.problems)
-            rows = self.relation(node)
-            missing = [problem for problem in self.problems[before:] if problem.code == "KQL0131"]
-            if missing and len(missing) == len(self.problems) - before:
-                del self.problems[before:]
-                self.warnings.extend(missing)
-                return []
-            return [(rows.name or f"union_arg{place}", rows)]
-        rows = self.relation(node)
-        return [(rows.name or f"union_arg{place}", rows)]
-
-    def expand_items(
-        self, rows: Relation, items: tuple[t.ExpandItem, ...], what: str
-    ) -> list[tuple[str, Expr, KustoType, bool]]:
-        """The values that `mv-expand` and `mv-apply` spread: name, value, element type, whether it replaces."""
-        bound: list[tuple[str, Expr, KustoType, bool]] = []
-        with self.row_scope(rows):
-            for item in items:
-                value = self.bind(item.value)
-                if isinstance(value, Poison):
-                    value = Literal(_T.DYNAMIC, None)
-                if value.type is not _T.DYNAMIC:
-                    if value.type is not _T.STRING:
-                        self.report("KQL0138", f"`{what}` spreads dynamic values, not {value.type}.", item)
-                    value = Convert(_T.DYNAMIC, value)
-                name = item.name or self.own_name(item.value) or "Column1"
-                bound.append((name, value, item.type or _T.DYNAMIC, item.name is None))
-        return bound
-
-    def mv_expand(self, rows: Relation, operator: t.MvExpand) -> Relation:
-        """`mv-expand`."""
-        bound = self.expand_items(rows, operator.items, "mv-expand")
-        index = self.new_column(operator.index_name or "", _T.LONG)
-        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
-        items = tuple(ExpandItem(column, value, type) for column, value, type in made)
-        limit = self.row_count(operator.limit, "`mv-expand`") if operator.limit is not None else None
-        columns = (*rows.plan.columns, *(column for column, _, _ in made), index)
-        plan = Expand(columns, rows.plan, items, index, operator.as_array, limit)
-        outputs = list(rows.columns)
-        for column, _, _ in made:
-            place = next((i for i, old in enumerate(outputs) if old.name == column.name), None)
-            if place is None:
-                outputs.append(column)
-            else:
-                outputs[place] = column
-        if operator.index_name:
-            outputs.append(index)
-        result = rows.with_columns(plan, tuple(outputs))
-        if rows.order:
-            from headrace.kql.plan.nodes import OrderKey
-
-            order = (*rows.order, OrderKey(ref(index), False, False))
-            result = replace(result, order=order, _by_name={})
-        return result
-
-    def mv_apply(self, rows: Relation, operator: t.MvApply) -> Relation:
-        """`mv-apply`: the sub-query runs over each row's elements."""
-        bound = self.expand_items(rows, operator.items, "mv-apply")
-        index = self.new_column(operator.index_name or "", _T.LONG)
-        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
-        items = tuple(ExpandItem(column, value, type) for column, value, type in made)
-        limit = self.row_count(operator.limit, "`mv-apply`") if operator.limit is not None else None
-        elements = tuple(column for column, _, _ in made)
-        expand = Expand((*elements, index), Rows((), ((),)), items, index, False, limit, keep_empty=False)
-        replaced = {column.name for column in elements}
-        outer = tuple(column for column in rows.columns if column.name not in replaced)
-        from headrace.kql.plan.nodes import OrderKey
-
-        own = (*elements, index) if operator.index_name else elements
-        inner = Relation(expand, (*outer, *own), (OrderKey(ref(index), False, False),), serialized=True)
-        before, self.input_rows = self.input_rows, inner
-        try:
-            with self.row_scope(None):
-                body = self.relation(operator.body)
-        finally:
-            self.input_rows = before
-        # Columns of the outer rows that the sub-query keeps are read from the outer row itself.
-        own_columns = tuple(column for column in body.columns if column not in rows.columns)
-        names = {column.name for column in own_columns}
-        kept = tuple(column for column in rows.columns if column.name not in names)
-        plan = Correlated((*rows.plan.columns, *body.plan.columns), rows.plan, body.plan)
-        return Relation(plan, (*kept, *own_columns), open=rows.open)
-
 
 def _python_literal(value: Any) -> Literal:
     if isinstance(value, bool):
@@ -626,31 +543,3 @@ def _python_literal(value: Any) -> Literal:
     if isinstance(value, float):
         return Literal(_T.REAL, value)
     return text_literal(str(value))
-
-
-_OPERATORS: dict[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
-    t.Where: QueryBinder.where,
-    t.Extend: QueryBinder.extend,
-    t.Project: QueryBinder.project,
-    t.ProjectAway: QueryBinder.project_away,
-    t.ProjectRename: QueryBinder.project_rename,
-    t.ProjectReorder: QueryBinder.project_reorder,
-    t.ProjectByNames: QueryBinder.project_by_names,
-    t.Summarize: QueryBinder.summarize,
-    t.Sort: QueryBinder.sort,
-    t.Top: QueryBinder.top,
-    t.Take: QueryBinder.take,
-    t.SampleDistinct: QueryBinder.sample_distinct,
-    t.Count: QueryBinder.count_rows,
-    t.Distinct: QueryBinder.distinct,
-    t.Join: QueryBinder.join,
-    t.Union: QueryBinder.union,
-    t.MvExpand: QueryBinder.mv_expand,
-    t.MvApply: QueryBinder.mv_apply,
-    t.Parse: QueryBinder.parse,
-    t.ParseKv: QueryBinder.parse_kv,
-    t.RenderOperator: QueryBinder.render_operator,
-    t.Serialize: QueryBinder.serialize,
-    t.TopHitters: QueryBinder.top_hitters,
-}
-__all__ = ["Kind", "QueryBinder", "Schema", "SchemaColumn"]

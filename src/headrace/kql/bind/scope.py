@@ -14,7 +14,8 @@ from headrace.kql.syntax import nodes as n
 class Relation:
     """Rows at one point of a pipeline: the plan that makes them and the columns by name.
 
-    `open`: columns that are not known until the query runs; an unknown name is then no problem.
+    `open`: more columns may turn up when the query runs, so an unknown name is a missing value. `broken`: a
+    problem was reported before, so an unknown name says nothing new.
     `order`: the order of the rows, if `sort` or its like gave them one. `serialized`: window functions may run.
     """
 
@@ -23,6 +24,7 @@ class Relation:
     order: tuple[OrderKey, ...] = ()
     serialized: bool = False
     open: bool = False
+    broken: bool = False
     name: str | None = None
     _by_name: dict[str, Column] = field(default_factory=dict, compare=False)
 
@@ -49,7 +51,7 @@ class Relation:
 
     def unordered(self, plan: Plan, columns: tuple[Column, ...], *, open: bool = False) -> Relation:
         """Rows that lost their order and name."""
-        return Relation(plan, columns, open=open or self.open)
+        return Relation(plan, columns, open=open or self.open, broken=self.broken)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

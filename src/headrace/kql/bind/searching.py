@@ -17,7 +17,7 @@ from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType
 
 _T = KustoType
-MAX_TABLES = 200
+MAX_SEARCHED = 2000
 
 
 class SearchBinder(AnalyticsBinder):
@@ -25,10 +25,11 @@ class SearchBinder(AnalyticsBinder):
 
     def search(self, rows: Relation | None, operator: t.Search) -> Relation:
         """`search`, as a source or after a bar."""
-        if rows is not None:
-            inputs = [(rows.name or "union_arg0", rows)]
-        else:
-            inputs = self._searched(operator, operator.tables)
+        inputs = (
+            [(rows.name or "union_arg0", rows)]
+            if rows is not None
+            else self._searched(operator, operator.tables)
+        )
         return self._filtered_union(inputs, operator, operator.predicate, "$table", operator.case_sensitive)
 
     def search_source(self, operator: t.Search) -> Relation:
@@ -40,9 +41,11 @@ class SearchBinder(AnalyticsBinder):
         inputs: list[tuple[str, Relation]] = []
         if not tables:
             names = [*self.database.table_names(), *self.views()]
-            if len(names) > MAX_TABLES:
-                names = names[:MAX_TABLES]
-                self.warn("KQL0306", f"Only the first {MAX_TABLES} tables are searched.", node, "Name the tables.")
+            if len(names) > MAX_SEARCHED:
+                names = names[:MAX_SEARCHED]
+                self.warn(
+                    "KQL0306", f"Only the first {MAX_SEARCHED} tables are searched.", node, "Name the tables."
+                )
             return [(name, self._named_table(node, name)) for name in names]
         for table in tables:
             if isinstance(table, n.Wildcard):
@@ -79,7 +82,7 @@ class SearchBinder(AnalyticsBinder):
             self.problems.extend(missed[:1])
             if not missed:
                 self.report("KQL0131", "There is no table to search.", node)
-            return Relation(self.one_row().plan, (), open=True)
+            return Relation(self.one_row().plan, (), broken=True)
         return self.union_relations(kept, inner=False, source_name=source_name)
 
     def _search_condition(self, node: n.Expression, case_sensitive: bool) -> Expr:
@@ -113,7 +116,9 @@ class SearchBinder(AnalyticsBinder):
         suffix = "_cs" if case_sensitive else ""
         body = term.strip("*")
         if "*" in body:
-            pattern = ("" if case_sensitive else "(?i)") + ".*".join(re.escape(part) for part in term.split("*"))
+            pattern = ("" if case_sensitive else "(?i)") + ".*".join(
+                re.escape(part) for part in term.split("*")
+            )
             name, body = "matches regex", pattern
         elif term.startswith("*") and term.endswith("*"):
             name = "contains" + suffix
@@ -140,7 +145,11 @@ class SearchBinder(AnalyticsBinder):
 
     def find(self, rows: Relation | None, operator: t.Find) -> Relation:
         """`find`: the rows that fit, with the name of their table."""
-        inputs = [(rows.name or "union_arg0", rows)] if rows is not None else self._searched(operator, operator.tables)
+        inputs = (
+            [(rows.name or "union_arg0", rows)]
+            if rows is not None
+            else self._searched(operator, operator.tables)
+        )
         found = self._filtered_union(inputs, operator, operator.predicate, operator.source_name, False)
         if operator.columns is None:
             return found
@@ -160,12 +169,13 @@ class SearchBinder(AnalyticsBinder):
         """`find` over the tables it names, or over all."""
         return self.find(None, operator)
 
-    more_operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
-        **AnalyticsBinder.more_operators,
+    operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+        **AnalyticsBinder.operators,
         t.Search: search,
         t.Find: find,
     }
-    more_sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {
+    sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {
+        **AnalyticsBinder.sources,
         t.Search: search_source,
         t.Find: find_source,
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from headrace.kql.bind.base import missing, text_literal
+from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.expressions import POISON
 from headrace.kql.bind.searching import SearchBinder
-from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
+from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, missing, ref
 from headrace.kql.syntax import nodes as n
 from headrace.kql.types import KustoType
 
@@ -79,7 +79,7 @@ class SpecialBinder(SearchBinder):
         with self.row_scope(None):
             rows = self.relation(value)
         if not rows.visible:
-            if not rows.open:
+            if not rows.open and not rows.broken:
                 self.report("KQL0130", "The sub-query of `toscalar` has no column.", node)
             return POISON
         from headrace.kql.plan.nodes import Limit

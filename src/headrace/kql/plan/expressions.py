@@ -74,6 +74,14 @@ class Apply(Expr):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Nth(Expr):
+    """One result of a scalar function that gives several."""
+
+    call: Apply
+    place: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Convert(Expr):
     """The operand brought to another type, as functions bring their arguments."""
 
@@ -109,6 +117,11 @@ def ref(column: Column) -> Ref:
     return Ref(column.type, column)
 
 
+def missing(type: KustoType) -> Literal:
+    """The missing value of a type: "" for string, null otherwise."""
+    return Literal(type, "" if type is KustoType.STRING else None)
+
+
 def walk(expression: Expr) -> Iterator[Expr]:
     """The expression and all within it, without the plans of sub-queries."""
     stack = [expression]
@@ -119,6 +132,8 @@ def walk(expression: Expr) -> Iterator[Expr]:
             stack.extend(item.arguments)
         elif isinstance(item, Convert | InQuery):
             stack.append(item.operand)
+        elif isinstance(item, Nth):
+            stack.append(item.call)
 
 
 def columns_of(expression: Expr) -> set[Column]:
@@ -140,6 +155,9 @@ def rebuild(expression: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
         if all(new is old for new, old in zip(arguments, expression.arguments, strict=True)):
             return expression
         return Apply(expression.type, expression.function, arguments, expression.resolution)
+    if isinstance(expression, Nth):
+        call = rebuild(expression.call, change)
+        return Nth(expression.type, call, expression.place) if isinstance(call, Apply) else call
     if isinstance(expression, Convert):
         operand = rebuild(expression.operand, change)
         return expression if operand is expression.operand else Convert(expression.type, operand)
@@ -148,6 +166,11 @@ def rebuild(expression: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
         if operand is expression.operand:
             return expression
         return InQuery(
-            expression.type, operand, expression.plan, expression.column, expression.negated, expression.ignore_case
+            expression.type,
+            operand,
+            expression.plan,
+            expression.column,
+            expression.negated,
+            expression.ignore_case,
         )
     return expression

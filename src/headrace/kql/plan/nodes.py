@@ -6,6 +6,7 @@ narrows `columns` to what is read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -119,9 +120,9 @@ class Join(Plan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Union(Plan):
-    """The rows of all inputs; each input gives an expression for every column."""
+    """The rows of all inputs; each input gives expressions for the columns that it has, the others are missing."""
 
-    inputs: tuple[tuple[Plan, tuple[Expr, ...]], ...]
+    inputs: tuple[tuple[Plan, Mapping[Column, Expr]], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.kql.plan import nodes as p
@@ -20,6 +20,8 @@ def table_scans(plan: p.Plan) -> Iterator[p.TableScan]:
         item = stack.pop()
         if isinstance(item, tuple):
             stack.extend(reversed(item))
+        elif isinstance(item, Mapping):
+            stack.extend(item.values())
         elif isinstance(item, p.TableScan):
             if id(item) not in seen:
                 seen.add(id(item))

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from headrace.errors import Problem
 from headrace.kql import model
+from headrace.kql.bind.functions.registry import Resolution
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import (
     Apply,
@@ -17,9 +18,11 @@ from headrace.kql.plan.expressions import (
     Expr,
     InQuery,
     Literal,
+    Nth,
     Ref,
     ScalarQuery,
     columns_of,
+    missing,
 )
 from headrace.kql.sql.functions.base import Typed, lower, lower_several
 from headrace.kql.sql.layers import Layer, column_sql, conjunction, is_cheap, subquery
@@ -231,7 +234,7 @@ class Generator:
             pass  # a window sees only the rows that pass the conditions of its own select
         layer, rendered = self.with_layer(layer, plan.input, values, plan.order)
         for (column, value), sql in zip(plan.items, rendered, strict=True):
-            layer.add(column, sql, cheap=isinstance(value, Ref) and value.column in layer.cheap or None)
+            layer.add(column, sql, cheap=(isinstance(value, Ref) and value.column in layer.cheap) or None)
         if windowed:
             layer.closed = True
         return layer
@@ -249,8 +252,12 @@ class Generator:
             groups.append(exp.Literal.number(len(items)))
         before = self._layer, self._order
         self._layer, self._order = layer, plan.order
+        unpacked: dict[Column, exp.Expression] = {}
         try:
             for columns, applied in plan.aggregates:
+                if len(columns) > 3 and applied.function.name in _FROM_ONE_ROW:
+                    items.extend(self.packed(columns, applied, unpacked))
+                    continue
                 for column, sql in zip(columns, self.several(applied), strict=True):
                     alias = exp.Identifier(this=column.sql_name, quoted=False)
                     items.append(exp.Alias(this=sql, alias=alias))
@@ -258,13 +265,51 @@ class Generator:
             self._layer, self._order = before
         select = layer.select(())
         if not items:
-            items.append(exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False)))
+            items.append(
+                exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False))
+            )
         select.set("expressions", items)
         if groups:
             select.set("group", exp.Group(expressions=groups))
         elif not plan.aggregates:
             select.set("limit", exp.Limit(expression=exp.Literal.number(1)))
-        return self.from_select(select, plan.columns)
+        made = self.from_select(select, plan.columns)
+        for column, sql in unpacked.items():
+            made.add(column, sql, cheap=True)
+        return made
+
+    def packed(
+        self, columns: Sequence[Column], applied: Apply, unpacked: dict[Column, exp.Expression]
+    ) -> list[exp.Expression]:
+        """An aggregate that takes many columns from one row: they travel as one struct."""
+        first = len(columns) - len(applied.arguments) + (applied.function.name in ("arg_max", "arg_min"))
+        carried = applied.arguments[first:]
+        name = self.fresh("s")
+        struct = exp.Anonymous(
+            this="struct_pack",
+            expressions=[
+                exp.PropertyEQ(
+                    this=exp.Identifier(this=f"v{i}", quoted=False), expression=self.render(argument)
+                )
+                for i, argument in enumerate(carried)
+            ],
+        )
+        arguments = [
+            *(self.typed(argument) for argument in applied.arguments[:first]),
+            Typed(struct, _T.DYNAMIC),
+        ]
+        types = tuple(argument.type for argument in arguments)
+        made = lower_several(self, applied.function.name, arguments, Resolution(types, types))
+        for i, column in enumerate(columns[first:]):
+            field: exp.Expression = exp.Anonymous(
+                this="struct_extract", expressions=[column_sql(name), exp.Literal.string(f"v{i}")]
+            )
+            unpacked[column] = self.filled(field) if column.type is _T.STRING else field
+        names = [*(column.sql_name for column in columns[:first]), name]
+        return [
+            exp.Alias(this=sql, alias=exp.Identifier(this=alias, quoted=False))
+            for alias, sql in zip(names, made, strict=True)
+        ]
 
     def limit(self, plan: p.Limit) -> Layer:
         """`ORDER BY ... LIMIT`."""
@@ -359,14 +404,26 @@ class Generator:
     def union(self, plan: p.Union) -> Layer:
         """`UNION ALL`."""
         selects: list[exp.Query] = []
-        for input, values in plan.inputs:
-            layer = self.ready(input)
-            layer, rendered = self.with_layer(layer, input, values)
+        for side, values in plan.inputs:
+            layer = self.ready(side)
+            present = [column for column in plan.columns if column in values]
+            layer, rendered = self.with_layer(layer, side, [values[column] for column in present])
             out = Layer(layer.source, {})
             out.where, out.joins = layer.where, layer.joins
-            for column, sql in zip(plan.columns, rendered, strict=True):
+            for column, sql in zip(present, rendered, strict=True):
                 out.add(column, sql)
+            for column in plan.columns:
+                if column not in out.values:
+                    out.add(column, self.literal(missing(column.type)))
             selects.append(out.select(plan.columns))
+        # A balanced tree keeps many inputs from nesting deep.
+        while len(selects) > 2:
+            selects = [
+                exp.Union(this=selects[i], expression=selects[i + 1], distinct=False)
+                if i + 1 < len(selects)
+                else selects[i]
+                for i in range(0, len(selects), 2)
+            ]
         query = selects[0]
         for select in selects[1:]:
             query = exp.Union(this=query, expression=select, distinct=False)
@@ -396,8 +453,8 @@ class Generator:
         """The rows of a plan that is computed once."""
         shared = plan.shared
         if shared.name not in self.shared:
-            origin = shared.pruned or shared.plan
-            self.shared[shared.name] = self.gen(origin).select(origin.columns)
+            inner = shared.pruned or shared.plan
+            self.shared[shared.name] = self.gen(inner).select(inner.columns)
         source = exp.Table(
             this=exp.Identifier(this=shared.name, quoted=False),
             alias=exp.TableAlias(this=exp.Identifier(this=self.fresh("t"), quoted=False)),
@@ -422,6 +479,8 @@ class Generator:
         if isinstance(expression, Apply):
             arguments = [self.argument(argument) for argument in expression.arguments]
             return lower(self, expression.function.name, arguments, expression.resolution)
+        if isinstance(expression, Nth):
+            return self.several(expression.call)[expression.place]
         if isinstance(expression, Convert):
             return self.convert(self.typed(expression.operand), expression.type)
         if isinstance(expression, ScalarQuery):
@@ -509,6 +568,7 @@ def has_window(expression: Expr) -> bool:
     return found(expression)
 
 
+_FROM_ONE_ROW = frozenset(["arg_max", "arg_min", "take_any", "any"])
 _JOINS: dict[p.JoinKind, tuple[str | None, str | None]] = {
     p.JoinKind.INNER: (None, "INNER"),
     p.JoinKind.INNERUNIQUE: (None, "INNER"),

@@ -53,14 +53,18 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
         )
         span = b.subtract(column_sql("high_"), column_sql("low_"))
         if type is _T.REAL:
-            steps: exp.Expression = b.cast(b.call("floor", b.ratio(exp.Paren(this=span), column_sql("step_"))), "BIGINT")
+            steps: exp.Expression = b.cast(
+                b.call("floor", b.ratio(exp.Paren(this=span), column_sql("step_"))), "BIGINT"
+            )
         else:
             steps = b.whole(exp.Paren(this=span), column_sql("step_"))
         zero_low = b.when(
             exp.And(
                 this=exp.NEQ(this=column_sql("step_"), expression=b.number(0)),
                 expression=exp.GTE(
-                    this=exp.Paren(this=b.multiply(exp.Paren(this=span.copy()), b.call("sign", column_sql("step_")))),
+                    this=exp.Paren(
+                        this=b.multiply(exp.Paren(this=span.copy()), b.call("sign", column_sql("step_")))
+                    ),
                     expression=b.number(0),
                 ),
             ),
@@ -74,7 +78,10 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
                 _alias(b.call("unnest", b.call("generate_series", b.number(0), zero_low)), place.name),
             ]
         ).from_(subquery(bounds, self.fresh("t")))
-        item = b.add(column_sql("low_"), b.multiply(b.cast(place, "BIGINT") if type is not _T.REAL else place, column_sql("step_")))
+        item = b.add(
+            column_sql("low_"),
+            b.multiply(b.cast(place, "BIGINT") if type is not _T.REAL else place, column_sql("step_")),
+        )
         source = subquery(places, alias)
         layer = Layer(source, {})
         layer.add(column, b.cast(exp.Paren(this=item), b.SQL_TYPES[type]), cheap=False)
@@ -86,7 +93,9 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
         """`UNNEST` of the elements' lists side by side; shorter ones are filled with nulls."""
         reads = [item.value for item in plan.items]
         layer = self.gen(plan.input)
-        if layer.closed or layer.expensive(c for value in reads for c in columns_of(value) if c in layer.values):
+        if layer.closed or layer.expensive(
+            c for value in reads for c in columns_of(value) if c in layer.values
+        ):
             layer = self.wrap(layer, plan.input.columns)
         layer, values = self.with_layer(layer, plan.input, reads)
         kept = [column for column in plan.input.columns if column in layer.values]
@@ -128,7 +137,9 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
         kind = b.call("json_type", value.copy())
         items = b.call("json_extract", value.copy(), "$[*]")
         empty = (
-            b.array([b.null("VARCHAR")]) if plan.keep_empty else exp.Cast(this=b.array([]), to=b.data_type("VARCHAR[]"))
+            b.array([b.null("VARCHAR")])
+            if plan.keep_empty
+            else exp.Cast(this=b.array([]), to=b.data_type("VARCHAR[]"))
         )
         return b.choose(
             [
@@ -156,7 +167,11 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
             return value
         converted = self.convert(Typed(value, _T.DYNAMIC), item.type)
         if item.type in (_T.LONG, _T.INT, _T.REAL, _T.BOOL, _T.DECIMAL):
-            return b.when(b.equals(b.call("left", text.copy(), b.number(1)), '"'), b.null(b.SQL_TYPES[item.type]), converted)
+            return b.when(
+                b.equals(b.call("left", text.copy(), b.number(1)), '"'),
+                b.null(b.SQL_TYPES[item.type]),
+                converted,
+            )
         return converted
 
 

@@ -60,7 +60,9 @@ class Layer:
 
     def extended(self, columns: Iterable[Column], made: Iterable[tuple[str, exp.Expression]]) -> exp.Select:
         """The select of these columns and more named values; `*` where that is the same and shorter."""
-        plain = all(isinstance(value, exp.Column) and value.name == c.sql_name for c, value in self.values.items())
+        plain = all(
+            isinstance(value, exp.Column) and value.name == c.sql_name for c, value in self.values.items()
+        )
         select = self.select(() if plain else columns)
         items = [exp.Star()] if plain and self.source is not None else list(select.expressions)
         for name, value in made:
@@ -80,7 +82,9 @@ class Layer:
                 copy = column_sql(value.name) if isinstance(value, exp.Column) else value.copy()
                 items.append(exp.Alias(this=copy, alias=exp.Identifier(this=name, quoted=False)))
         if not items:
-            items.append(exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False)))
+            items.append(
+                exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False))
+            )
         select = exp.Select(expressions=items)
         if self.source is not None:
             select.set("from_", exp.From(this=self.source))
@@ -97,18 +101,19 @@ class Layer:
 
 def conjunction(conditions: list[exp.Expression]) -> exp.Expression:
     """All conditions joined by AND, as a balanced tree."""
-    items = [
-        condition if isinstance(condition, exp.Paren | exp.Column | exp.Anonymous) else exp.Paren(this=condition)
+    items: list[exp.Expression] = [
+        condition
+        if isinstance(condition, exp.Paren | exp.Column | exp.Anonymous)
+        else exp.Paren(this=condition)
         for condition in conditions
     ]
     if len(items) == 1:
         return conditions[0]
     while len(items) > 1:
-        paired = [
+        items = [
             exp.And(this=items[i], expression=items[i + 1]) if i + 1 < len(items) else items[i]
             for i in range(0, len(items), 2)
         ]
-        items = list(paired)
     return items[0]
 
 

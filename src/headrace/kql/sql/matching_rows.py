@@ -31,9 +31,7 @@ class MatchGenerator(Generator):
         number = self.fresh("n")
         kept = list(plan.input.columns)
         self.shared[rows] = self._numbered(plan, number)
-        tracked = [
-            (step, column) for step, columns in enumerate(plan.states) for column in columns
-        ]
+        tracked = [(step, column) for step, columns in enumerate(plan.states) for column in columns]
         del tracked
         names = _StateNames(plan, self.fresh("s"))
         recursive = exp.Union(
@@ -146,7 +144,7 @@ class MatchGenerator(Generator):
                 name = names.value(step - 1, column)
                 missing = self._missing(plan, names, column)
                 changed[name] = b.when(column_sql(moved), missing, column_sql(name))
-        items = [exp.Star(**{"except_": [column_sql(name) for name in changed]})]
+        items: list[exp.Expression] = [exp.Star(except_=[column_sql(name) for name in changed])]
         items.extend(_named(value, name) for name, value in changed.items())
         return exp.Select(expressions=items).from_(subquery(below, self.fresh("t")))
 
@@ -202,7 +200,9 @@ class MatchGenerator(Generator):
             for place, (column, default) in enumerate(plan.declared):
                 state = plan.states[step][place] if place < len(plan.states[step]) else None
                 value = (
-                    column_sql(names.value(step, state)) if state in names.columns else self.render_alone(default)
+                    column_sql(names.value(step, state))
+                    if state in names.columns
+                    else self.render_alone(default)
                 )
                 items.append(_named(value, column.sql_name))
             if plan.match_id is not None:
@@ -213,9 +213,9 @@ class MatchGenerator(Generator):
             select.set("joins", [exp.Join(this=_table(rows), kind="INNER", on=on)])
             select.set("where", exp.Where(this=column_sql(names.taken(step))))
             selects.append(select)
-        query: exp.Query = selects[0]
-        for select in selects[1:]:
-            query = exp.Union(this=query, expression=select, distinct=False)
+        query = selects[0]
+        for other in selects[1:]:
+            query = exp.Union(this=query, expression=other, distinct=False)
         layer = self.from_select(query, [c for c in plan.columns if c is not plan.place])
         if plan.place in plan.columns:
             layer.add(plan.place, column_sql(position))

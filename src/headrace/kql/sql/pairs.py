@@ -27,7 +27,9 @@ class PairsGenerator(Generator):
         pattern = b.text(plan.regex if plan.regex is not None else pair_pattern(plan))
         keys, values = self.fresh("k"), self.fresh("v")
         found_keys: exp.Expression = b.call("regexp_extract_all", subject, pattern, b.number(1))
-        found_values: exp.Expression = b.call("regexp_extract_all", subject.copy(), pattern.copy(), b.number(2))
+        found_values: exp.Expression = b.call(
+            "regexp_extract_all", subject.copy(), pattern.copy(), b.number(2)
+        )
         if plan.quotes:
             found_keys = self._each(found_keys, plan)
             found_values = self._each(found_values, plan)
@@ -44,12 +46,15 @@ class PairsGenerator(Generator):
         name = self.fresh("x")
         item = b.name_(name)
         opening, closing = plan.quotes[0], plan.quotes[-1]
-        inner: exp.Expression = b.call("substr", item, b.number(2), b.subtract(b.call("length", item.copy()), 2))
+        inner: exp.Expression = b.call(
+            "substr", item, b.number(2), b.subtract(b.call("length", item.copy()), 2)
+        )
         if plan.escape:
             undone = re.escape(plan.escape) + "(.)"
             inner = b.call("regexp_replace", inner, b.text(undone), b.text("\\1"), b.text("gs"))
         quoted = b.both(
-            b.call("starts_with", item.copy(), b.text(opening)), b.call("ends_with", item.copy(), b.text(closing))
+            b.call("starts_with", item.copy(), b.text(opening)),
+            b.call("ends_with", item.copy(), b.text(closing)),
         )
         return b.call("list_transform", items, b.lambda_(name, b.when(quoted, inner, item.copy())))
 
@@ -57,7 +62,9 @@ class PairsGenerator(Generator):
 def pair_pattern(plan: p.SplitPairs) -> str:
     """The regex of one key and value with its delimiters; group 1 is the key, group 2 the value."""
     pair, middle = re.escape(plan.pair_delimiters), re.escape(plan.kv_delimiters)
-    excluded = "".join(re.escape(text) for text in (plan.pair_delimiters, plan.kv_delimiters) if len(text) == 1)
+    excluded = "".join(
+        re.escape(text) for text in (plan.pair_delimiters, plan.kv_delimiters) if len(text) == 1
+    )
     bare = f"[^{excluded}]" if excluded else "."
     key, value = f"{bare}*?", ".*?"
     if plan.quotes:

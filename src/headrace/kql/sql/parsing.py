@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -40,9 +41,7 @@ class ParsingGenerator(Generator):
             return self.by_regex(plan, layer, subject, kept)
         return self.by_positions(plan, layer, subject, kept)
 
-    def by_positions(
-        self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]
-    ) -> Layer:
+    def by_positions(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
         """One select a delimiter: what stands before it, and what is left after it."""
         rest = self.fresh("r")
         layer = self.from_select(layer.extended(kept, [(rest, subject)]), kept)
@@ -87,7 +86,9 @@ class ParsingGenerator(Generator):
                 layer = self._keep(layer, kept, [(name, value), (new, tail)])
                 rest = new
                 place += 1
-        return self._outcome(plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, column_sql(rest))
+        return self._outcome(
+            plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, column_sql(rest)
+        )
 
     def _keep(
         self,
@@ -113,7 +114,9 @@ class ParsingGenerator(Generator):
         here = column_sql(rest)
         if last:
             position: exp.Expression = b.when(
-                b.call("ends_with", here, text), b.subtract(b.call("length", here.copy()), size - 1), b.number(0)
+                b.call("ends_with", here, text),
+                b.subtract(b.call("length", here.copy()), size - 1),
+                b.number(0),
             )
         else:
             position = b.call("strpos", here, text)
@@ -200,7 +203,7 @@ class ParsingGenerator(Generator):
 
 def _alternates(parts: Sequence[p.Pattern]) -> bool:
     """Whether positions alone decide: two columns in a row, or a text column before a star, need a regex."""
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in itertools.pairwise(parts):
         if part.column is not None and following.column is not None:
             return False
         if part.text == "" or following.text == "":
@@ -261,6 +264,6 @@ def capture_groups(pattern: str) -> int:
                 place += 1
         elif character == "(":
             tail = pattern[place + 1 : place + 4]
-            count += not tail.startswith("?") or tail.startswith("?P<") or tail.startswith("?<")
+            count += not tail.startswith("?") or tail.startswith(("?P<", "?<"))
         place += 1
     return count

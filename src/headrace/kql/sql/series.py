@@ -56,7 +56,7 @@ class SeriesGenerator(Generator):
                 ),
             ]
         ).from_(subquery(groups, self.fresh("t")))
-        on = exp.EQ(this=column_sql(f"g{place}"), expression=column_sql(place))
+        on: exp.Expression = exp.EQ(this=column_sql(f"g{place}"), expression=column_sql(place))
         for key in keys:
             same = exp.NullSafeEQ(this=column_sql(f"g{key}"), expression=column_sql(key))
             on = exp.And(this=on, expression=same)
@@ -70,7 +70,9 @@ class SeriesGenerator(Generator):
         base = self._base(plan)
         step = self.render_alone(plan.step)
         type = plan.axis.type
-        moment = b.cast(exp.Paren(this=b.add(base, b.multiply(column_sql(f"g{place}"), step))), b.SQL_TYPES[type])
+        moment = b.cast(
+            exp.Paren(this=b.add(base, b.multiply(column_sql(f"g{place}"), step))), b.SQL_TYPES[type]
+        )
         items.append(_named(self._array(moment, type, place), plan.axis_column.sql_name))
         select = exp.Select(expressions=items).from_(subquery(spread, self.fresh("t")))
         select.set(
@@ -80,7 +82,9 @@ class SeriesGenerator(Generator):
         if keys:
             select.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
         else:
-            select.set("having", exp.Having(this=exp.GT(this=b.call("count", exp.Star()), expression=b.number(0))))
+            select.set(
+                "having", exp.Having(this=exp.GT(this=b.call("count", exp.Star()), expression=b.number(0)))
+            )
         made = [*(c for c, _ in plan.keys), *(c for c, _, _ in plan.aggregates), plan.axis_column]
         return self.from_select(select, made)
 
@@ -95,11 +99,11 @@ class SeriesGenerator(Generator):
             layer.where.append(exp.GTE(this=axis.copy(), expression=self.render_alone(plan.low)))
         if plan.high is not None:
             layer.where.append(exp.LT(this=axis.copy(), expression=self.render_alone(plan.high)))
-        items = [
-            _named(sql, column.sql_name) for (column, _), sql in zip(plan.keys, keys, strict=True)
-        ]
+        items = [_named(sql, column.sql_name) for (column, _), sql in zip(plan.keys, keys, strict=True)]
         offset = b.subtract(axis, self._base(plan))
-        ratio = b.ratio(exp.Paren(this=b.cast(exp.Paren(this=offset), "DOUBLE")), self.render_alone(plan.step))
+        ratio = b.ratio(
+            exp.Paren(this=b.cast(exp.Paren(this=offset), "DOUBLE")), self.render_alone(plan.step)
+        )
         index: exp.Expression = b.cast(b.call("floor", ratio), "BIGINT")
         if plan.axis.type is not _T.REAL:
             index = b.whole(
@@ -135,16 +139,23 @@ class SeriesGenerator(Generator):
             return b.call("max", column_sql(place))
         # The end is exclusive: the last bin begins before it.
         length = b.subtract(self.render_alone(plan.high), self._base(plan))
-        ratio = b.ratio(exp.Paren(this=b.cast(exp.Paren(this=length), "DOUBLE")), self.render_alone(plan.step))
+        ratio = b.ratio(
+            exp.Paren(this=b.cast(exp.Paren(this=length), "DOUBLE")), self.render_alone(plan.step)
+        )
         return b.cast(b.subtract(b.call("ceil", ratio), 1), "BIGINT")
 
     def _array(self, value: exp.Expression, type: KustoType, place: str) -> exp.Expression:
         """Values in the order of bins as the text of a JSON array."""
         text = self.convert(Typed(value, type), _T.DYNAMIC) if type is not _T.DYNAMIC else value
-        order = exp.Order(expressions=[exp.Ordered(this=column_sql(f"g{place}"), desc=False, nulls_first=False)])
+        order = exp.Order(
+            expressions=[exp.Ordered(this=column_sql(f"g{place}"), desc=False, nulls_first=False)]
+        )
         joined = exp.Anonymous(
             this="string_agg",
-            expressions=[b.coalesce(text, "null"), exp.Order(this=b.text(","), expressions=order.expressions)],
+            expressions=[
+                b.coalesce(text, "null"),
+                exp.Order(this=b.text(","), expressions=order.expressions),
+            ],
         )
         return b.call("concat", "[", joined, "]")
 

@@ -100,7 +100,11 @@ class AnalyticsParser(OperatorParser):
     def _partition(self, start: int) -> n.Operator:
         settings = self.settings()
         self.expect("by", "after `partition`")
-        column = self.unary()
+        if self.peek().text == "(" and self.token.kind == NAME:
+            begin = self.token.start
+            column: n.Expression = n.Name(begin, self.token.end, self.advance().text)
+        else:
+            column = self.unary()
         if self.at("{"):
             self.advance()
             body = self.pipeline()

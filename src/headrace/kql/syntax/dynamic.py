@@ -41,7 +41,9 @@ def _value(stream: TokenStream, literal: Callable[[], n.Expression]) -> str:
         return text
     if token.kind in (TYPED, TIMESPAN):
         return _typed(literal())
-    stream.fail(f"A dynamic literal holds JSON; {stream.shown()} is none.", hint="Use `bag_pack` or `pack_array`.")
+    raise stream.fail(
+        f"A dynamic literal holds JSON; {stream.shown()} is none.", hint="Use `bag_pack` or `pack_array`."
+    )
 
 
 def _number(text: str) -> str:

@@ -20,8 +20,23 @@ from headrace.kql.syntax.stream import MAX_CHAIN, TokenStream
 from headrace.kql.types import KustoType, parse_type
 
 _STRING_WORDS = frozenset(
-    "has hasprefix hassuffix contains startswith endswith has_cs hasprefix_cs hassuffix_cs"
-    " contains_cs startswith_cs endswith_cs contains_cs notcontains notcontains_cs".split()
+    [
+        "has",
+        "hasprefix",
+        "hassuffix",
+        "contains",
+        "startswith",
+        "endswith",
+        "has_cs",
+        "hasprefix_cs",
+        "hassuffix_cs",
+        "contains_cs",
+        "startswith_cs",
+        "endswith_cs",
+        "contains_cs",
+        "notcontains",
+        "notcontains_cs",
+    ]
 )
 _LIST_WORDS = frozenset(["in", "has_any", "has_all"])
 _NEGATABLE = _STRING_WORDS | {"in", "between", "has_any"}
@@ -169,7 +184,9 @@ class ExpressionParser(TokenStream):
 
     def _count_chain(self, count: int) -> int:
         if count >= MAX_CHAIN:
-            self.fail(f"One expression chains more than {MAX_CHAIN} operators.", hint="Split it with `extend`.")
+            self.fail(
+                f"One expression chains more than {MAX_CHAIN} operators.", hint="Split it with `extend`."
+            )
         return count + 1
 
     def _string_operator(self) -> n.Expression:
@@ -255,7 +272,7 @@ class ExpressionParser(TokenStream):
         if token.text == "*":
             self.advance()
             return n.Wildcard(token.start, token.end, "*")
-        self.fail(f"Expected an expression, found {self.shown()}.")
+        raise self.fail(f"Expected an expression, found {self.shown()}.")
 
     def _word(self) -> n.Expression:
         token = self.token
@@ -348,7 +365,7 @@ class ExpressionParser(TokenStream):
                 self.advance()
                 return type
         known = ", ".join(KustoType)
-        self.fail(f"{self.shown()} is no type.", hint=f"The types are {known}.")
+        raise self.fail(f"{self.shown()} is no type.", hint=f"The types are {known}.")
 
     def column_declarations(self) -> tuple[n.ColumnDeclaration, ...]:
         """`name: type [= default], ...` up to the closing parenthesis."""

@@ -57,7 +57,9 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _YEAR = re.compile(r"\d{4}\Z")
 _LISTED = re.compile(r"(\d{4}), (\d{1,2}), (\d{1,2})\Z")
 _COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})\Z")
-_GUID = re.compile(r"\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?\Z", re.I)
+_GUID = re.compile(
+    r"\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?\Z", re.I
+)
 
 
 def parse_timespan(text: str) -> int | None:
@@ -101,9 +103,7 @@ def parse_datetime(text: str) -> int | None:
         day, month, year = int(match[1]), _MONTHS.index(match[2][:3].lower()) + 1, int(match[3])
         year += 2000 if year < 50 else 1900 if year < 100 else 0
         rest = match.groups()[3:]
-    elif match := _COMPACT.match(text):
-        year, month, day = int(match[1]), int(match[2]), int(match[3])
-    elif match := _LISTED.match(text):
+    elif (match := _COMPACT.match(text)) or (match := _LISTED.match(text)):
         year, month, day = int(match[1]), int(match[2]), int(match[3])
     elif _YEAR.match(text):
         year, month, day = int(text), 1, 1

@@ -252,10 +252,8 @@ class OperatorParser(ExpressionParser):
 
     def union_source(self) -> n.Expression:
         """A table, a pattern of table names, a call or a parenthesised query."""
-        ahead = 1 if self.token.kind == NAME else 0
-        if (self.at("*") or self.peek().text == "*") and ahead <= 1 and self.token.kind in (NAME, OP):
-            if not self.at("("):
-                return self.pattern()
+        if self.at("*") or (self.token.kind == NAME and self.peek().text == "*" and not self.peek().space):
+            return self.pattern()
         return self.unary()
 
     def _expand_items(self) -> tuple[t.ExpandItem, ...]:
@@ -441,6 +439,17 @@ class OperatorParser(ExpressionParser):
 
 
 _SETTINGS = frozenset(
-    "kind withsource isfuzzy with_itemindex bagexpansion flags decodeblocks with_match_id with_step_name"
-    " datascope with_source".split()
+    [
+        "kind",
+        "withsource",
+        "isfuzzy",
+        "with_itemindex",
+        "bagexpansion",
+        "flags",
+        "decodeblocks",
+        "with_match_id",
+        "with_step_name",
+        "datascope",
+        "with_source",
+    ]
 )

@@ -177,10 +177,7 @@ class Parser(AnalyticsParser):
         self.enter()
         try:
             source: n.Expression | n.Operator
-            if self.starts_source():
-                source = self._source_operator()
-            else:
-                source = self.expression()
+            source = self._source_operator() if self.starts_source() else self.expression()
             if not self.at("|"):
                 if isinstance(source, n.Operator):
                     return n.Pipeline(start, self.last_end, source, ())
@@ -215,7 +212,9 @@ class Parser(AnalyticsParser):
             if len(operators) > MAX_OPERATORS:
                 if not self.fatal:
                     self.fatal = True
-                    self.report("KQL0004", f"A pipeline has more than {MAX_OPERATORS} operators.", *self._here())
+                    self.report(
+                        "KQL0004", f"A pipeline has more than {MAX_OPERATORS} operators.", *self._here()
+                    )
                 raise SyntaxProblem
         return tuple(operators)
 
@@ -247,7 +246,9 @@ class Parser(AnalyticsParser):
                 return t.Refused(token.start, token.start + len(name), name, REFUSED[name])
             close = get_close_matches(name, OPERATORS, 1, 0.7)
             hint = f"Did you mean `{close[0]}`?" if close else None
-            self.report("KQL0008", f"There is no operator `{name}`.", token.start, token.start + len(name), hint)
+            self.report(
+                "KQL0008", f"There is no operator `{name}`.", token.start, token.start + len(name), hint
+            )
             raise SyntaxProblem
         self.skip(width)
         method: Callable[[int], n.Operator] = getattr(self, method_name)

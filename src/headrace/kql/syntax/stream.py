@@ -16,7 +16,7 @@ MAX_CHAIN = 96
 MAX_PROBLEMS = 50
 
 
-class SyntaxProblem(Exception):  # noqa: N818 - it never leaves the parser
+class SyntaxProblem(Exception):
     """Ends the construct at hand; the problem itself is already recorded."""
 
 
@@ -68,7 +68,7 @@ class TokenStream:
         """Take `text` or complain that it is missing `where`."""
         if self.token.text == text and self.token.kind in (OP, NAME):
             return self.advance()
-        self.fail(f"Expected `{text}` {where}, found {self.shown()}.")
+        raise self.fail(f"Expected `{text}` {where}, found {self.shown()}.")
 
     def shown(self) -> str:
         """The current token for a message."""
@@ -148,7 +148,7 @@ class TokenStream:
             value = string_value(self.advance().text)
             self.advance()
             return value
-        self.fail(f"Expected {what}, found {self.shown()}.")
+        raise self.fail(f"Expected {what}, found {self.shown()}.")
 
     def recover(self, *stops: str) -> None:
         """Skip to the next of `stops` outside any bracket, or to a bracket that closes an outer one."""

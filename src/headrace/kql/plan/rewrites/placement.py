@@ -5,6 +5,7 @@ It matters for meaning where `innerunique` keeps one row of several, and for spe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from headrace.kql.plan import nodes as p
@@ -19,7 +20,9 @@ def place_filters(plan: p.Plan) -> p.Plan:
         return replace(plan, left=place_filters(plan.left), right=place_filters(plan.right))
     if isinstance(plan, p.Union):
         return replace(plan, inputs=tuple((place_filters(input), values) for input, values in plan.inputs))
-    if isinstance(plan, p.Compute | p.Aggregate | p.Limit | p.Expand | p.Parse | p.SplitPairs | p.Rank | p.Series):
+    if isinstance(
+        plan, p.Compute | p.Aggregate | p.Limit | p.Expand | p.Parse | p.SplitPairs | p.Rank | p.Series
+    ):
         return replace(plan, input=place_filters(plan.input))
     if isinstance(plan, p.Correlated | p.MatchRows):
         return replace(plan, input=place_filters(plan.input))
@@ -69,7 +72,7 @@ def _push(plan: p.Plan, condition: Expr) -> p.Plan | None:
     return None
 
 
-def _renamed(condition: Expr, renamed: dict[Column, Expr]) -> Expr:
+def _renamed(condition: Expr, renamed: Mapping[Column, Expr]) -> Expr:
     if not renamed:
         return condition
     return rebuild(condition, lambda part: renamed.get(part.column) if isinstance(part, Ref) else None)

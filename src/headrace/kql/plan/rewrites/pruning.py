@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ def prune(plan: p.Plan, needed: Iterable[Column]) -> p.Plan:
 
 class _Pruner:
     def __init__(self) -> None:
-        self.shared: dict[int, set[Column]] = {}
+        self.read_of: dict[int, set[Column]] = {}
 
     def prune(self, plan: p.Plan, needed: set[Column]) -> p.Plan:
         return _NODES[type(plan)](self, plan, needed)
@@ -112,13 +112,14 @@ class _Pruner:
         )
 
     def union(self, plan: p.Union, needed: set[Column]) -> p.Plan:
-        places = [i for i, column in enumerate(plan.columns) if column in needed]
-        inputs: list[tuple[p.Plan, tuple[Expr, ...]]] = []
+        kept = tuple(column for column in plan.columns if column in needed)
+        wanted = set(kept)
+        inputs: list[tuple[p.Plan, dict[Column, Expr]]] = []
         for input, values in plan.inputs:
-            kept = tuple(self.expression(values[i]) for i in places)
-            below = {column for value in kept for column in columns_of(value)}
-            inputs.append((self.prune(input, below), kept))
-        return replace(plan, columns=tuple(plan.columns[i] for i in places), inputs=tuple(inputs))
+            left = {column: self.expression(value) for column, value in values.items() if column in wanted}
+            below = {column for value in left.values() for column in columns_of(value)}
+            inputs.append((self.prune(input, below), left))
+        return replace(plan, columns=kept, inputs=tuple(inputs))
 
     def expand(self, plan: p.Expand, needed: set[Column]) -> p.Plan:
         below = set(needed)
@@ -144,7 +145,7 @@ class _Pruner:
         return replace(plan, columns=tuple(c for c, _ in pairs), origin=tuple(o for _, o in pairs))
 
     def shared_columns(self, shared: p.SharedPlan) -> set[Column]:
-        return self.shared.setdefault(id(shared), set())
+        return self.read_of.setdefault(id(shared), set())
 
     def parse(self, plan: p.Parse, needed: set[Column]) -> p.Plan:
         input = self.prune(plan.input, needed | columns_of(plan.subject))
@@ -185,6 +186,12 @@ class _Pruner:
                 below |= columns_of(value)
         for key in plan.order:
             below |= columns_of(key.value)
+        read = set(below)
+        for columns in plan.states:
+            declared = len(plan.declared)
+            for column, source in zip(columns[declared:], plan.row_columns, strict=True):
+                if column in read:
+                    below.add(source)
         return replace(plan, columns=_kept(plan, needed), input=self.prune(plan.input, below))
 
 
@@ -202,6 +209,8 @@ def free_columns(plan: p.Plan) -> set[Column]:
             found |= columns_of(item)
         elif isinstance(item, tuple):
             stack.extend(item)
+        elif isinstance(item, Mapping):
+            stack.extend(item.values())
         elif isinstance(item, p.Plan | p.ExpandItem | p.OrderKey | p.ScanStep):
             stack.extend(getattr(item, name) for name in _field_names(type(item)))
     return found

@@ -129,17 +129,20 @@ def _compute(plan: p.Compute, facts: Facts) -> p.Plan:
     return replace(plan, input=_visit(plan.input, found), items=items)
 
 
-def _through(plan: Any, facts: Facts) -> p.Plan:
+def _through(plan: p.Expand | p.Parse | p.SplitPairs, facts: Facts) -> p.Plan:
     return replace(plan, input=_visit(plan.input, facts))
 
 
-def _stop(plan: Any, facts: Facts) -> p.Plan:
+def _stop(plan: p.Limit | p.Rank | p.Series | p.MatchRows, facts: Facts) -> p.Plan:
+    del facts
     return replace(plan, input=_visit(plan.input, _NONE))
 
 
 def _aggregate(plan: p.Aggregate, facts: Facts) -> p.Plan:
     found = {
-        value.column: facts[column] for column, value in plan.keys if isinstance(value, Ref) and column in facts
+        value.column: facts[column]
+        for column, value in plan.keys
+        if isinstance(value, Ref) and column in facts
     }
     keys = tuple((column, _expression(value)) for column, value in plan.keys)
     return replace(plan, input=_visit(plan.input, found), keys=keys)
@@ -159,11 +162,11 @@ def _join(plan: p.Join, facts: Facts) -> p.Plan:
 
 
 def _union(plan: p.Union, facts: Facts) -> p.Plan:
-    inputs: list[tuple[p.Plan, tuple[Expr, ...]]] = []
+    inputs: list[tuple[p.Plan, Mapping[Column, Expr]]] = []
     for input, values in plan.inputs:
         found = {
             value.column: facts[column]
-            for column, value in zip(plan.columns, values, strict=True)
+            for column, value in values.items()
             if isinstance(value, Ref) and column in facts
         }
         inputs.append((_visit(input, found), values))

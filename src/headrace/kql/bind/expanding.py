@@ -1,0 +1,167 @@
+"""Operators over sub-queries and over elements: join, union, mv-expand, mv-apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from headrace.kql.bind.queries import UNKNOWN, QueryBinder
+from headrace.kql.bind.scope import Relation
+from headrace.kql.plan.expressions import Convert, Expr, Literal, Poison, ref
+from headrace.kql.plan.nodes import Correlated, Expand, ExpandItem, OrderKey, Rows
+from headrace.kql.syntax import nodes as n
+from headrace.kql.syntax import tabular as t
+from headrace.kql.types import KustoType
+
+_T = KustoType
+
+
+class ExpandingBinder(QueryBinder):
+    """Binds the operators that bring other rows in, or make rows of elements."""
+
+    def join(self, rows: Relation, operator: t.Join) -> Relation:
+        """`join` and `lookup`."""
+        with self.row_scope(None):
+            right = self.relation(operator.right)
+        if (rows.broken and not rows.columns) or (right.broken and not right.columns):
+            return replace(rows, broken=True, _by_name={})
+        return self.join_relations(rows, right, operator)
+
+    def union(self, rows: Relation | None, operator: t.Union) -> Relation:
+        """`union`, as a source or after a bar."""
+        settings = {setting.name: setting for setting in operator.settings}
+        kind = settings["kind"].value if "kind" in settings else "outer"
+        if kind not in ("inner", "outer"):
+            self.fail("KQL0127", f"`union` has no kind `{kind}`.", operator, "The kinds are inner and outer.")
+        fuzzy = "isfuzzy" in settings and settings["isfuzzy"].value.lower() in ("true", "1")
+        source = settings.get("withsource") or settings.get("with_source")
+        inputs: list[tuple[str, Relation]] = []
+        if rows is not None:
+            inputs.append((rows.name or "union_arg0", rows))
+        with self.row_scope(None):
+            for node in operator.sources:
+                inputs.extend(self._union_inputs(node, fuzzy, len(inputs)))
+        known = [(label, side) for label, side in inputs if side.columns or not side.broken]
+        if not known:
+            return UNKNOWN
+        result = self.union_relations(
+            known, inner=kind == "inner", source_name=source.value if source else None
+        )
+        if len(known) < len(inputs):
+            return replace(result, open=True, _by_name={})
+        return result
+
+    def _union_inputs(self, node: n.Expression, fuzzy: bool, place: int) -> list[tuple[str, Relation]]:
+        if isinstance(node, n.Wildcard):
+            return [(name, self._named_table(node, name)) for name in self.tables_like(node)]
+        if fuzzy:
+            before = len(self.problems)
+            rows = self.relation(node)
+            missing = [problem for problem in self.problems[before:] if problem.code == "KQL0131"]
+            if missing and len(missing) == len(self.problems) - before:
+                del self.problems[before:]
+                self.warnings.extend(missing)
+                return []
+            return [(rows.name or f"union_arg{place}", rows)]
+        rows = self.relation(node)
+        return [(rows.name or f"union_arg{place}", rows)]
+
+    def expand_items(
+        self, rows: Relation, items: tuple[t.ExpandItem, ...], what: str
+    ) -> list[tuple[str, Expr, KustoType, bool]]:
+        """The values that `mv-expand` and `mv-apply` spread: name, value, element type, whether it replaces."""
+        bound: list[tuple[str, Expr, KustoType, bool]] = []
+        with self.row_scope(rows):
+            for item in items:
+                value = self.bind(item.value)
+                if isinstance(value, Poison):
+                    value = Literal(_T.DYNAMIC, None)
+                if value.type is not _T.DYNAMIC:
+                    if value.type is not _T.STRING:
+                        self.report("KQL0138", f"`{what}` spreads dynamic values, not {value.type}.", item)
+                    value = Convert(_T.DYNAMIC, value)
+                name = item.name or self.own_name(item.value) or "Column1"
+                bound.append((name, value, item.type or _T.DYNAMIC, item.name is None))
+        return bound
+
+    def mv_expand(self, rows: Relation, operator: t.MvExpand) -> Relation:
+        """`mv-expand`."""
+        bound = self.expand_items(rows, operator.items, "mv-expand")
+        index = self.new_column(operator.index_name or "", _T.LONG)
+        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
+        items = tuple(ExpandItem(column, value, type) for column, value, type in made)
+        limit = self.row_count(operator.limit, "`mv-expand`") if operator.limit is not None else None
+        columns = (*rows.plan.columns, *(column for column, _, _ in made), index)
+        plan = Expand(columns, rows.plan, items, index, operator.as_array, limit)
+        outputs = list(rows.columns)
+        for column, _, _ in made:
+            place = next((i for i, old in enumerate(outputs) if old.name == column.name), None)
+            if place is None:
+                outputs.append(column)
+            else:
+                outputs[place] = column
+        if operator.index_name:
+            outputs.append(index)
+        result = rows.with_columns(plan, tuple(outputs))
+        if rows.order:
+            order = (*rows.order, OrderKey(ref(index), False, False))
+            result = replace(result, order=order, _by_name={})
+        return result
+
+    def mv_apply(self, rows: Relation, operator: t.MvApply) -> Relation:
+        """`mv-apply`: the sub-query runs over each row's elements."""
+        bound = self.expand_items(rows, operator.items, "mv-apply")
+        index = self.new_column(operator.index_name or "", _T.LONG)
+        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
+        items = tuple(ExpandItem(column, value, type) for column, value, type in made)
+        limit = self.row_count(operator.limit, "`mv-apply`") if operator.limit is not None else None
+        elements = tuple(column for column, _, _ in made)
+        expand = Expand((*elements, index), Rows((), ((),)), items, index, False, limit, keep_empty=False)
+        replaced = {column.name for column in elements}
+        outer = tuple(column for column in rows.columns if column.name not in replaced)
+        own = (*elements, index) if operator.index_name else elements
+        inner = Relation(expand, (*outer, *own), (OrderKey(ref(index), False, False),), serialized=True)
+        before, self.input_rows = self.input_rows, inner
+        try:
+            with self.row_scope(None):
+                body = self.relation(operator.body)
+        finally:
+            self.input_rows = before
+        # Columns of the outer rows that the sub-query keeps are read from the outer row itself.
+        own_columns = tuple(column for column in body.columns if column not in rows.columns)
+        names = {column.name for column in own_columns}
+        kept = tuple(column for column in rows.columns if column.name not in names)
+        plan = Correlated((*rows.plan.columns, *body.plan.columns), rows.plan, body.plan)
+        return Relation(plan, (*kept, *own_columns), open=rows.open)
+
+    def union_source_rows(self, operator: t.Union) -> Relation:
+        """`union` that begins a pipeline."""
+        return self.union(None, operator)
+
+    sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {t.Union: union_source_rows}
+    operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
+        t.Where: QueryBinder.where,
+        t.Extend: QueryBinder.extend,
+        t.Project: QueryBinder.project,
+        t.ProjectAway: QueryBinder.project_away,
+        t.ProjectRename: QueryBinder.project_rename,
+        t.ProjectReorder: QueryBinder.project_reorder,
+        t.ProjectByNames: QueryBinder.project_by_names,
+        t.Summarize: QueryBinder.summarize,
+        t.Sort: QueryBinder.sort,
+        t.Top: QueryBinder.top,
+        t.Take: QueryBinder.take,
+        t.SampleDistinct: QueryBinder.sample_distinct,
+        t.Count: QueryBinder.count_rows,
+        t.Distinct: QueryBinder.distinct,
+        t.Join: join,
+        t.Union: union,
+        t.MvExpand: mv_expand,
+        t.MvApply: mv_apply,
+        t.Parse: QueryBinder.parse,
+        t.ParseKv: QueryBinder.parse_kv,
+        t.RenderOperator: QueryBinder.render_operator,
+        t.Serialize: QueryBinder.serialize,
+        t.TopHitters: QueryBinder.top_hitters,
+    }
