@@ -7,7 +7,9 @@ query. Both raise `KqlError` with every problem of the text; what is legal but a
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlglot import exp
 
@@ -20,14 +22,16 @@ from headrace.kql.model import (
     KqlError,
     Output,
     OutputColumn,
+    Probe,
     QueryOptions,
     Render,
     Scan,
     ScanColumn,
     ScanProvider,
 )
-from headrace.kql.plan.expressions import columns_of
-from headrace.kql.plan.nodes import TableScan
+from headrace.kql.plan.depth import too_deep
+from headrace.kql.plan.expressions import Column, columns_of
+from headrace.kql.plan.nodes import Plan, TableScan
 from headrace.kql.plan.rewrites import find_time_ranges, place_filters, prune
 from headrace.kql.plan.scans import table_scans
 from headrace.kql.profile import Profile, TransformProfile
@@ -44,6 +48,7 @@ __all__ = [
     "KqlError",
     "Output",
     "OutputColumn",
+    "Probe",
     "QueryOptions",
     "Render",
     "Scan",
@@ -52,6 +57,7 @@ __all__ = [
     "Statement",
     "compile_query",
     "compile_transform",
+    "sql_text",
 ]
 
 RECEIVED = "_TimeReceived"
@@ -76,23 +82,37 @@ class Statement:
         """
         bound = self._bound
         generator = DuckDbGenerator(scans, _scan_of)
-        if output is Output.RESULT:
-            return generator.statement(bound.plan, bound.columns, bound.order)
+        shape = None
+        if output is Output.STORAGE:
+            self._check_storage()
+            shape = storage_value
+        try:
+            return generator.statement(bound.plan, bound.columns, bound.order, shape)
+        except RecursionError:
+            raise _deep() from None
+
+    def _check_storage(self) -> None:
         refused = [
             column for column in self.columns if column.type in (KustoType.TIMESPAN, KustoType.DECIMAL)
         ]
-        if refused:
-            raise KqlError(
-                [
-                    Problem(
-                        "KQL0204",
-                        f"The column `{column.name}` is a {column.type}, which no table can hold.",
-                        hint="Convert it, as by `tostring()` or `toreal()`.",
-                    )
-                    for column in refused
-                ]
+        problems = [
+            Problem(
+                "KQL0204",
+                f"The column `{column.name}` is a {column.type}, which no table can hold.",
+                hint="Convert it, as by `tostring()` or `toreal()`.",
             )
-        return generator.statement(bound.plan, bound.columns, bound.order, storage_value)
+            for column in refused
+        ]
+        if problems:
+            raise KqlError(problems)
+
+
+def sql_text(query: exp.Query) -> str:
+    """The text of a statement's select, for DuckDB. Consumes `query`. Raises `KqlError` if it nests too deep."""
+    try:
+        return query.sql("duckdb", copy=False)
+    except RecursionError:
+        raise _deep() from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +140,40 @@ def compile_transform(text: str, source: Schema, *, functions: Functions = "exte
     With `functions="documented"` whatever Azure does not list is refused, else it is warned about.
     Raises `KqlError`.
     """
-    script, spans = _parsed(text)
-    profile = TransformProfile(documented=functions == "documented")
-    binder = TransformBinder(spans, _NoTables(), QueryOptions(), profile, 0)
-    binder.prepare(source, RECEIVED)
-    bound = binder.script(script)
-    if len(bound) > 1:
-        binder.report("KQL0205", "A transform is one tabular expression; this text has several.", script)
-    return _finished(binder, bound)
+    try:
+        script, spans = _parsed(text)
+        profile = TransformProfile(documented=functions == "documented")
+        binder = TransformBinder(spans, _NoTables(), QueryOptions(), profile, 0)
+        binder.prepare(source, RECEIVED)
+        bound = binder.script(script)
+        if len(bound) > 1:
+            binder.report("KQL0205", "A transform is one tabular expression; this text has several.", script)
+        return _finished(binder, bound)
+    except RecursionError:
+        raise _deep() from None
 
 
 def compile_query(text: str, database: Database, options: QueryOptions | None = None) -> Compiled:
     """Compile a query over the tables of `database`; one statement a tabular expression. Raises `KqlError`."""
     options = options or QueryOptions()
     now = options.now if options.now is not None else time.time_ns() // 100
-    script, spans = _parsed(text)
-    binder = Binder(spans, database, options, Profile(), now)
-    return _finished(binder, binder.script(script))
+    try:
+        script, spans = _parsed(text)
+        binder = Binder(spans, database, options, Profile(), now)
+        if options.probe is not None:
+            binder.probe = _prober(options.probe)
+        return _finished(binder, binder.script(script))
+    except RecursionError:
+        raise _deep() from None
+
+
+def _prober(probe: Probe) -> Callable[[Plan, Sequence[Column]], Sequence[Sequence[Any]]]:
+    """How the binder asks for rows: a plan becomes a statement that the caller's probe runs."""
+
+    def ask(plan: Plan, columns: Sequence[Column]) -> Sequence[Sequence[Any]]:
+        return probe(_statement(Bound(plan, tuple(columns), (), None)))
+
+    return ask
 
 
 def _parsed(text: str) -> tuple[Script, SourceText]:
@@ -153,7 +190,13 @@ def _finished(binder: BinderBase, bound: list[Bound]) -> Compiled:
     return Compiled(statements, tuple(binder.warnings))
 
 
+def _deep() -> KqlError:
+    return KqlError(Problem("KQL0004", "The text nests too deep.", hint="Split it into smaller queries."))
+
+
 def _statement(bound: Bound) -> Statement:
+    if too_deep(bound.plan):
+        raise _deep()
     needed = {*bound.columns, *(column for key in bound.order for column in columns_of(key.value))}
     plan = prune(find_time_ranges(place_filters(bound.plan)), needed)
     columns = tuple(OutputColumn(column.name, column.type, column.sql_name) for column in bound.columns)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
 from sqlglot import exp
 
-from headrace.kql.api import Database, KqlError, Output, Scan, Statement, compile_query
+from headrace.catalog import standard
+from headrace.catalog.system import query_schema
+from headrace.kql.api import Database, KqlError, QueryOptions, Scan, Statement, compile_query, sql_text
 from headrace.kql.sql.session import prepare
 from headrace.kql.syntax.dynamic import format_datetime, format_timespan
 from headrace.kql.types import KustoType, Schema, SchemaColumn, parse_type
@@ -51,14 +52,18 @@ class Tables:
 def run(query: str, tables: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[list[Any]]]:
     """Run a query over CSV files; gives the columns with types, and the rows. Raises `KqlError`."""
     schemas = {name: _schema(table["schema"]) for name, table in tables.items()}
-    compiled = compile_query(query, Tables(schemas))
     paths = {name: str(table["csv"]) for name, table in tables.items()}
-    statement = compiled.statements[-1]
     with duckdb.connect() as connection:
         prepare(connection)
         connection.execute("set timezone = 'UTC'")
-        sql = statement.to_sql(lambda scan: _csv(scan, paths[scan.table], schemas[scan.table]), Output.RESULT)
-        rows = connection.execute(sql.sql("duckdb")).fetchall()
+
+        def rows_of(statement: Statement) -> list[tuple[Any, ...]]:
+            sql = statement.to_sql(lambda scan: _csv(scan, paths[scan.table], schemas[scan.table]))
+            return connection.execute(sql_text(sql)).fetchall()
+
+        compiled = compile_query(query, Tables(schemas), QueryOptions(probe=rows_of))
+        statement = compiled.statements[-1]
+        rows = rows_of(statement)
     return _columns(statement), [_row(statement, row) for row in rows]
 
 
@@ -120,12 +125,27 @@ def _value(type: KustoType, value: Any) -> Any:
     return value
 
 
+class StandardTables:
+    """The standard tables of Azure Monitor, as queries see them."""
+
+    def find_table(self, name: str) -> Schema | None:
+        """The columns of a standard table."""
+        table = standard.untouched("", name)
+        return query_schema(table) if table is not None else None
+
+    def table_names(self) -> Iterable[str]:
+        """The names of all standard tables."""
+        return standard.names()
+
+    def workspace(self, name: str) -> Database | None:
+        """Every workspace has the standard tables."""
+        return self
+
+
 def check(query: str) -> list[dict[str, Any]]:
     """The problems (code, line, column, message) of binding one query against the standard tables."""
-    from headrace.catalog.standard import standard_schemas
-
     try:
-        compile_query(query, Tables(standard_schemas()))
+        compile_query(query, StandardTables())
     except KqlError as error:
         return [
             {
@@ -137,6 +157,3 @@ def check(query: str) -> list[dict[str, Any]]:
             for problem in error.problems
         ]
     return []
-
-
-__all__ = ["Tables", "check", "datetime", "run", "timedelta"]

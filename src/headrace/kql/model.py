@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sqlglot import exp
 
@@ -83,18 +83,25 @@ class Database(Protocol):
         ...
 
 
+Probe = Callable[[Any], Sequence[Sequence[Any]]]
+"""Takes an `api.Statement` whose columns are all strings, runs it, and gives its rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
     """What a query is compiled with.
 
     `now` is the moment of `now()` in ticks of 100 ns since 1970 (None: the moment of compiling).
     `functions` maps the name of a saved function to its KQL text `(parameters) { body }` or a bare body.
-    `parameters` gives values to `declare query_parameters`.
+    `parameters` gives values to `declare query_parameters`. `probe` runs a small statement and gives its rows:
+    `pivot` and `bag_unpack` ask it for the columns that only the data knows. Without it they add none, and
+    names that would be such columns read as missing values.
     """
 
     now: int | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True)

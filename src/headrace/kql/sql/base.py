@@ -29,6 +29,8 @@ from headrace.kql.sql.layers import Layer, column_sql, conjunction, is_cheap, su
 from headrace.kql.types import KustoType
 
 _T = KustoType
+MAX_NESTED = 16
+"""How many selects nest before the inner ones become common table expressions."""
 MAX_RENDERED = 120_000
 """How many expressions one statement's SQL may come to."""
 
@@ -39,8 +41,9 @@ class Generator:
     def __init__(self, scans: model.ScanProvider, scan_of: Callable[[p.TableScan], model.Scan]) -> None:
         self.scans = scans
         self.scan_of = scan_of
-        self.shared: dict[str, exp.Expression] = {}
+        self.shared: dict[str, exp.Query] = {}
         self.recursive = False
+        self.inlined: set[str] = set()
         self._names = 0
         self._rendered = 0
         self._order: tuple[p.OrderKey, ...] = ()
@@ -104,7 +107,7 @@ class Generator:
                 exp.CTE(
                     this=select,
                     alias=exp.TableAlias(this=exp.Identifier(this=name, quoted=False)),
-                    materialized=not isinstance(select, exp.Union),
+                    materialized=name not in self.inlined and not isinstance(select, exp.Union),
                 )
                 for name, select in self.shared.items()
             ]
@@ -120,12 +123,18 @@ class Generator:
     def wrap(self, layer: Layer, columns: Sequence[Column]) -> Layer:
         """A layer that reads the columns of another."""
         kept = [column for column in columns if column in layer.values]
-        return self.from_select(layer.select(kept), kept)
+        return self.from_select(layer.select(kept), kept, layer.depth)
 
-    def from_select(self, query: exp.Query, columns: Sequence[Column]) -> Layer:
-        """A layer that reads a finished select."""
-        source = subquery(query, self.fresh("t"))
-        return Layer(source, {column: column_sql(column.sql_name) for column in columns})
+    def from_select(self, query: exp.Query, columns: Sequence[Column], depth: int = 0) -> Layer:
+        """A layer that reads a finished select; `depth` is how many selects it nests."""
+        values: dict[Column, exp.Expression] = {column: column_sql(column.sql_name) for column in columns}
+        if depth < MAX_NESTED or self._outer:
+            return Layer(subquery(query, self.fresh("t")), values, depth + 1)
+        # Many selects inside each other would exhaust every parser's stack: the inner ones get a name.
+        name = self.fresh("w")
+        self.shared[name] = query
+        self.inlined.add(name)
+        return Layer(exp.Table(this=exp.Identifier(this=name, quoted=False)), values, 1)
 
     def ready(self, plan: p.Plan, *expressions: Expr) -> Layer:
         """The layer of a node, wrapped if reading what the expressions read would be wrong or costly."""
@@ -219,7 +228,7 @@ class Generator:
                 for name, value in remaining
                 if not any(column.name in pending for column in value.find_all(exp.Column))
             ]
-            layer = self.from_select(layer.extended(kept, now), kept)
+            layer = self.from_select(layer.extended(kept, now), kept, layer.depth)
             known.update(name for name, _ in now)
             remaining = [item for item in remaining if item[0] not in known]
         return layer, rendered
@@ -273,7 +282,7 @@ class Generator:
             select.set("group", exp.Group(expressions=groups))
         elif not plan.aggregates:
             select.set("limit", exp.Limit(expression=exp.Literal.number(1)))
-        made = self.from_select(select, plan.columns)
+        made = self.from_select(select, plan.columns, layer.depth)
         for column, sql in unpacked.items():
             made.add(column, sql, cheap=True)
         return made
@@ -363,7 +372,7 @@ class Generator:
         if kind is p.JoinKind.INNERUNIQUE:
             left = self.unique_rows(plan, left)
         values = {**left.values, **right.values}
-        both = Layer(left.source, values)
+        both = Layer(left.source, values, max(left.depth, right.depth))
         on = conjunction([self.pair(first, second, both) for first, second in plan.pairs])
         side, word = _JOINS[kind]
         both.joins = [exp.Join(this=right.source, side=side, kind=word, on=on)]
@@ -395,7 +404,7 @@ class Generator:
             self._layer = before
         select = left.select(plan.left.columns)
         select.set("distinct", exp.Distinct(on=exp.Tuple(expressions=keys)))
-        return self.from_select(select, plan.left.columns)
+        return self.from_select(select, plan.left.columns, left.depth)
 
     def filled(self, value: exp.Expression) -> exp.Expression:
         """A string that an outer join left null, as ""."""
@@ -404,11 +413,13 @@ class Generator:
     def union(self, plan: p.Union) -> Layer:
         """`UNION ALL`."""
         selects: list[exp.Query] = []
+        depth = 0
         for side, values in plan.inputs:
             layer = self.ready(side)
             present = [column for column in plan.columns if column in values]
             layer, rendered = self.with_layer(layer, side, [values[column] for column in present])
             out = Layer(layer.source, {})
+            depth = max(depth, layer.depth)
             out.where, out.joins = layer.where, layer.joins
             for column, sql in zip(present, rendered, strict=True):
                 out.add(column, sql)
@@ -427,7 +438,7 @@ class Generator:
         query = selects[0]
         for select in selects[1:]:
             query = exp.Union(this=query, expression=select, distinct=False)
-        return self.from_select(query, plan.columns)
+        return self.from_select(query, plan.columns, depth + len(plan.inputs).bit_length())
 
     def correlated(self, plan: p.Correlated) -> Layer:
         """A lateral join: the body reads the outer row."""
@@ -443,7 +454,7 @@ class Generator:
         finally:
             self._outer = before
         values = {**outer.values, **{column: column_sql(column.sql_name) for column in own}}
-        both = Layer(outer.source, values)
+        both = Layer(outer.source, values, max(outer.depth, body.depth))
         both.joins = [exp.Join(this=lateral)]
         return self.wrap(both, plan.columns)
 

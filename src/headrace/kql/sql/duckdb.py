@@ -101,7 +101,7 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
         kept = [column for column in plan.input.columns if column in layer.values]
         names = [self.fresh("e") for _ in values]
         lists = [self.elements(value, plan) for value in values]
-        source = self.from_select(layer.extended(kept, zip(names, lists, strict=True)), kept)
+        source = self.from_select(layer.extended(kept, zip(names, lists, strict=True)), kept, layer.depth)
         limit = self.row_count(plan.limit) if plan.limit is not None else None
         out = source.select(kept)
         if not kept:
@@ -118,7 +118,7 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
             if limit is not None:
                 longest = b.call("least", longest, limit.copy())
             out.append("expressions", _alias(b.call("unnest", b.call("range", longest)), plan.index.sql_name))
-        made = self.from_select(out, [*kept, *([plan.index] if plan.index is not None else [])])
+        made = self.from_select(out, [*kept, *([plan.index] if plan.index is not None else [])], source.depth)
         for item, element in zip(plan.items, raw, strict=True):
             made.add(item.column, self.element(column_sql(element), item), cheap=item.type is _T.DYNAMIC)
         return made

@@ -28,9 +28,11 @@ def is_cheap(expression: exp.Expression) -> bool:
 class Layer:
     """One select. `values` gives each column's expression over what the select reads from."""
 
-    __slots__ = ("cheap", "closed", "joins", "limit", "order", "source", "values", "where")
+    __slots__ = ("cheap", "closed", "depth", "joins", "limit", "order", "source", "values", "where")
 
-    def __init__(self, source: exp.Expression | None, values: dict[Column, exp.Expression]) -> None:
+    def __init__(
+        self, source: exp.Expression | None, values: dict[Column, exp.Expression], depth: int = 0
+    ) -> None:
         self.source = source
         self.values = values
         self.cheap = set(values)
@@ -38,6 +40,7 @@ class Layer:
         self.joins: list[exp.Join] = []
         self.order: list[exp.Expression] = []
         self.limit: exp.Expression | None = None
+        self.depth = depth
         # Nothing may be added: windows, limits and unnests must come before what follows them.
         self.closed = False
 

@@ -33,7 +33,9 @@ class PairsGenerator(Generator):
         if plan.quotes:
             found_keys = self._each(found_keys, plan)
             found_values = self._each(found_values, plan)
-        layer = self.from_select(layer.extended(kept, [(keys, found_keys), (values, found_values)]), kept)
+        layer = self.from_select(
+            layer.extended(kept, [(keys, found_keys), (values, found_values)]), kept, layer.depth
+        )
         for column, name in plan.fields:
             place = b.call("list_position", column_sql(keys), b.text(name))
             value = b.call("list_extract", column_sql(values), place)

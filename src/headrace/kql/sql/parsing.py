@@ -42,9 +42,14 @@ class ParsingGenerator(Generator):
         return self.by_positions(plan, layer, subject, kept)
 
     def by_positions(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
-        """One select a delimiter: what stands before it, and what is left after it."""
+        """One select a delimiter: what stands before it, and what is left after it.
+
+        No step asks whether the one before found its delimiter: what it makes of nothing is never shown,
+        since all the tests together decide at the end. So each position is computed once.
+        """
         rest = self.fresh("r")
-        layer = self.from_select(layer.extended(kept, [(rest, subject)]), kept)
+        tests: list[exp.Expression] = []
+        layer = self.from_select(layer.extended(kept, [(rest, subject)]), kept, layer.depth)
         found: dict[Column, str] = {}
         parts = plan.parts
         place = 0
@@ -59,11 +64,11 @@ class ParsingGenerator(Generator):
                 if following.text is None:
                     continue
                 last = place == len(parts) - 1
-                layer, rest = self._after(layer, kept, rest, following.text, last, None)
+                layer, rest = self._after(layer, kept, rest, following.text, last, None, tests)
                 place += 1
                 continue
             if part.text is not None:
-                layer, rest = self._at_start(layer, kept, rest, part.text, place == len(parts) - 1)
+                layer, rest = self._at_start(layer, kept, rest, part.text, place == len(parts) - 1, tests)
                 place += 1
                 continue
             column = part.column
@@ -75,7 +80,7 @@ class ParsingGenerator(Generator):
                 place += 1
             elif following.text is not None:
                 last = place + 1 == len(parts) - 1
-                layer, rest = self._after(layer, kept, rest, following.text, last, name)
+                layer, rest = self._after(layer, kept, rest, following.text, last, name, tests)
                 place += 2
             else:
                 # A typed column before a star takes what looks like a value of its type.
@@ -86,9 +91,8 @@ class ParsingGenerator(Generator):
                 layer = self._keep(layer, kept, [(name, value), (new, tail)])
                 rest = new
                 place += 1
-        return self._outcome(
-            plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, column_sql(rest)
-        )
+        matched = b.both(*tests) if tests else b.is_not_null(column_sql(rest))
+        return self._outcome(plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, matched)
 
     def _keep(
         self,
@@ -97,7 +101,7 @@ class ParsingGenerator(Generator):
         made: Sequence[tuple[str, exp.Expression]],
     ) -> Layer:
         """A select above that carries everything and adds what was made."""
-        return self.from_select(layer.extended(kept, made), kept)
+        return self.from_select(layer.extended(kept, made), kept, layer.depth)
 
     def _after(
         self,
@@ -107,9 +111,10 @@ class ParsingGenerator(Generator):
         text: str,
         last: bool,
         value_name: str | None,
+        tests: list[exp.Expression],
     ) -> tuple[Layer, str]:
         """What is left after the next `text` (which must be the end of all if it is the pattern's last)."""
-        new = self.fresh("r")
+        new, place = self.fresh("r"), self.fresh("p")
         size = len(text)
         here = column_sql(rest)
         if last:
@@ -120,26 +125,31 @@ class ParsingGenerator(Generator):
             )
         else:
             position = b.call("strpos", here, text)
-        tail = b.when(
-            exp.GT(this=position, expression=b.number(0)),
-            b.call("substr", here.copy(), b.add(position.copy(), size)),
-        )
+        layer = self._keep(layer, kept, [(place, position)])
+        tests.append(exp.GT(this=column_sql(place), expression=b.number(0)))
         made: list[tuple[str, exp.Expression]] = []
         if value_name is not None:
-            head = b.call("substr", here.copy(), b.number(1), b.subtract(position.copy(), 1))
+            head = b.call("substr", here.copy(), b.number(1), b.subtract(column_sql(place), 1))
             made.append((value_name, head))
-        made.append((new, tail))
-        return self.from_select(layer.extended(kept, made), kept), new
+        made.append((new, b.call("substr", here.copy(), b.add(column_sql(place), size))))
+        return self._keep(layer, kept, made), new
 
     def _at_start(
-        self, layer: Layer, kept: list[Column], rest: str, text: str, last: bool
+        self,
+        layer: Layer,
+        kept: list[Column],
+        rest: str,
+        text: str,
+        last: bool,
+        tests: list[exp.Expression],
     ) -> tuple[Layer, str]:
         """What is left after `text` at the very start."""
-        new = self.fresh("r")
+        new, flag = self.fresh("r"), self.fresh("p")
         here = column_sql(rest)
         test: exp.Expression = b.equals(here, text) if last else b.call("starts_with", here, text)
-        tail = b.when(test, b.call("substr", here.copy(), b.number(len(text) + 1)))
-        return self.from_select(layer.extended(kept, [(new, tail)]), kept), new
+        tail = b.call("substr", here.copy(), b.number(len(text) + 1))
+        tests.append(column_sql(flag))
+        return self._keep(layer, kept, [(flag, test), (new, tail)]), new
 
     def by_regex(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
         """One capture regex for the whole pattern."""
@@ -151,12 +161,12 @@ class ParsingGenerator(Generator):
             pattern = f"({pattern})"
         test = b.call("regexp_matches", subject.copy(), b.text(pattern))
         captured = b.call("regexp_extract", subject, b.text(pattern), listed)
-        layer = self.from_select(layer.extended(kept, [(name, b.when(test, captured))]), kept)
+        layer = self.from_select(layer.extended(kept, [(name, b.when(test, captured))]), kept, layer.depth)
         found = {
             column: b.call("struct_extract", column_sql(name), b.text(f"g{index - 1}"))
             for column, index in groups.items()
         }
-        return self._outcome(plan, layer, kept, found, column_sql(name))
+        return self._outcome(plan, layer, kept, found, b.is_not_null(column_sql(name)))
 
     def _outcome(
         self,
@@ -164,7 +174,7 @@ class ParsingGenerator(Generator):
         layer: Layer,
         kept: list[Column],
         found: dict[Column, exp.Expression],
-        left: exp.Expression,
+        matched: exp.Expression,
     ) -> Layer:
         """The columns converted; without a match, and in the strict kinds without a fit, all are missing."""
         wanted = set(plan.columns)
@@ -173,29 +183,21 @@ class ParsingGenerator(Generator):
             for column, value in found.items()
             if column.type is not _T.STRING
         }
-        strict = list(typed.values()) if plan.kind != "relaxed" else []
-        matched: exp.Expression = b.is_not_null(left)
-        if strict:
-            names = {column: self.fresh("v") for column in typed}
-            flag = self.fresh("m")
-            names.update({column: self.fresh("v") for column in found if column not in typed})
-            made = [(names[column], typed.get(column, value)) for column, value in found.items()]
-            layer = self.from_select(layer.extended(kept, [*made, (flag, matched)]), kept)
+        names = {column: self.fresh("v") for column in found}
+        flag = self.fresh("m")
+        made = [(names[column], typed.get(column, value)) for column, value in found.items()]
+        layer = self._keep(layer, kept, [*made, (flag, matched)])
+        if typed and plan.kind != "relaxed":
+            fits = self.fresh("m")
             tests = [column_sql(flag), *(b.is_not_null(column_sql(names[column])) for column in typed)]
-            matched = b.both(*tests)
-            found = {column: column_sql(name) for column, name in names.items()}
-        else:
-            found = {column: typed.get(column, value) for column, value in found.items()}
-        for column, value in found.items():
+            layer = self._keep(layer, kept, [(fits, b.both(*tests))])
+            flag = fits
+        matched = column_sql(flag)
+        for column, name in names.items():
             if column not in wanted:
                 continue
-            if column.type is _T.STRING:
-                present = value if not strict else b.when(matched.copy(), value)
-                layer.add(column, b.coalesce(present, ""), cheap=False)
-            elif strict:
-                layer.add(column, b.when(matched.copy(), value), cheap=False)
-            else:
-                layer.add(column, value, cheap=False)
+            value = b.when(matched.copy(), column_sql(name))
+            layer.add(column, b.coalesce(value, "") if column.type is _T.STRING else value, cheap=False)
         if plan.matched is not None:
             layer.add(plan.matched, matched.copy(), cheap=False)
         return self.wrap(layer, plan.columns)
