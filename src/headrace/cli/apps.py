@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.client import ARM_SCOPE, EnvFileOption, Server
-from headrace.cli.output import OutputForm, print_record, print_rows
+from headrace.cli.output import OutputForm, OutputOption, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
 group = typer.Typer(help="App registrations: who may ask for tokens.", no_args_is_help=True)
 
-Form = Annotated[OutputForm, typer.Option("--output", "-o", help="Form of the output.")]
 _COLUMNS = ("name", "clientId", "principalId", "enabled")
 
 
@@ -25,7 +24,7 @@ def create(
         typer.Option(metavar="PEM", help="Let it prove itself with this certificate, without a secret."),
     ] = None,
     env_file: EnvFileOption = None,
-    output: Form = OutputForm.TABLE,
+    output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Make an app registration and print its ids, and its secret, which is shown only now."""
     body: dict[str, Any] = {"displayName": name}
@@ -36,7 +35,7 @@ def create(
 
 
 @group.command("list")
-def list_apps(env_file: EnvFileOption = None, output: Form = OutputForm.TABLE) -> None:
+def list_apps(env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE) -> None:
     """List the app registrations."""
     with Server.find(env_file) as server:
         found = _call(server, "GET", "/headrace/apps")["value"]
@@ -47,7 +46,7 @@ def list_apps(env_file: EnvFileOption = None, output: Form = OutputForm.TABLE) -
 def reset_secret(
     client_id: Annotated[str, typer.Argument(help="Client id of the app.")],
     env_file: EnvFileOption = None,
-    output: Form = OutputForm.TABLE,
+    output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Give an app a new secret; its old ones end at once."""
     with Server.find(env_file) as server:

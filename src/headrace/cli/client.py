@@ -6,16 +6,17 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-import httpx
 import typer
 
 from headrace import env_file
 from headrace.data_folder import DataFolder
 from headrace.errors import Problem, ProblemError
-from headrace.settings import default_data_dir
+
+if TYPE_CHECKING:
+    import httpx
 
 EnvFileOption = Annotated[
     Path | None,
@@ -29,15 +30,22 @@ INGESTION_SCOPE = "https://monitor.azure.com/.default"
 ARM_SCOPE = "https://management.azure.com/.default"
 QUERY_SCOPE = "https://api.loganalytics.io/.default"
 
-_TIMEOUT = httpx.Timeout(60.0, read=700.0)
+_SECONDS = 60.0
+# A query may run for ten minutes before the server's answer begins.
+_READ_SECONDS = 700.0
 
 
 class Server:
     """A server to talk to. Use it in a `with` block."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
+        # The command's help and completion should not wait for an HTTP client.
+        import httpx
+
         self.variables = variables
-        self._http = httpx.Client(verify=_trust(variables), timeout=_TIMEOUT, trust_env=False)
+        self._transport_error = httpx.TransportError
+        timeout = httpx.Timeout(_SECONDS, read=_READ_SECONDS)
+        self._http = httpx.Client(verify=_trust(variables), timeout=timeout, trust_env=False)
         self._tokens: dict[str, str] = {}
 
     @classmethod
@@ -47,7 +55,7 @@ class Server:
             return cls(_read(path))
         if "HEADRACE_ARM_URL" in os.environ:
             return cls(dict(os.environ))
-        local = DataFolder(default_data_dir()).env_file
+        local = local_env_file(None)
         if local.exists():
             return cls(_read(local))
         raise ProblemError(
@@ -96,11 +104,8 @@ class Server:
         """A call without more ado. Raises `ProblemError` when the server cannot be reached."""
         try:
             return self._http.request(method, url, **options)
-        except httpx.TransportError as error:
-            host = urlsplit(url).netloc
-            raise ProblemError(
-                Problem("Unreachable", f"{host} cannot be reached: {error}.", hint="Is the server running?")
-            ) from None
+        except self._transport_error as error:
+            raise ProblemError(_unreachable(urlsplit(url).netloc, str(error))) from None
 
     def token(self, scope: str) -> str:
         """An access token of the env file's app. Raises `ProblemError` with the reason if it is refused."""
@@ -123,6 +128,15 @@ class Server:
         self._tokens.clear()
 
 
+def local_env_file(data_dir: Path | None) -> Path:
+    """The env file of the server on a data folder; without one, on the user's own."""
+    if data_dir is None:
+        from headrace.settings import default_data_dir
+
+        data_dir = default_data_dir()
+    return DataFolder(data_dir).env_file
+
+
 def problem_of(answer: httpx.Response) -> Problem:
     """The problem that an error answer states, in whichever of the documented shapes."""
     try:
@@ -143,11 +157,25 @@ def _nested(error: Mapping[str, Any]) -> Problem:
     return Problem(str(error.get("code")), str(error.get("message")), target=target, details=details)
 
 
+def _unreachable(host: str, reason: str) -> Problem:
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        hint = "Does the env file belong to this server? Source it again, or name it with --env-file."
+        return Problem(
+            "Untrusted", f"{host} has a certificate that HEADRACE_CA_FILE does not vouch for.", hint=hint
+        )
+    return Problem(
+        "Unreachable", f"{host} cannot be reached: {reason.rstrip('.')}.", hint="Is the server running?"
+    )
+
+
 def _read(path: Path) -> dict[str, str]:
     try:
         return env_file.parse(path.read_text("utf-8"))
     except OSError as error:
-        raise ProblemError(Problem("EnvFileUnreadable", f"{path}: {error.strerror}.")) from None
+        hint = "The server writes it once it answers." if isinstance(error, FileNotFoundError) else None
+        raise ProblemError(Problem("EnvFileUnreadable", f"{path}: {error.strerror}.", hint=hint)) from None
+    except UnicodeDecodeError:
+        raise ProblemError(Problem("EnvFileUnreadable", f"{path} is not a text file.")) from None
 
 
 def _trust(variables: Mapping[str, str]) -> ssl.SSLContext:

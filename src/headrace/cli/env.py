@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from headrace.cli.client import local_env_file
 from headrace.cli.output import OutputForm, print_record
-from headrace.data_folder import DataFolder
 from headrace.env_file import parse
 from headrace.errors import Problem, ProblemError
-from headrace.settings import default_data_dir
 
 
 def register(app: typer.Typer) -> None:
@@ -21,17 +20,28 @@ def register(app: typer.Typer) -> None:
 
 def env(
     data_dir: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
-    output: Annotated[OutputForm | None, typer.Option(help="Another form than lines for a shell.")] = None,
+    output: Annotated[
+        OutputForm | None, typer.Option("--output", "-o", help="Another form than lines for a shell.")
+    ] = None,
 ) -> None:
-    """Print the env file of a running server: `source <(headrace env)` and the Azure SDKs find it."""
-    path = DataFolder(data_dir or default_data_dir()).env_file
+    """Print the env file of a running server.
+
+    `eval "$(headrace env)"` in a shell, and the Azure SDKs started from it find the server.
+    """
+    path = local_env_file(data_dir)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         raise ProblemError(
-            Problem("NotRunning", f"No server runs on {path.parent}.", hint="Start one with `headrace up`.")
+            Problem(
+                "NotRunning",
+                f"No server runs on {path.parent}.",
+                hint="Start one with `headrace up`, or name its folder with --data-dir.",
+            )
         ) from None
+    except OSError as error:
+        raise ProblemError(Problem("EnvFileUnreadable", f"{path}: {error.strerror}.")) from None
     if output is None:
         typer.echo(text, nl=False)
     else:
-        print_record(parse(text), output)
+        print_record(dict(parse(text)), output)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
-from click.exceptions import Abort, ClickException, Exit
 
 from headrace import __version__
 from headrace.cli import apps, env, query, roles, send, serve, settings, up
@@ -46,17 +46,15 @@ app.add_typer(roles.group, name="role")
 def main() -> int:
     """Run the command. Exit codes: 0 done, 1 a failure with one clear line on stderr, 2 wrong usage."""
     try:
-        result = app(standalone_mode=False)
-    except ClickException as error:
-        error.show()
-        return 2
-    except Exit as error:
-        return error.exit_code
-    except (Abort, KeyboardInterrupt):
-        sys.stderr.write("Stopped.\n")
-        return 1
+        app(prog_name="headrace")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except ProblemError as error:
         for problem in error.problems:
             fail(problem)
         return 1
-    return result if isinstance(result, int) else 0
+    except BrokenPipeError:
+        # Whoever read our output (`head`, `less`) has seen enough. Nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0

@@ -8,8 +8,10 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -26,9 +28,16 @@ class OutputForm(StrEnum):
     NDJSON = "ndjson"
 
 
+OutputOption = Annotated[OutputForm, typer.Option("--output", "-o", help="Form of the output.")]
+
+_GAP = 2
+_PIPE_WIDTH = 10_000
+
+
 def console() -> Console:
-    """Standard output, with colour where a terminal shows it."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output, with colour where a terminal shows it; lines for another program are never folded."""
+    wide = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=wide)
 
 
 def error_console() -> Console:
@@ -36,19 +45,21 @@ def error_console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def fail(problem: Problem) -> None:
-    """Print a problem as one clear line: what, where, and the cure."""
+def fail(problem: Problem, indent: str = "") -> None:
+    """Print a problem as one clear line: what, where, and the cure; its causes below it."""
     where = f" (line {problem.span.line}, column {problem.span.column})" if problem.span else ""
     hint = f" [dim]{escape(problem.hint)}[/dim]" if problem.hint else ""
-    error_console().print(f"[bold red]error:[/bold red] {escape(problem.message)}{where}{hint}")
+    target = f"[bold]{escape(problem.target)}[/bold]: " if problem.target and indent else ""
+    start = f"{indent}- " if indent else "[bold red]error:[/bold red] "
+    error_console().print(f"{start}{target}{escape(problem.message)}{where}{hint}")
     for detail in problem.details:
-        fail(detail)
+        fail(detail, f"{indent}  ")
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: OutputForm) -> None:
     """Print rows of values under their column names."""
     if form is OutputForm.TABLE:
-        _print_table(columns, rows)
+        print_table(columns, rows)
         return
     records = (dict(zip(columns, row, strict=True)) for row in rows)
     if form is OutputForm.JSON:
@@ -59,30 +70,79 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Outp
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([["" if value is None else value for value in row] for row in rows])
+        writer.writerows([[cell(value) for value in row] for row in rows])
         sys.stdout.write(text.getvalue())
 
 
 def print_record(record: dict[str, Any], form: OutputForm) -> None:
-    """Print one object: as JSON its own object, else a row."""
+    """Print one object: as JSON its own object, as a table a line for each value, else a row."""
     if form is OutputForm.JSON:
         sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    elif form is OutputForm.TABLE:
+        console().print(_fields(list(record), list(record.values())), soft_wrap=False)
     else:
         print_rows(list(record), [list(record.values())], form)
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    table = Table(header_style="bold", row_styles=["", "dim"] if len(rows) > 3 else None, pad_edge=False)
-    for name in columns:
-        table.add_column(escape(name), overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row))
-    console().print(table, soft_wrap=False)
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], out: Console | None = None) -> None:
+    """Print rows side by side if no word has to be broken for it, else one below the other.
+
+    A broken id or time can be neither read nor copied, so a terminal that is too narrow gets a record a row.
+    """
+    out = out or console()
+    if not columns:
+        out.print(f"[dim]{len(rows)} rows without columns.[/dim]")
+        return
+    texts = [[cell(value) for value in row] for row in rows]
+    least = [
+        max(_longest_word(text) for text in (name, *(row[place] for row in texts)))
+        for place, name in enumerate(columns)
+    ]
+    if sum(least) + _GAP * (len(columns) - 1) <= out.width or not rows:
+        out.print(_table(columns, texts, rows, least), soft_wrap=False)
+        return
+    for number, row in enumerate(texts, 1):
+        out.print(f"[dim]-- {number} {'-' * min(40, out.width - 10)}[/dim]")
+        out.print(_fields(columns, row), soft_wrap=False)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text; null is empty."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _table(
+    columns: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[Any]],
+    least: Sequence[int],
+) -> Table:
+    table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for place, name in enumerate(columns):
+        numbers = any(_is_number(row[place]) for row in rows)
+        justify: Any = "right" if numbers else "left"
+        table.add_column(escape(name), min_width=least[place], justify=justify, overflow="fold")
+    for row in texts:
+        table.add_row(*(escape(text) for text in row))
+    return table
+
+
+def _fields(columns: Sequence[str], values: Sequence[Any]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in zip(columns, values, strict=True):
+        table.add_row(escape(name), escape(cell(value)))
+    return table
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _longest_word(text: str) -> int:
+    return max((cell_len(word) for word in text.split()), default=1)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.bar import Bar
+from rich.cells import cell_len, set_cell_size
 from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.client import QUERY_SCOPE, EnvFileOption, Server, problem_of
-from headrace.cli.output import OutputForm, console, error_console, print_rows
+from headrace.cli.output import OutputForm, OutputOption, cell, console, error_console, print_rows
 from headrace.errors import Problem, ProblemError
+
+if TYPE_CHECKING:
+    import httpx
 
 _CHARTS = {"barchart", "columnchart", "piechart", "timechart", "linechart", "areachart", "stackedareachart"}
 _NUMBERS = {"int", "long", "real", "decimal"}
@@ -36,9 +41,7 @@ def query(
     timespan: Annotated[str | None, typer.Option(help="ISO 8601 span, such as P1D or START/END.")] = None,
     wait: Annotated[int | None, typer.Option(min=1, max=600, help="Time limit in seconds.")] = None,
     env_file: EnvFileOption = None,
-    output: Annotated[
-        OutputForm, typer.Option("--output", "-o", help="Form of the output.")
-    ] = OutputForm.TABLE,
+    output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Run a KQL query and print its result.
 
@@ -55,7 +58,7 @@ def query(
             headers={"Authorization": f"Bearer {server.token(QUERY_SCOPE)}", "Prefer": ",".join(prefer)},
         )
     if answer.is_error:
-        raise ProblemError(_query_problems(answer.json(), kql) or [problem_of(answer)])
+        raise ProblemError(show_places(answer, kql) or [problem_of(answer)])
     document = answer.json()
     for table in document["tables"]:
         _print(table, document.get("render"), output)
@@ -68,9 +71,11 @@ def _text(text: str | None, file: Path | None) -> str:
         raise typer.BadParameter("Give the query as an argument or with --file, not both.")
     if file is not None:
         try:
-            return file.read_text("utf-8")
+            return file.read_text("utf-8-sig")
         except OSError as error:
             raise ProblemError(Problem("FileUnreadable", f"{file}: {error.strerror}.")) from None
+        except UnicodeDecodeError:
+            raise ProblemError(Problem("FileUnreadable", f"{file} is not UTF-8 text.")) from None
     if text is None or text == "-":
         if sys.stdin.isatty():
             error_console().print("[dim]Type the query, then Ctrl-D:[/dim]")
@@ -78,19 +83,42 @@ def _text(text: str | None, file: Path | None) -> str:
     return text
 
 
-def _query_problems(document: Any, kql: str) -> list[Problem]:
-    """The located problems of a query that did not compile, each under the line that it is in."""
-    details = document.get("error", {}).get("details") or []
+def show_places(answer: httpx.Response, kql: str) -> list[Problem]:
+    """The problems of a query that did not compile; each one's line is printed with a mark under its place."""
+    try:
+        details = answer.json()["error"].get("details") or []
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return []
     located = [detail for detail in details if "line" in detail]
-    lines = kql.splitlines()
+    lines = kql.split("\n")
+    out = error_console()
     for detail in located:
-        line, column = detail["line"], detail["pos"]
-        if 0 < line <= len(lines):
-            marker = " " * (column - 1) + "^" * max(
-                1, min(detail.get("length", 1), len(lines[line - 1]) - column + 1)
+        if 0 < detail["line"] <= len(lines):
+            text, mark = marked_line(
+                lines[detail["line"] - 1].rstrip("\r"), detail["pos"], detail.get("length", 1), out.width - 4
             )
-            error_console().print(f"  {escape(lines[line - 1])}\n  [bold red]{marker}[/bold red]")
+            out.print(f"  {escape(text)}\n  [bold red]{mark}[/bold red]")
     return [Problem(detail["code"], detail["message"]) for detail in located]
+
+
+def marked_line(line: str, column: int, length: int, width: int) -> tuple[str, str]:
+    """A line and the marks below `length` characters from `column` (from 1) on, cut to `width` cells."""
+    before, marked = line[: column - 1].expandtabs(4), line[column - 1 : column - 1 + length]
+    after = line[column - 1 + length :].expandtabs(4)
+    marked = marked.replace("\t", " ")
+    room = max(20, width)
+    if cell_len(before) + cell_len(marked) > room:
+        kept = ""
+        for character in reversed(before):
+            if cell_len(kept) + cell_len(marked[:room]) >= room // 2:
+                break
+            kept = character + kept
+        before = f"...{kept}" if kept != before else before
+    text = before + marked + after
+    marks = "^" * max(1, cell_len(marked))
+    return set_cell_size(text, room).rstrip() if cell_len(text) > room else text, " " * cell_len(
+        before
+    ) + marks
 
 
 def _print(table: dict[str, Any], render: dict[str, Any] | None, output: OutputForm) -> None:
@@ -102,25 +130,46 @@ def _print(table: dict[str, Any], render: dict[str, Any] | None, output: OutputF
 
 
 def _chart(table: dict[str, Any]) -> bool:
-    """Draw bars of the first number column against the first other one; whether the table has both."""
+    """Draw a bar a row: the last number column against all that are no numbers. Whether the table has both."""
     columns = table["columns"]
-    number = next((i for i, column in enumerate(columns) if column["type"] in _NUMBERS), None)
-    label = next((i for i, column in enumerate(columns) if i != number), None)
-    rows = table["rows"][:_CHART_ROWS]
-    if number is None or label is None or not rows:
+    numbers = [place for place, column in enumerate(columns) if column["type"] in _NUMBERS]
+    labels = [place for place in range(len(columns)) if place not in numbers] or numbers[:-1]
+    rows = _in_time(table)[:_CHART_ROWS]
+    if not numbers or not labels or not rows:
         return False
-    values = [float(row[number] or 0) for row in rows]
+    number = numbers[-1]
+    values = [_number(row[number]) for row in rows]
     top = max(max(values), 0.0) or 1.0
-    grid = Table(box=None, pad_edge=False)
-    grid.add_column(escape(columns[label]["name"]))
-    grid.add_column(escape(columns[number]["name"]), justify="right")
+    grid = Table(box=None, pad_edge=False, header_style="bold underline")
+    for place in labels:
+        grid.add_column(escape(columns[place]["name"]), max_width=40, no_wrap=True, overflow="ellipsis")
+    grid.add_column(escape(columns[number]["name"]), justify="right", no_wrap=True)
     grid.add_column(ratio=1)
     for row, value in zip(rows, values, strict=True):
-        grid.add_row(escape(str(row[label])), str(row[number]), Bar(top, 0, max(value, 0.0), color="cyan"))
-    console().print(grid, soft_wrap=False)
+        bar = Bar(top, 0, max(value, 0.0), color="cyan")
+        grid.add_row(*(escape(cell(row[place])) for place in labels), escape(cell(row[number])), bar)
+    console().print(grid, soft_wrap=False, width=min(console().width, 100))
     if len(table["rows"]) > _CHART_ROWS:
         error_console().print(f"[dim]The first {_CHART_ROWS} of {len(table['rows'])} rows are drawn.[/dim]")
     return True
+
+
+def _in_time(table: dict[str, Any]) -> list[list[Any]]:
+    """The rows, in order of the first time column if there is one: a chart over time has no other order."""
+    rows: list[list[Any]] = table["rows"]
+    place = next((i for i, column in enumerate(table["columns"]) if column["type"] == "datetime"), None)
+    if place is None:
+        return rows
+    return sorted(rows, key=lambda row: (row[place] or "").rstrip("Z"))
+
+
+def _number(value: Any) -> float:
+    """A number of the answer, where decimals and the numbers that are none come as text."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return found if math.isfinite(found) else 0.0
 
 
 def _warn_of_partial(error: dict[str, Any]) -> None:

@@ -6,15 +6,15 @@ import uuid
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from headrace.cli.client import EnvFileOption, Server
-from headrace.cli.output import OutputForm, console, print_rows
+from headrace.cli.output import OutputForm, OutputOption, console, print_rows
 from headrace.errors import Problem, ProblemError
 
 group = typer.Typer(help="Role assignments: who may do what, where.", no_args_is_help=True)
 
 _VERSION = "2022-04-01"
-Form = Annotated[OutputForm, typer.Option("--output", "-o", help="Form of the output.")]
 
 
 @group.command("assign")
@@ -37,15 +37,22 @@ def assign(
             }
         }
         path = f"{where}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
-        server.arm("PUT", path, _VERSION, body)
-    console().print(f"{principal} is now {role} on {where}.")
+        now = "now"
+        try:
+            server.arm("PUT", path, _VERSION, body)
+        except ProblemError as error:
+            # Whoever scripts this wants the state, not the step.
+            if error.problems[0].code != "RoleAssignmentExists":
+                raise
+            now = "already"
+    console().print(f"{principal} is {now} {escape(role)} on {escape(where)}.")
 
 
 @group.command("list")
 def list_assignments(
     scope: Annotated[str | None, typer.Option(help="Resource id. Default: the whole subscription.")] = None,
     env_file: EnvFileOption = None,
-    output: Form = OutputForm.TABLE,
+    output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """List role assignments."""
     with Server.find(env_file) as server:

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import time
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
-import httpx
 import msgspec
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from headrace.cli.client import INGESTION_SCOPE, EnvFileOption, Server, problem_of
+from headrace.cli.interrupt import Interrupt
 from headrace.cli.output import error_console
-from headrace.cli.sources import Chunk, SourceFormat, chunks, guess_format, open_source
+from headrace.cli.sources import Chunk, Source, SourceFormat, guess_format
 from headrace.errors import Problem, ProblemError
+
+if TYPE_CHECKING:
+    import httpx
 
 _TRIES = 8
 _LONGEST_PAUSE = 30.0
 _VERSION = "2023-01-01"
+_REPEAT = (408, 429, 500, 502, 503, 504)
 
 
 class ResumePoint(msgspec.Struct, frozen=True):
@@ -58,37 +70,46 @@ def send(
     """Upload rows to a rule in chunks of a megabyte, each durable before the next.
 
     If it is interrupted, the same command goes on where it stopped: the resume point is kept in
-    `FILE.headrace-resume` and removed at the end.
+    `FILE.headrace-resume` and removed at the end. Ctrl-C stops after the chunk that is under way.
     """
-    with Server.find(env_file) as server:
+    source_form = form or guess_format(file)
+    with Server.find(env_file) as server, Interrupt() as interrupt, Source(file) as source:
         immutable_id = rule or server.variable("HEADRACE_DCR_IMMUTABLE_ID")
         name = stream or server.variable("HEADRACE_DCR_STREAM")
-        upload = Upload(server, immutable_id, name)
+        upload = Upload(server, immutable_id, name, interrupt)
         point = ResumeFile(file, f"{immutable_id}/{name}") if resume and str(file) != "-" else None
         done = point.rows() if point else 0
         if done and not quiet:
             error_console().print(f"[dim]Going on after {done} rows that the server already has.[/dim]")
-        with open_source(file) as source, _progress(quiet) as progress:
-            task = progress.add_task("Sending", total=None, rows=done)
-            for chunk in chunks(source, form or guess_format(file), done):
+        with _progress(quiet, source) as progress:
+            task = progress.add_task("Sending", total=_size(source), rows=done)
+            for chunk in source.chunks(source_form, done):
                 upload.send(chunk)
                 done = chunk.first + chunk.rows
                 if point:
                     point.write(done)
-                progress.update(task, advance=len(chunk.body), rows=done)
+                progress.update(task, completed=_place(source), rows=done)
+                if interrupt.asked:
+                    break
+    if interrupt.asked:
+        raise ProblemError(_stopped(done, resumable=point is not None))
     if point:
         point.remove()
     if not quiet:
-        error_console().print(f"[bold green]{done} rows[/bold green] are durable on the server.")
+        error_console().print(
+            f"[bold green]{done} row{'s' * (done != 1)}[/bold green] durable on the server."
+        )
 
 
 class Upload:
     """Sends chunks to one stream of one rule."""
 
-    def __init__(self, server: Server, immutable_id: str, stream: str) -> None:
+    def __init__(self, server: Server, immutable_id: str, stream: str, interrupt: Interrupt) -> None:
         self._server = server
+        self._interrupt = interrupt
         self._url = (
-            f"{server.variable('HEADRACE_INGEST_URL')}/dataCollectionRules/{immutable_id}/streams/{stream}"
+            f"{server.variable('HEADRACE_INGEST_URL')}/dataCollectionRules/{quote(immutable_id, '')}"
+            f"/streams/{quote(stream, '')}"
         )
 
     def send(self, chunk: Chunk) -> None:
@@ -101,30 +122,35 @@ class Upload:
             answer = self._try(content, request_id)
             if isinstance(answer, Problem):
                 last = answer
-                time.sleep(pause)
-                continue
-            if answer.status_code == 204:
+                wait = pause
+            elif answer.status_code == 204:
                 return
-            last = problem_of(answer)
-            if answer.status_code == 401:
-                self._server.forget_tokens()
-            elif answer.status_code not in (408, 429, 500, 502, 503, 504):
-                raise ProblemError(_with_place(last, chunk))
-            time.sleep(_retry_after(answer, pause))
+            else:
+                last = problem_of(answer)
+                wait = _retry_after(answer, pause)
+                if answer.status_code == 401:
+                    self._server.forget_tokens()
+                elif answer.status_code not in _REPEAT:
+                    break
+            self._interrupt.sleep(wait)
+            if self._interrupt.asked:
+                break
         raise ProblemError(_with_place(last, chunk))
 
     def _try(self, content: bytes, request_id: str) -> httpx.Response | Problem:
-        headers = {
-            "Authorization": f"Bearer {self._server.token(INGESTION_SCOPE)}",
-            "Content-Type": "application/json",
-            "Content-Encoding": "gzip",
-            "x-ms-client-request-id": request_id,
-        }
         try:
+            headers = {
+                "Authorization": f"Bearer {self._server.token(INGESTION_SCOPE)}",
+                "Content-Type": "application/json",
+                "Content-Encoding": "gzip",
+                "x-ms-client-request-id": request_id,
+            }
             return self._server.request(
                 "POST", self._url, params={"api-version": _VERSION}, content=content, headers=headers
             )
         except ProblemError as error:
+            if error.problems[0].code != "Unreachable":
+                raise
             return error.problems[0]
 
 
@@ -144,15 +170,24 @@ class ResumeFile:
         """Rows that the server has already; 0 when the file changed or went to another rule."""
         try:
             point = msgspec.json.decode(self._path.read_bytes(), type=ResumePoint)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError):
             return 0
-        return point.rows if (point.file, point.target) == (self._file, self._target) else 0
+        return max(0, point.rows) if (point.file, point.target) == (self._file, self._target) else 0
 
     def write(self, rows: int) -> None:
         """Remember how far we came."""
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(ResumePoint(self._file, self._target, rows)))
-        temporary.replace(self._path)
+        temporary = self._path.with_name(f"{self._path.name}.tmp")
+        try:
+            temporary.write_bytes(msgspec.json.encode(ResumePoint(self._file, self._target, rows)))
+            temporary.replace(self._path)
+        except OSError as error:
+            raise ProblemError(
+                Problem(
+                    "ResumePointUnwritable",
+                    f"{self._path}: {error.strerror}. The server has the first {rows} rows.",
+                    hint="Send with --no-resume, or from a folder that can be written to.",
+                )
+            ) from None
 
     def remove(self) -> None:
         """Forget: the upload is complete."""
@@ -171,15 +206,36 @@ def _retry_after(answer: httpx.Response, pause: float) -> float:
 
 def _with_place(problem: Problem, chunk: Chunk) -> Problem:
     place = f"rows {chunk.first + 1} to {chunk.first + chunk.rows}"
-    return Problem(
-        problem.code, f"{problem.message} (at {place})", hint=problem.hint, details=problem.details
-    )
+    message = f"{problem.message.rstrip('.')} (at {place})."
+    return Problem(problem.code, message, hint=problem.hint, details=problem.details)
 
 
-def _progress(quiet: bool) -> Progress:
+def _stopped(rows: int, *, resumable: bool) -> Problem:
+    hint = "The same command goes on from there." if resumable else None
+    return Problem("Stopped", f"Stopped after {rows} rows, which are durable on the server.", hint=hint)
+
+
+def _size(source: Source) -> int | None:
+    """The bytes of the file, None when it has no size (a pipe)."""
+    try:
+        return os.fstat(source.raw.fileno()).st_size or None
+    except (OSError, ValueError):
+        return None
+
+
+def _place(source: Source) -> int:
+    """How many bytes of the file have been read."""
+    try:
+        return source.raw.tell()
+    except (OSError, ValueError):
+        return 0
+
+
+def _progress(quiet: bool, source: Source) -> Progress:
+    parts = [BarColumn(), TaskProgressColumn()] if _size(source) else []
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        *parts,
         TextColumn("{task.fields[rows]} rows"),
         TransferSpeedColumn(),
         TimeElapsedColumn(),

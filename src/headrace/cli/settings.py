@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.output import OutputForm, print_rows
-from headrace.settings import load_settings, variable_name
+from headrace.cli.output import OutputForm, OutputOption, print_rows
 
 
 def register(app: typer.Typer) -> None:
@@ -18,19 +17,23 @@ def register(app: typer.Typer) -> None:
 
 
 def settings(
-    config: Annotated[Path | None, typer.Option(help="Settings file; default: headrace.toml here.")] = None,
-    output: Annotated[OutputForm, typer.Option(help="Form of the output.")] = OutputForm.TABLE,
+    config: Annotated[Path | None, typer.Option(help="Settings file. Default: headrace.toml here.")] = None,
+    output: OutputOption = OutputForm.TABLE,
 ) -> None:
-    """Print each setting with its value, where the value came from, and what it does."""
+    """Print each setting with its value, where the value came from, and what it does.
+
+    The variable of `ingest.max_rows` is HEADRACE_INGEST_MAX_ROWS, and so on.
+    """
+    # The settings' models are slow to import, and most commands can do without them.
+    from headrace.settings import load_settings, variable_name
+
     loaded = load_settings({}, os.environ, config)
+    found = [(each, None if each.value is None else str(each.value)) for each in loaded.each()]
+    if output is OutputForm.TABLE:
+        table = [[each.name, value, each.origin, each.description] for each, value in found]
+        print_rows(["setting", "value", "from", "what it does"], table, output)
+        return
     rows = [
-        [
-            each.name,
-            None if each.value is None else str(each.value),
-            each.origin,
-            variable_name(each.name),
-            each.description,
-        ]
-        for each in loaded.each()
+        [each.name, value, each.origin, variable_name(each.name), each.description] for each, value in found
     ]
-    print_rows(["setting", "value", "from", "variable", "what it does"], rows, output)
+    print_rows(["setting", "value", "from", "variable", "description"], rows, output)

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,8 @@ import msgspec
 from headrace.errors import Problem, ProblemError
 
 CHUNK_BYTES = 1_000_000
+_LONGEST_CSV_CELL = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
 
 
 class SourceFormat(StrEnum):
@@ -37,6 +40,49 @@ class Chunk:
     body: bytes
 
 
+class Source:
+    """A file's bytes, unzipped if it is gzip. Use it in a `with` block.
+
+    `raw` is the file itself: its place says how much of it has been read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open it; `-` is standard input. Raises `ProblemError`."""
+        self.path = path
+        try:
+            self.raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+        except OSError as error:
+            raise ProblemError(Problem("FileUnreadable", f"{path}: {error.strerror}.")) from None
+        buffered = io.BufferedReader(self.raw)  # type: ignore[type-var]
+        self._closing = [buffered]
+        self.stream: IO[bytes] = buffered
+        try:
+            zipped = buffered.peek(2)[:2] == b"\x1f\x8b"
+        except OSError as error:
+            self._close()
+            raise ProblemError(Problem("FileUnreadable", f"{path}: {error.strerror}.")) from None
+        if zipped:
+            self.stream = gzip.GzipFile(fileobj=buffered)  # type: ignore[assignment]
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def chunks(self, form: SourceFormat, skip: int) -> Iterator[Chunk]:
+        """The rows after the first `skip`, a megabyte at a time. Raises `ProblemError` with the place."""
+        try:
+            yield from chunks(self.stream, form, skip)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ProblemError(Problem("BrokenGzip", f"{self.path} is not whole gzip: {error}.")) from None
+
+    def _close(self) -> None:
+        if self.stream is not self._closing[0]:
+            self.stream.close()
+        self._closing[0].close()
+
+
 def guess_format(path: Path) -> SourceFormat:
     """The format that a file's name tells; NDJSON where it tells none."""
     names = [suffix.lower().lstrip(".") for suffix in path.suffixes]
@@ -46,18 +92,6 @@ def guess_format(path: Path) -> SourceFormat:
         if name == "jsonl":
             return SourceFormat.NDJSON
     return SourceFormat.NDJSON
-
-
-def open_source(path: Path) -> IO[bytes]:
-    """The file's bytes, unzipped if it is gzip; `-` is standard input. Raises `ProblemError`."""
-    try:
-        raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else path.open("rb")
-    except OSError as error:
-        raise ProblemError(Problem("FileUnreadable", f"{path}: {error.strerror}.")) from None
-    buffered = io.BufferedReader(raw)  # type: ignore[type-var]
-    if buffered.peek(2)[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=buffered)  # type: ignore[return-value]
-    return buffered
 
 
 def chunks(stream: IO[bytes], form: SourceFormat, skip: int) -> Iterator[Chunk]:
@@ -87,28 +121,48 @@ def _rows(stream: IO[bytes], form: SourceFormat) -> Iterator[bytes]:
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
     for number, line in enumerate(stream, 1):
-        stripped = line.strip()
+        stripped = (line.removeprefix(_BOM) if number == 1 else line).strip()
         if stripped:
-            _check_object(stripped, f"line {number}")
+            _check_object(stripped, f"line {number}", "--format json reads one array, --format csv a table.")
             yield stripped
 
 
 def _array(stream: IO[bytes]) -> Iterator[bytes]:
     try:
-        members = msgspec.json.decode(stream.read(), type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
-        raise ProblemError(Problem("NotAnArray", f"The file is not a JSON array: {error}.")) from None
-    for number, member in enumerate(members):
+        members = msgspec.json.decode(stream.read().removeprefix(_BOM), type=list[msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        hint = "--format ndjson reads an object a line."
+        raise ProblemError(
+            Problem("NotAnArray", f"The file is not a JSON array: {error}.", hint=hint)
+        ) from None
+    for number, member in enumerate(members, 1):
         row = bytes(member)
-        _check_object(row, f"member {number}")
+        _check_object(row, f"member {number}", None)
         yield row
 
 
 def _csv(stream: IO[bytes]) -> Iterator[bytes]:
     """Every value goes as text: the rule's stream declaration gives it its type; an empty cell is left out."""
-    for row in csv.DictReader(io.TextIOWrapper(stream, "utf-8-sig", newline="")):
-        values = {name: value for name, value in row.items() if name is not None and value != ""}
-        yield json.dumps(values, ensure_ascii=False).encode()
+    csv.field_size_limit(_LONGEST_CSV_CELL)
+    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    reader = csv.reader(text, strict=True)
+    try:
+        names = next(reader, [])
+        for row in reader:
+            if len(row) > len(names):
+                message = f"Line {reader.line_num} has {len(row)} cells, the first line names {len(names)}."
+                raise ProblemError(Problem("NotACsv", message))
+            if row:
+                values = {name: value for name, value in zip(names, row, strict=False) if value != ""}
+                yield json.dumps(values, ensure_ascii=False).encode()
+    except csv.Error as error:
+        raise ProblemError(Problem("NotACsv", f"Line {reader.line_num} is not CSV: {error}.")) from None
+    except UnicodeDecodeError:
+        message = f"The file is not UTF-8 text (after line {reader.line_num})."
+        raise ProblemError(Problem("NotACsv", message, hint="Convert it, with iconv for example.")) from None
+    finally:
+        # The stream is the caller's to close.
+        text.detach()
 
 
 class _Anything(msgspec.Struct):
@@ -118,8 +172,9 @@ class _Anything(msgspec.Struct):
 _OBJECT = msgspec.json.Decoder(_Anything)
 
 
-def _check_object(row: bytes, place: str) -> None:
+def _check_object(row: bytes, place: str, hint: str | None) -> None:
     try:
         _OBJECT.decode(row)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ProblemError(Problem("NotAnObject", f"The {place} is not a JSON object: {error}.")) from None
+        message = f"The {place} is not a JSON object: {error}."
+        raise ProblemError(Problem("NotAnObject", message, hint=hint)) from None
