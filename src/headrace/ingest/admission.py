@@ -54,7 +54,7 @@ def admit(
         jsontext.check_depth(text, settings.max_depth)
     except NotObjectsError as error:
         if mode == "headrace":
-            raise _refused(error) from error
+            raise _refused_or_malformed(error, text) from error
         return _without_others(text, encoding, settings, error)
     except JsonTextError as error:
         raise _malformed(error, body, encoding) from error
@@ -116,6 +116,15 @@ def _without_others(text: bytes, encoding: str, settings: IngestSettings, error:
 def _written_anew(text: bytes, encoding: str, rows: int, dropped: int) -> Admitted:
     body = gzip.deflate(text) if encoding == "gzip" else text
     return Admitted(body, encoding, len(text), rows, dropped)
+
+
+def _refused_or_malformed(error: NotObjectsError, text: bytes) -> HttpError:
+    """The check stops at what is no object; a fault of syntax behind it (lines of JSON) is told first."""
+    try:
+        jsontext.check_syntax(text)
+    except JsonTextError as malformed:
+        return _malformed(malformed, text, "")
+    return _refused(error)
 
 
 def _refused(error: NotObjectsError) -> HttpError:
