@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -33,7 +34,10 @@ from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.pipeline import Pipeline
 
+_log = logging.getLogger(__name__)
+
 _HOUSEKEEPING_SECONDS = 5.0
+_FAILURE_LOOK_SECONDS = 0.5
 
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -79,6 +83,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         if config.http_authority_port is not None:
             authority = http_app(token_routes(signing_in))
             await stack.enter_async_context(serving_http(authority, "127.0.0.1", config.http_authority_port))
+        await stack.enter_async_context(running_beside(_stop_on_failure(pipeline, stop)))
         await stop.wait()
 
 
@@ -106,6 +111,16 @@ def _rule_source(database: Database) -> Callable[[str, int], Rule]:
 def _session_preparer(settings: Settings) -> Callable[[duckdb.DuckDBPyConnection], None]:
     path = settings.transform.geo_database
     return partial(session.prepare, geo=maxminddb.open_database(path) if path is not None else None)
+
+
+async def _stop_on_failure(pipeline: Pipeline, stop: asyncio.Event) -> None:
+    """End the process when the pipeline cannot go on: the next one replays what this one did not finish."""
+    while pipeline.progress().failure is None:
+        await asyncio.sleep(_FAILURE_LOOK_SECONDS)
+    _log.critical(
+        "the pipeline failed (%s); the process ends to be started again", pipeline.progress().failure
+    )
+    stop.set()
 
 
 async def _keep_house(tables: TableStore, database: Database) -> None:
