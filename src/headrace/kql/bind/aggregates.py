@@ -11,6 +11,7 @@ from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.expressions import (
     Apply,
     Column,
+    Convert,
     Expr,
     Poison,
     Ref,
@@ -216,7 +217,13 @@ class AggregateBinder(OperatorBinder):
         for name in self._hidden_names(inputs, shapes):
             first = next(found for _, rows in inputs if (found := rows.find(name)) is not None)
             outputs.append((self.new_column(name, first.type, hidden=True), name, first.type))
-        columns = tuple(column for column, _, _ in outputs)
+        # A plain name whose columns have several types still answers when named, converted to the first type.
+        plain = {
+            name: self.new_column(name, next(iter(shapes[name])), hidden=True)
+            for name in wanted
+            if len(shapes[name]) > 1
+        }
+        columns = (*(column for column, _, _ in outputs), *plain.values())
         source = self.new_column(source_name, _T.STRING) if source_name else None
         if source is not None:
             columns = (source, *columns)
@@ -230,6 +237,9 @@ class AggregateBinder(OperatorBinder):
                 for column, type in by_name.get(own.name, ()):
                     if own.type is type and column not in values:
                         values[column] = ref(own)
+                if own.name in plain:
+                    alias = plain[own.name]
+                    values[alias] = ref(own) if own.type is alias.type else Convert(alias.type, ref(own))
             made.append((rows.plan, values))
         return Relation(
             Union(columns, tuple(made)),

@@ -28,11 +28,14 @@ _RIGHT_ONLY = (JoinKind.RIGHTSEMI, JoinKind.RIGHTANTI)
 class JoinBinder(AggregateBinder):
     """Binds joins; the sides are bound by the caller."""
 
+    _sides_broken = False
+
     def join_relations(self, left: Relation, right: Relation, operator: t.Join) -> Relation:
         """`join` and `lookup` of two bound sides."""
         kind = self._kind(operator)
         if operator.conditions is None:
             self.fail("KQL0126", "A join needs `on` with the columns to match.", operator)
+        self._sides_broken = left.broken or right.broken
         pairs: list[tuple[Expr, Expr]] = []
         by_name: list[str] = []
         rest: list[Expr] = []
@@ -115,7 +118,7 @@ class JoinBinder(AggregateBinder):
             return self.bind(node)
 
     def _pair(self, node: n.Node, first: Expr, second: Expr, pairs: list[tuple[Expr, Expr]]) -> None:
-        if isinstance(first, Poison) or isinstance(second, Poison):
+        if isinstance(first, Poison) or isinstance(second, Poison) or self._sides_broken:
             return
         type = comparison_type(first.type, second.type)
         if first.type is KustoType.DYNAMIC and second.type is KustoType.DYNAMIC:

@@ -99,7 +99,9 @@ class QueryBinder(JoinBinder):
             method = self.operators.get(type(operator))
             if method is None:
                 return self._refused(rows, operator)
-            return method(self, rows, operator)
+            before = len(self.problems)
+            made = method(self, rows, operator)
+            return replace(made, broken=True, _by_name={}) if len(self.problems) > before else made
         except TooLarge:
             raise
         except BindProblem:
