@@ -62,7 +62,8 @@ PARSE = Shape(
     columns={"Time": "datetime", "Id": "long", "RawData": "string"},
     transform=(
         "source | parse RawData with ClientIp:string ' - ' User:string ' [' * '] \"' Verb:string ' '"
-        " Path:string ' ' Protocol:string '\" ' Status:int ' ' Size:long ' \"' Referrer:string '\" \"' Agent:string '\"'"
+        " Path:string ' ' Protocol:string '\" ' Status:int ' ' Size:long ' \"' Referrer:string '\" \"'"
+        " Agent:string '\"'"
         " | project TimeGenerated = Time, Id, ClientIp, User, Verb, Path, Protocol, Status, Size,"
         " Referrer, Agent"
     ),

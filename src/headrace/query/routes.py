@@ -16,8 +16,8 @@ from starlette.routing import Route
 from headrace.catalog.model import Catalog, Workspace
 from headrace.clock import Clock
 from headrace.identity.access import Access
-from headrace.identity.model import QUERY, Caller
-from headrace.identity.verify import TokenError, TokenVerifier
+from headrace.identity.model import QUERY, Caller, TokenError
+from headrace.identity.verify import TokenVerifier
 from headrace.kql.api import KqlError, Render
 from headrace.query import errors
 from headrace.query.database import WorkspaceView, find_workspace
