@@ -94,7 +94,7 @@ def test_a_batch_answers_each_by_its_id(azure: Azure) -> None:
         LogsQueryStatus.FAILURE,
         LogsQueryStatus.SUCCESS,
     ]
-    assert results[0].tables[0].rows[0][0] == 1 and results[3].tables[0].rows[0][0] == 2  # type: ignore[union-attr]
+    assert results[0].tables[0].rows[0][0] == 1 and results[3].tables[0].rows[0][0] == 2
 
 
 @pytest.mark.parametrize(
@@ -167,4 +167,4 @@ def test_the_same_query_in_two_workspaces_never_mixes(azure: Azure) -> None:
     both = azure.query_client.query_workspace(
         found[0], "Same_CL | project Text | sort by Text asc", timespan=None, additional_workspaces=[found[1]]
     )
-    assert [row[0] for row in both.tables[0].rows] == ["never-mixed-1", "never-mixed-2"]  # type: ignore[union-attr]
+    assert [row[0] for row in both.tables[0].rows] == ["never-mixed-1", "never-mixed-2"]
