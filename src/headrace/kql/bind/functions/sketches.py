@@ -18,8 +18,8 @@ FUNCTIONS = (
         LONG,
         naming=Naming.PREFIX,
     ),
-    _extended("__hll_merge", "One sketch of several.", "sketch+: dynamic", DYNAMIC),
-    _extended("__tdigest_merge", "One distribution sketch of several.", "sketch+: dynamic", DYNAMIC),
+    _extended("__scalar_hll_merge", "One sketch of several.", "sketch+: dynamic", DYNAMIC),
+    _extended("__scalar_tdigest_merge", "One distribution sketch of several.", "sketch+: dynamic", DYNAMIC),
     _extended(
         "percentile_tdigest",
         "A percentile of a sketch.",

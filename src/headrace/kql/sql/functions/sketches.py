@@ -57,7 +57,7 @@ def _gathered(name: str) -> None:
         return b.python(f"{name}_merge", b.call("concat", *parts, b.text("]")))
 
     lowers(f"{name}_merge")(aggregate)
-    lowers(f"__{name}_merge")(scalar)
+    lowers(f"__scalar_{name}_merge")(scalar)
 
 
 _gathered("hll")

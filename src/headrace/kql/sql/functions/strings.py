@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 
 from sqlglot import exp
@@ -62,6 +64,8 @@ def array_of_texts(listed: exp.Expression) -> exp.Expression:
 @lowers("strcat_array")
 def strcat_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Null elements are empty."""
+    if constant_text(arguments[1]) is None:
+        return b.coalesce(b.python("strcat_array", arguments[0].sql, arguments[1].sql), "")
     return b.coalesce(b.call("array_to_string", texts(arguments[0].sql), arguments[1].sql), "")
 
 
@@ -99,9 +103,11 @@ def strrep(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     times = b.call("least", b.call("greatest", arguments[1].sql, 0), 1024)
     if len(arguments) == 2:
         return b.call("repeat", arguments[0].sql, times)
-    name = "kql_i"
-    listed = b.call("list_transform", b.call("range", times), b.lambda_(name, arguments[0].sql))
-    return b.coalesce(b.call("array_to_string", listed, arguments[2].sql), "")
+    last = b.when(
+        exp.GT(this=b.wrap(b.again(arguments[1].sql)), expression=b.number(0)), b.again(arguments[0].sql)
+    )
+    more = b.call("repeat", b.call("concat", arguments[0].sql, arguments[2].sql), b.subtract(times, 1))
+    return b.call("concat", more, last)
 
 
 @lowers("tolower")
@@ -217,6 +223,10 @@ def extract(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     place = constant_long(group)
     if place is not None and 0 <= place <= 9:
         found: exp.Expression = b.call("regexp_extract", source, pattern.sql, b.number(place))
+    elif place is not None and 9 < place <= groups_of(constant_text(pattern) or ""):
+        # The engine takes group numbers up to 9, and any number of names.
+        names = b.array([b.text(f"g{number}") for number in range(1, place + 1)])
+        found = b.call("struct_extract", b.call("regexp_extract", source, pattern.sql, names), f"g{place}")
     else:
         found = b.coalesce(b.python("extract", pattern.sql, group.sql, source), "")
     if len(arguments) == 3:
@@ -228,11 +238,39 @@ def _named(argument: Typed) -> KustoType:
     return parse_type(constant_text(argument) or "") or STRING
 
 
+_GROUP = re.compile(r"\\.|\[(?:\^?\]|[^\]\\]|\\.)*\]|(\((?!\?)|\(\?P?<[A-Za-z_])", re.DOTALL)
+
+
+def groups_of(pattern: str) -> int:
+    """How many groups of a pattern capture."""
+    return sum(match[1] is not None for match in _GROUP.finditer(pattern))
+
+
 @lowers("extract_all")
 def extract_all(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Matches in order; one group gives texts, several give arrays."""
-    groups = arguments[1].sql if len(arguments) == 3 else b.null("VARCHAR")
-    return b.python("extract_all", arguments[0].sql, groups, arguments[-1].sql)
+    """Matches in order; one group gives texts, several give arrays; null if nothing matches."""
+    pattern, source = arguments[0], arguments[-1].sql
+    count = groups_of(constant_text(pattern) or "")
+    asked: object = list(range(1, count + 1)) or [0]
+    if len(arguments) == 3:
+        given = arguments[1].constant
+        asked = json.loads(str(given.value)) if given is not None and given.value is not None else None
+    if (
+        not isinstance(asked, list)
+        or not asked
+        or not all(isinstance(item, int) and 0 <= item <= min(count, 9) for item in asked)
+    ):
+        groups = arguments[1].sql if len(arguments) == 3 else b.null("VARCHAR")
+        return b.python("extract_all", pattern.sql, groups, source)
+    lists = [
+        b.call("regexp_extract_all", b.again(source), b.again(pattern.sql), b.number(item)) for item in asked
+    ]
+    if len(lists) == 1:
+        return b.null_if(array_of_texts(lists[0]), "[]")
+    place = "kql_i"
+    row = b.array([b.call("list_extract", item, b.name_(place)) for item in lists])
+    places = b.call("range", b.number(1), b.add(b.call("len", b.again(lists[0])), 1))
+    return b.null_if(array_of_texts(b.call("list_transform", places, b.lambda_(place, row))), "[]")
 
 
 @lowers("extract_json")

@@ -63,7 +63,8 @@ def _neighbour(engine: str, opposite: str) -> Lowering:
         parts = [value.sql, b.number(abs(distance))]
         if len(arguments) > 2:
             parts.append(converted(arguments[2].sql, arguments[2].type, value.type))
-        made = _over(b.call(name, *parts), context.order())
+        # In a select below, so that other window functions can build on it.
+        made = context.hoist(_over(b.call(name, *parts), context.order()))
         return b.coalesce(made, "") if value.type is STRING else made
 
     return lowering

@@ -16,7 +16,7 @@ _CENTROIDS = 2048
 
 def _hll(hashes: str | None, accuracy: str | None) -> str | None:
     bits = _BITS.get(as_int(accuracy) or 1, 14)
-    found = sorted({int(item) for item in parse_array(hashes) or []})
+    found = sorted({int(item) for item in parse_array(hashes) or [] if item is not None})
     return dump(_sketch(bits, found))
 
 

@@ -6,6 +6,7 @@ import csv
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,9 @@ def compiled(pattern: str) -> re.Pattern[str] | None:
     translated = re.sub(r"\\z", r"\\Z", pattern)
     translated = translated.replace("(?<", "(?P<") if re.search(r"\(\?<[A-Za-z_]", translated) else translated
     try:
-        return re.compile(translated)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return re.compile(translated)
     except (re.error, OverflowError, RecursionError):
         return None
 
@@ -225,6 +228,11 @@ def _replace_strings(source: str | None, searches: str | None, rewrites: str | N
     return re.sub(pattern, lambda match: partners[match[0]], source)
 
 
+def _strcat_array(array: str | None, delimiter: str | None) -> str | None:
+    listed = parse_array(array)
+    return None if listed is None else (delimiter or "").join(text_of(item) for item in listed)
+
+
 def _translate(search: str | None, replacement: str | None, source: str | None) -> str | None:
     if not search or not replacement or source is None:
         return source
@@ -380,6 +388,7 @@ FUNCTIONS: dict[str, Callable[..., str | None]] = {
     "extract_all": _extract_all,
     "extract_json": _extract_json,
     "replace_strings": _replace_strings,
+    "strcat_array": _strcat_array,
     "translate": _translate,
     "regex_quote": _regex_quote,
     "codepoints_from": _codepoints_from,
