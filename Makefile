@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev test check format bench lock clean
+.PHONY: help up install install-dev test check format docs bench lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -42,6 +42,9 @@ check: install-dev ## Format, lint, types and import rules
 format: install-dev ## Put all code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: install-dev ## Print the reference pages again from the code
+	$(BIN)/python -m headrace.cli.reference docs/reference
 
 bench: install-dev ## Run the benchmarks
 	$(BIN)/python -m benchmarks.ingest --seconds 30
