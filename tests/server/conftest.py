@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.server.kit import Api, api_of
 from tests.servers import ServerProcess
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
+
 from tests.servers import ServerProcess
 
 T = TypeVar("T")

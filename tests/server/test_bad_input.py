@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.server.kit import ARM_SCOPE, QUERY_SCOPE, Api, Rule, Sender, assert_once, sending
 from tests.server.tokens import Forger
 from tests.servers import ServerProcess

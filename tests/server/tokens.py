@@ -12,6 +12,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from tests.server.kit import INGEST_SCOPE, Api
 
 
