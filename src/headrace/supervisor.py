@@ -94,6 +94,7 @@ class Child:
             sys.executable,
             "-m",
             "headrace.app",
+            f"{self.config.role}-{self.config.index}",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(self._lock_fd,),

@@ -1,4 +1,7 @@
-"""A child of the supervisor. Each role loads only its own parts: it starts sooner and stays smaller."""
+"""A child of the supervisor. Each role loads only its own parts: it starts sooner and stays smaller.
+
+The arguments only tell a reader of the process list which is which; standard input holds the configuration.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -129,7 +131,7 @@ def welcome(server: RunningServer) -> None:
     )
     _code(upload_example(), "python")
     out.print("[bold]3.[/bold] Ask for it back:\n")
-    _code(f"headrace query '{variables['HEADRACE_TABLE']} | take 10'", "bash")
+    _code(f"{_this_command()} query '{variables['HEADRACE_TABLE']} | take 10'", "bash")
 
 
 def upload_example() -> str:
@@ -147,6 +149,14 @@ client = LogsIngestionClient(env["HEADRACE_INGEST_URL"], credential)
 client.upload(env["HEADRACE_DCR_IMMUTABLE_ID"], env["HEADRACE_DCR_STREAM"],
               [{"Time": None, "Computer": "web-1", "Message": "hello"}])
 """
+
+
+def _this_command() -> str:
+    """How this command is called from here: by its name if the shell finds it, else by its path."""
+    if shutil.which("headrace"):
+        return "headrace"
+    path = Path(sys.argv[0])
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _code(text: str, language: str) -> None:
