@@ -84,11 +84,10 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
     """Make or open the data folder, take its lock and check the versions of what it holds.
 
     Returns the folder and the lock's descriptor: child processes inherit it, so that the lock lasts until
-    the last of them has ended. Raises `ProblemError` when another server uses the folder or a newer release
-    wrote it.
+    the last of them has ended. Raises `ProblemError` when the folder cannot be made or written, another
+    server uses it, or a newer release wrote it.
     """
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = _open_lock(root)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -107,6 +106,20 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
         path.mkdir(mode=0o700, exist_ok=True)
     disk.sync_dir(root, "folder.entries")
     return folder, lock
+
+
+def _open_lock(root: Path) -> int:
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ProblemError(
+            Problem(
+                "DataFolderUnusable",
+                f"Cannot use {root} as data folder: {error.strerror or error}.",
+                hint="Choose another with --data-dir.",
+            )
+        ) from None
 
 
 def _check_formats(path: Path, disk: Disk) -> None:

@@ -177,7 +177,7 @@ def _extra_hosts(server: ServerSettings) -> tuple[str, ...]:
             raise ProblemError(
                 Problem(
                     "InvalidSetting",
-                    f"{server.public_url} is no address.",
+                    f"server.public_url: {server.public_url} is no address.",
                     target="server.public_url",
                     hint="It has the form https://HOST or https://HOST:PORT.",
                 )
