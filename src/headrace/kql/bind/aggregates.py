@@ -43,7 +43,7 @@ class AggregateBinder(OperatorBinder):
                     self.report("KQL0116", f"The column `{name}` is made twice.", item)
                 name = unique(name, taken)
             taken.add(name)
-            keys.append((self.new_column(name, value.type), value))
+            keys.append((self.column_for(name, value), value))
         return keys
 
     def summarize(self, rows: Relation, operator: t.Summarize) -> Relation:
@@ -114,7 +114,7 @@ class AggregateBinder(OperatorBinder):
                 self.report("KQL0116", f"The column `{name}` is made twice.", item)
             name = unique(name, taken)
         taken.add(name)
-        outputs.append((self.new_column(name, value.type), value))
+        outputs.append((self.column_for(name, value), value))
         return unnamed
 
     def _aggregate_names(self, item: n.Named, node: n.Call, applied: Apply) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class AggregateBinder(OperatorBinder):
             value = self.bind(operator.value)
             weight = self.bind(operator.weight) if operator.weight is not None else None
         name = self.own_name(operator.value) or "Column1"
-        key = self.new_column(name, value.type)
+        key = self.column_for(name, value)
         applied = self.call("sum", weight) if weight is not None else self.call("count")
         suffix = self.own_name(operator.weight) if operator.weight is not None else name
         total = self.new_column(
@@ -235,6 +235,8 @@ class AggregateBinder(OperatorBinder):
             values: dict[Column, Expr] = {source: text_literal(label)} if source is not None else {}
             for own in rows.columns:
                 for column, type in by_name.get(own.name, ()):
+                    if own in self.poisoned:
+                        self.poisoned.add(column)
                     if own.type is type and column not in values:
                         values[column] = ref(own)
                 if own.name in plain:

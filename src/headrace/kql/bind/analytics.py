@@ -209,7 +209,7 @@ class AnalyticsBinder(PluginBinder):
         name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
         if level.others is not None:
             value = self.as_type(value, _T.STRING)
-        key = self.new_column(name, value.type)
+        key = self.column_for(name, value)
         keys = [*above, (key, value)]
         grouped, amount = self._nested_groups(kept, level, keys, name)
         groups = tuple(column for column, _ in above)
@@ -316,7 +316,7 @@ class AnalyticsBinder(PluginBinder):
             value = self.bind(operator.column)
         if isinstance(value, Poison):
             raise BindProblem
-        key = self.new_column("", value.type)
+        key = self.column_for("", value)
         outer = Aggregate((key,), shared.plan, ((key, value),), ())
         inner = self.bound_rows(binding)
         with self.row_scope(inner):

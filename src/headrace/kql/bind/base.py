@@ -11,7 +11,7 @@ from headrace.errors import Problem
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.scope import Environment, Relation
 from headrace.kql.model import Database, QueryOptions, Render
-from headrace.kql.plan.expressions import Apply, Column, Expr, Literal
+from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison
 from headrace.kql.plan.nodes import SharedPlan
 from headrace.kql.profile import Profile
 from headrace.kql.syntax import nodes as n
@@ -53,6 +53,7 @@ class BinderBase:
         self.render: Render | None = None
         self.shared: list[SharedPlan] = []
         self.received: Column | None = None
+        self.poisoned: set[Column] = set()
         self._columns = 0
         self._size = 0
         self._calls = 0
@@ -62,6 +63,13 @@ class BinderBase:
         """A column with an identity of its own."""
         self._columns += 1
         return Column(self._columns, name, type, hidden)
+
+    def column_for(self, name: str, value: Expr) -> Column:
+        """A column for a value; one that stands for a problem makes no further problems."""
+        column = self.new_column(name, value.type)
+        if isinstance(value, Poison):
+            self.poisoned.add(column)
+        return column
 
     def count(self, amount: int = 1) -> None:
         """Charge the budget that bounds how large a text can grow."""

@@ -77,7 +77,7 @@ class ExpressionBinder(BinderBase):
         if self.rows is not None:
             column = self.rows.find(node.name)
             if column is not None:
-                return ref(column)
+                return POISON if column in self.poisoned else ref(column)
         binding = self.environment.find(node.name)
         if isinstance(binding, ScalarBinding):
             return binding.value

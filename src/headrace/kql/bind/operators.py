@@ -121,7 +121,7 @@ class OperatorBinder(ExpressionBinder):
                     self.report("KQL0116", f"The column `{name}` is made twice.", item)
                 name = unique(name, names)
             names.add(name)
-            made.append((self.new_column(name, value.type), value))
+            made.append((self.column_for(name, value), value))
         return made
 
     def extend(self, rows: Relation, operator: t.Extend) -> Relation:
@@ -140,9 +140,7 @@ class OperatorBinder(ExpressionBinder):
                 name = unique(name, taken)
             taken.add(name)
             fresh.append((name, value, given, item))
-        return self.replaced(
-            rows, [(self.new_column(name, value.type), value) for name, value, _, _ in fresh]
-        )
+        return self.replaced(rows, [(self.column_for(name, value), value) for name, value, _, _ in fresh])
 
     def replaced(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Relation:
         """Rows with columns added, or put in the place of those of the same name."""
@@ -265,7 +263,7 @@ class OperatorBinder(ExpressionBinder):
                 if value.type is _T.DYNAMIC:
                     self.warn("KQL0303", "Rows are ordered by a dynamic value.", key, "Convert it first.")
                 if not isinstance(value, Ref):
-                    column = self.new_column("", value.type)
+                    column = self.column_for("", value)
                     items.append((column, value))
                     value = ref(column)
                 order.append(OrderKey(value, key.descending, key.nulls_first))
@@ -302,7 +300,7 @@ class OperatorBinder(ExpressionBinder):
         count = self.row_count(operator.count, "`sample-distinct`")
         with self.row_scope(rows):
             value = self.bind(operator.value)
-        column = self.new_column(self.own_name(operator.value) or "Column1", value.type)
+        column = self.column_for(self.own_name(operator.value) or "Column1", value)
         plan = Aggregate((column,), rows.plan, ((column, value),), ())
         return rows.unordered(Limit((column,), plan, count, ()), (column,))
 

@@ -298,6 +298,8 @@ class QueryBinder(JoinBinder):
     def bound_rows(self, binding: SharedBinding, name: str | None = None) -> Relation:
         """The shared rows under columns of their own."""
         columns = tuple(self.new_column(c.name, c.type, c.hidden) for c in binding.columns)
+        pairs = zip(columns, binding.columns, strict=True)
+        self.poisoned.update(column for column, origin in pairs if origin in self.poisoned)
         plan = Shared(columns, binding.shared, binding.columns)
         return Relation(plan, columns, open=binding.open, name=name)
 

@@ -530,7 +530,18 @@ class Generator:
     def several(self, applied: Apply) -> tuple[exp.Expression, ...]:
         """The columns of an aggregate."""
         arguments = [self.typed(argument) for argument in applied.arguments]
-        return tuple(lower_several(self, applied.function.name, arguments, applied.resolution))
+        made = tuple(lower_several(self, applied.function.name, arguments, applied.resolution))
+        if applied.function.ordered and self._order:
+            for expression in made:
+                self.in_order(expression)
+        return made
+
+    def in_order(self, expression: exp.Expression) -> None:
+        """Make the lists that an aggregate gathers follow the order of the rows."""
+        for call in expression.find_all(exp.Anonymous):
+            if call.name.lower() == "list":
+                value = call.expressions[0]
+                call.set("expressions", [exp.Order(this=value, expressions=self.order())])
 
     def literal(self, literal: Literal) -> exp.Expression:
         """A constant of its type."""
