@@ -100,21 +100,18 @@ def _sample(folder: DataFolder, settings: Settings, prepare_store: PrepareStore)
 
 @contextlib.contextmanager
 def _port(host: str, port: int) -> Iterator[int]:
-    try:
-        holder = reserved_port(host, port)
-        number = holder.__enter__()
-    except OSError as error:
-        raise ProblemError(
-            Problem(
-                "PortTaken",
-                f"Cannot listen on {host}:{port}: {error.strerror or error}.",
-                hint="Choose another with --port, or --port 0 for any free one.",
-            )
-        ) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            number = stack.enter_context(reserved_port(host, port))
+        except OSError as error:
+            raise ProblemError(
+                Problem(
+                    "PortTaken",
+                    f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+                    hint="Choose another with --port, or --port 0 for any free one.",
+                )
+            ) from None
         yield number
-    finally:
-        holder.__exit__(None, None, None)
 
 
 async def _ready_before(
