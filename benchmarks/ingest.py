@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import ssl
-import statistics
 import tempfile
 import threading
 import time
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,24 @@ from rich.table import Table
 from tests.servers import ServerProcess, running_server
 
 from benchmarks.bodies import SHAPES
-from benchmarks.sender import Load, Sent, start_load
+from benchmarks.sender import Load, Running, Sent, start_load
 
 BODIES = {"1K": (1024, 32), "64K": (64 * 1024, 8), "900K": (900 * 1024, 2)}
 _DRAIN_SECONDS = 300.0
+_LOOK_SECONDS = 1.0
+_SAMPLE_SECONDS = 0.02
+_ROLES = ("gateway", "engine", "query")
 
 
 @dataclass
 class Watch:
-    """What was seen while the load ran: (seconds, rows queryable), and memory in bytes."""
+    """What was seen while the load ran: rows queryable and rows acknowledged by time, memory in bytes."""
 
     counts: list[tuple[float, int]] = field(default_factory=list)
     query_seconds: list[float] = field(default_factory=list)
     pss: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    acknowledged: list[tuple[float, int]] = field(default_factory=list)
 
 
 class Target:
@@ -162,28 +167,33 @@ def run(
         )
         watch = Watch()
         done = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(target, server, watch, done))
-        started = time.perf_counter()
-        process, result = start_load(load)
+        before = _cpu_seconds(server)
+        running = start_load(load)
+        watcher = threading.Thread(target=_watch, args=(target, server, running, watch, done))
         watcher.start()
-        sent = Sent(**json.loads(result.recv_bytes()))
-        process.join()
-        drained = _drain(target, sent, started)
+        sent = running.result()
+        drained = _drain(target, sent)
+        used = {role: seconds - before[role] for role, seconds in _cpu_seconds(server).items()}
         done.set()
         watcher.join()
-        return _figures(sent, watch, drained, target.count())
+        return _figures(sent, watch, drained, target.count()) | _cpu_figures(used, sent)
 
 
-def _watch(target: Target, server: ServerProcess, watch: Watch, done: threading.Event) -> None:
+def _watch(
+    target: Target, server: ServerProcess, running: Running, watch: Watch, done: threading.Event
+) -> None:
     """A query every second, as someone looking at the table would do, and the memory of all processes."""
-    started = time.perf_counter()
-    while not done.wait(1.0):
-        before = time.perf_counter()
+    looked = time.monotonic()
+    while not done.wait(_SAMPLE_SECONDS):
+        watch.acknowledged.append((time.monotonic(), running.kept_rows()))
+        if time.monotonic() - looked < _LOOK_SECONDS:
+            continue
+        looked = time.monotonic()
         try:
-            watch.counts.append((before - started, target.count()))
+            watch.counts.append((looked, target.count()))
         except httpx.HTTPError as error:
             watch.problems.append(repr(error))
-        watch.query_seconds.append(time.perf_counter() - before)
+        watch.query_seconds.append(time.monotonic() - looked)
         watch.pss.append(_pss(server.process.pid))
 
 
@@ -192,29 +202,64 @@ def _pss(pid: int) -> int:
     return sum(process.memory_full_info().pss for process in (parent, *parent.children(recursive=True)))
 
 
-def _drain(target: Target, sent: Sent, started: float) -> float:
+def _cpu_seconds(server: ServerProcess) -> dict[str, float]:
+    """Processor time of each role's processes so far."""
+    times = {role: [child.cpu_times() for child in server.children(role)] for role in _ROLES}
+    return {role: sum(time.user + time.system for time in found) for role, found in times.items()}
+
+
+def _cpu_figures(used: dict[str, float], sent: Sent) -> dict[str, float]:
+    """Processor time by process, in ms for each MB of JSON; walls of a shared machine say less."""
+    megabytes = sent.json_bytes / 1e6
+    figures = {f"{role}_cpu_ms_per_mb": round(used[role] * 1e3 / megabytes, 2) for role in _ROLES}
+    figures["gateway_cpu_us_per_request"] = round(used["gateway"] * 1e6 / sent.requests, 1)
+    figures["sender_cpu_ms_per_mb"] = round(sent.cpu_seconds * 1e3 / megabytes, 2)
+    return figures
+
+
+def _drain(target: Target, sent: Sent) -> float:
     """Seconds from the start of the load until every row is queryable. Ends the run if rows are missing."""
-    deadline = time.perf_counter() + _DRAIN_SECONDS
+    deadline = time.monotonic() + _DRAIN_SECONDS
     while (seen := target.count()) < sent.kept_rows:
-        if time.perf_counter() > deadline:
+        if time.monotonic() > deadline:
             raise SystemExit(f"only {seen} of {sent.kept_rows} rows became queryable")
         time.sleep(0.05)
-    return time.perf_counter() - started
+    return time.monotonic() - sent.started
+
+
+def _lags(watch: Watch) -> list[float]:
+    """At each look at the table, the seconds since the first acknowledged row that it did not show yet.
+
+    Rows become visible in about the order of their acknowledgement, so counts tell which one that is.
+    """
+    lags = []
+    times = [moment for moment, _ in watch.acknowledged]
+    rows = [count for _, count in watch.acknowledged]
+    for moment, seen in watch.counts:
+        place = bisect_right(rows, seen)
+        lags.append(max(0.0, moment - times[place]) if place < len(times) else 0.0)
+    return lags
+
+
+def _at(values: list[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)] if values else 0.0
 
 
 def _figures(sent: Sent, watch: Watch, drained: float, rows: int) -> dict[str, Any]:
     if rows != sent.kept_rows:
         raise SystemExit(f"{rows} rows are stored, {sent.kept_rows} were sent and kept")
-    latencies = sorted(sent.latencies)
-    falls = sum(later[1] < earlier[1] for earlier, later in zip(watch.counts, watch.counts[1:], strict=False))
+    falls = sum(later[1] < earlier[1] for earlier, later in pairwise(watch.counts))
+    lags = _lags(watch)
     return {
         "accepted_mb_s": round(sent.json_bytes / sent.seconds / 1e6, 1),
         "queryable_mb_s": round(sent.json_bytes / drained / 1e6, 1),
         "rows_s": round(sent.rows / drained),
         "requests_s": round(sent.requests / sent.seconds),
-        "ack_p50_ms": round(statistics.median(latencies) * 1e3, 2),
-        "ack_p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1e3, 2),
-        "query_p50_ms": round(statistics.median(watch.query_seconds or [0.0]) * 1e3, 1),
+        "ack_p50_ms": round(_at(sent.latencies, 0.5) * 1e3, 2),
+        "ack_p99_ms": round(_at(sent.latencies, 0.99) * 1e3, 2),
+        "queryable_p50_s": round(_at(lags, 0.5), 2),
+        "queryable_p99_s": round(_at(lags, 0.99), 2),
+        "query_p50_ms": round(_at(watch.query_seconds, 0.5) * 1e3, 1),
         "drain_s": round(drained - sent.seconds, 2),
         "rss_mb": round(max(watch.pss, default=0) / 2**20),
         "rows": rows,

@@ -8,8 +8,10 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import MutableSequence, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from urllib.parse import urlsplit
 
 from benchmarks.bodies import BodyMaker
@@ -40,40 +42,73 @@ class Sent:
     rows: int = 0
     kept_rows: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    started: float = 0.0
+    """By the machine's monotonic clock, which processes share."""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Processor time of the generator."""
     latencies: list[float] = field(default_factory=list)
 
 
-def start_load(load: Load) -> tuple[multiprocessing.Process, Connection]:
-    """Start the generator; its `Sent` as JSON comes through the connection at the end."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
+@dataclass(frozen=True)
+class Running:
+    """A generator at work."""
+
+    process: BaseProcess
+    connection: Connection
+    kept: Sequence[int]
+
+    def kept_rows(self) -> int:
+        """Rows acknowledged so far that the transform keeps."""
+        return sum(self.kept)
+
+    def result(self) -> Sent:
+        """Wait for its end; what it sent. Raises `EOFError` when it failed."""
+        sent = Sent(**json.loads(self.connection.recv_bytes()))
+        self.process.join()
+        return sent
+
+
+def start_load(load: Load) -> Running:
+    """Start the generator."""
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_generate, args=(load, theirs), daemon=True)
+    ours, theirs = context.Pipe(duplex=False)
+    kept = context.RawArray("q", load.connections)
+    process = context.Process(target=_generate, args=(load, theirs, kept), daemon=True)
     process.start()
-    return process, ours  # type: ignore[return-value]
+    theirs.close()
+    return Running(process, ours, kept)
 
 
-def _generate(load: Load, result: Connection) -> None:
+def _generate(load: Load, result: Connection, kept: MutableSequence[int]) -> None:
     sent = Sent()
     lock = threading.Lock()
     makers = [
         BodyMaker(load.shape, load.body_bytes, load.event_time, seed) for seed in range(load.connections)
     ]
-    started = time.perf_counter()
+    started = sent.started = time.monotonic()
+    used = time.process_time()
     threads = [
-        threading.Thread(target=_connection, args=(load, maker, index, started, sent, lock))
+        threading.Thread(target=_connection, args=(load, maker, index, started, sent, lock, kept))
         for index, maker in enumerate(makers)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    sent.seconds = time.perf_counter() - started
+    sent.seconds = time.monotonic() - started
+    sent.cpu_seconds = time.process_time() - used
     result.send_bytes(json.dumps(asdict(sent)).encode())
 
 
 def _connection(
-    load: Load, maker: BodyMaker, index: int, started: float, total: Sent, lock: threading.Lock
+    load: Load,
+    maker: BodyMaker,
+    index: int,
+    started: float,
+    total: Sent,
+    lock: threading.Lock,
+    kept: MutableSequence[int],
 ) -> None:
     """One keep-alive connection: a request, its answer, the next, until the time is up."""
     parts = urlsplit(load.url)
@@ -87,24 +122,25 @@ def _connection(
     pace = load.connections * maker.json_bytes / (load.max_mb_s * 1e6) if load.max_mb_s else 0.0
     stream = _connect(load, parts.hostname or "", parts.port or 443)
     try:
-        while (now := time.perf_counter()) - started < load.seconds:
+        while (now := time.monotonic()) - started < load.seconds:
             due = started + pace * (mine.requests + index / load.connections)
             if due > now:
                 time.sleep(due - now)
             body = maker.make(serial)
             serial += load.connections
-            before = time.perf_counter()
+            before = time.monotonic()
             stream.sendall(head + str(len(body)).encode() + b"\r\n\r\n" + body)
             status, retry_after = _answer(stream)
             if status == 204:
-                mine.latencies.append(time.perf_counter() - before)
+                mine.latencies.append(time.monotonic() - before)
                 mine.requests += 1
                 mine.json_bytes += maker.json_bytes
                 mine.rows += maker.rows
                 mine.kept_rows += maker.kept_rows
+                kept[index] = mine.kept_rows
             else:
                 mine.refused[str(status)] = mine.refused.get(str(status), 0) + 1
-                time.sleep(min(retry_after, max(0.0, load.seconds - (time.perf_counter() - started))))
+                time.sleep(min(retry_after, max(0.0, load.seconds - (time.monotonic() - started))))
     finally:
         stream.close()
     with lock:
