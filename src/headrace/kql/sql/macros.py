@@ -19,7 +19,8 @@ MACROS = (
        '^(.{8})(.{4})(.{4})(.{4})(.{12})$', '\\1-\\2-\\3-\\4-\\5') END""",
     # Text to ticks. A text that starts like 2026-01-31 goes the engine's way; its microseconds gain the
     # seventh digit of the fraction. All else, and what the engine refuses, is read by Python.
-    """kql_tick_digit(s) AS CASE WHEN contains(s, '.') THEN
+    """kql_tick_digit(s) AS CASE WHEN substr(s, 20, 1) = '.'
+       THEN greatest(strpos('0123456789', substr(s, 27, 1)) - 1, 0) WHEN contains(s, '.') THEN
        coalesce(try_cast(regexp_extract(s, '\\.\\d{6}(\\d)', 1) AS BIGINT), 0) ELSE 0 END""",
     """kql_iso_ticks(s) AS CASE WHEN substr(s, 5, 1) = '-' AND substr(s, 8, 1) = '-'
        THEN epoch_us(try_cast(s AS TIMESTAMPTZ)) * 10 + kql_tick_digit(s) END""",
@@ -47,8 +48,8 @@ MACROS = (
        || CASE WHEN abs(t) >= 864000000000 THEN (abs(t) // 864000000000) || '.' ELSE '' END
        || kql_clock(abs(t))""",
     # Dynamic. `json_valid` takes NaN and Infinity: a text must start as a JSON value does.
-    """kql_json_start(s) AS contains('{["-0123456789tf', left(ltrim(s), 1))
-       OR starts_with(ltrim(s), 'null')""",
+    """kql_json_start(s) AS starts_with(s, '{') OR starts_with(s, '[') OR ascii(ltrim(s)) IN (123, 91, 34, 45, 116, 102)
+       OR ascii(ltrim(s)) BETWEEN 48 AND 57 OR starts_with(ltrim(s), 'null')""",
     """kql_json(s) AS CASE WHEN s = '' THEN NULL
        WHEN kql_json_start(s) AND json_valid(s) THEN nullif(CAST(json(s) AS VARCHAR), 'null')
        ELSE CAST(to_json(s) AS VARCHAR) END""",

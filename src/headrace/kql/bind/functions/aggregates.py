@@ -70,12 +70,6 @@ def _each(arguments: Sequence[Argument]) -> Resolution:
     return Resolution(types, types)
 
 
-def _extreme(arguments: Sequence[Argument]) -> Resolution:
-    if arguments[0].type is DYNAMIC:
-        raise Mismatch("cannot order dynamic: convert it first", 0)
-    return _each(arguments)
-
-
 def _percentiles(first: int) -> Resolver:
     def resolve(arguments: Sequence[Argument]) -> Resolution:
         value = arguments[0].type
@@ -134,8 +128,8 @@ FUNCTIONS = (
     _aggregate("countif", "The number of rows where the condition holds.", "condition: bool", LONG),
     *_pair("sum", "The sum.", "value: summable", _promoted),
     *_pair("avg", "The mean of the values that are not null.", "value: measure", _mean),
-    *_pair("min", "The least value.", "value: scalar", same()),
-    *_pair("max", "The greatest value.", "value: scalar", same()),
+    *_pair("min", "The least value.", "value: any", same()),
+    *_pair("max", "The greatest value.", "value: any", same()),
     *_pair("stdev", "The standard deviation of a sample.", "value: real", REAL),
     *_pair("stdevp", "The standard deviation of the whole.", "value: real", REAL),
     *_pair("variance", "The variance of a sample.", "value: real", REAL),
@@ -213,7 +207,7 @@ FUNCTIONS = (
         prefix="max",
         several=True,
         aliases=("argmax",),
-        resolver=_extreme,
+        resolver=_each,
     ),
     _aggregate(
         "arg_min",
@@ -224,7 +218,7 @@ FUNCTIONS = (
         prefix="min",
         several=True,
         aliases=("argmin",),
-        resolver=_extreme,
+        resolver=_each,
     ),
     _aggregate(
         "take_any",

@@ -114,6 +114,22 @@ def lower_several(
     return tuple(several(context, brought(context, arguments, resolution)))
 
 
+def in_filter(condition: exp.Expression) -> exp.Expression:
+    """The condition as a WHERE takes it, where null counts as false: without the COALESCE that makes it so.
+
+    What is left is a plain comparison, which the engine can check against the files' statistics.
+    """
+    if isinstance(condition, exp.Paren):
+        return exp.Paren(this=in_filter(condition.this))
+    if isinstance(condition, exp.And | exp.Or):
+        return type(condition)(this=in_filter(condition.this), expression=in_filter(condition.expression))
+    if isinstance(condition, exp.Coalesce) and len(condition.expressions) == 1:
+        default, value = condition.expressions[0], condition.this
+        if isinstance(default, exp.Boolean) and not default.this:
+            return exp.Paren(this=value)
+    return condition
+
+
 def brought(context: Context, arguments: Sequence[Typed], resolution: Resolution) -> list[Typed]:
     """The arguments converted to the types of the resolution."""
     from headrace.kql.sql.functions.convert import convert

@@ -96,10 +96,29 @@ def text_or_null(argument: Typed) -> exp.Expression:
 
 def member_text(sql: exp.Expression) -> exp.Expression:
     """The text of a dynamic; a member is extracted as text at once."""
+    direct = encoded_text(sql)
+    if direct is not None:
+        return direct
     path = json_path(sql)
     if path is not None:
         return b.call("json_extract_string", path.expressions[0], path.expressions[1])
     return b.call("kql_json_text", sql)
+
+
+def encoded_text(sql: exp.Expression) -> exp.Expression | None:
+    """The text inside what `encode_text` made, else None."""
+    inner = sql.this if isinstance(sql, exp.Cast) else None
+    if isinstance(inner, exp.Anonymous) and inner.this == "to_json" and inner.args.get("kql_text"):
+        found: exp.Expression = inner.expressions[0]
+        return found
+    return None
+
+
+def encode_text(sql: exp.Expression) -> exp.Expression:
+    """A text as a dynamic string; NULL stays NULL. `tostring` of it takes the text back unread."""
+    made = b.call("to_json", sql)
+    made.set("kql_text", True)
+    return b.cast(made, "VARCHAR")
 
 
 def json_path(sql: exp.Expression) -> exp.Anonymous | None:
@@ -221,7 +240,7 @@ def to_dynamic(argument: Typed) -> exp.Expression:
     if kind is STRING or kind is GUID:
         if argument.constant is not None and isinstance(argument.constant.value, str):
             return b.text(quoted(argument.constant.value))
-        return b.cast(b.call("to_json", sql), "VARCHAR")
+        return encode_text(sql)
     if kind is REAL:
         return b.call("kql_real_json", sql)
     if kind in (DATETIME, TIMESPAN, DECIMAL):

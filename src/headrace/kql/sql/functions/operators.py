@@ -21,6 +21,7 @@ from headrace.kql.sql.functions.convert import (
     STRING,
     TIMESPAN,
     converted,
+    encode_text,
     json_path,
     member,
     to_bool,
@@ -364,6 +365,11 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*", re.ASCII)
 def index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """A member. Steps with plain constant keys grow one path, so that the text is read once."""
     value, key = arguments
+    listed = _texts(value.sql)
+    if listed is not None and key.constant is not None and isinstance(key.constant.value, int):
+        # An element of a list that has not become JSON yet, such as `split` gives.
+        place = key.constant.value
+        return encode_text(b.call("list_extract", listed, place + 1 if place >= 0 else place))
     step = _step(key)
     if step is None:
         return _member_at_run_time(value, key)
@@ -371,6 +377,15 @@ def index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     if outer is not None and outer.expressions[1].this.startswith("$") and step.startswith(("[", ".")):
         return member(outer.expressions[0], outer.expressions[1].this + step)
     return member(value.sql, f"${step}" if step.startswith(("[", ".")) else step)
+
+
+def _texts(sql: exp.Expression) -> exp.Expression | None:
+    """The list of texts that an array was made of, where the array is made right here."""
+    inner = sql.this if isinstance(sql, exp.Cast) else None
+    if isinstance(inner, exp.Anonymous) and inner.args.get("kql_texts"):
+        found: exp.Expression = inner.expressions[0]
+        return found
+    return None
 
 
 def _step(key: Typed) -> str | None:

@@ -58,7 +58,9 @@ def texts(array: exp.Expression) -> exp.Expression:
 
 def array_of_texts(listed: exp.Expression) -> exp.Expression:
     """A list of texts as a dynamic array."""
-    return b.cast(b.call("to_json", listed), "VARCHAR")
+    made = b.call("to_json", listed)
+    made.set("kql_texts", True)
+    return b.cast(made, "VARCHAR")
 
 
 @lowers("strcat_array")
