@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from tests.servers import ServerProcess
 
 pytestmark = pytest.mark.server
@@ -42,13 +41,19 @@ def read(path: Path) -> Page:
 
 
 def run(command: list[str], env: dict[str, str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
 def environment(server: ServerProcess) -> dict[str, str]:
-    return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": os.environ["HOME"], **server.env}
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.environ["HOME"],
+        **server.env,
+    }
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
@@ -82,7 +87,11 @@ def test_make_up_is_ready_with_the_env_file(tmp_path: Path) -> None:
     env_file = tmp_path / "headrace.env"
     arguments = f"--ephemeral --port 0 --env-file {env_file}"
     process = subprocess.Popen(
-        ["make", "up", f"ARGS={arguments}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["make", "up", f"ARGS={arguments}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not env_file.exists() and process.poll() is None and time.monotonic() < deadline:
