@@ -18,6 +18,7 @@ FORMATS: Mapping[str, int] = {"journal": 1, "tables": 1, "store": 1}
 
 # A unix socket's path is bounded (108 bytes on Linux), the data folder's is not.
 _SOCKET_PATH_LIMIT = 100
+_LONGEST_SOCKET = "engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,11 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
     """Make or open the data folder, take its lock and check the versions of what it holds.
 
     Returns the folder and the lock's descriptor: child processes inherit it, so that the lock lasts until
-    the last of them has ended. Raises `ProblemError` when the folder cannot be made or written, another
-    server uses it, or a newer release wrote it.
+    the last of them has ended. Raises `ProblemError` when the folder cannot be made or written, its
+    path is too long, another server uses it, or a newer release wrote it.
     """
+    folder = DataFolder(root)
+    folder.socket(_LONGEST_SOCKET)
     lock = _open_lock(root)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +103,6 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
             )
         ) from None
     os.set_inheritable(lock, True)
-    folder = DataFolder(root)
     _check_formats(root / "format.json", disk)
     for path in (folder.journals, folder.tables, folder.dead_letters, folder.root / "run"):
         path.mkdir(mode=0o700, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,7 +24,9 @@ from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
 from headrace.tls import TlsFiles, ensure_tls_files
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
+_log = logging.getLogger(__name__)
+
+_LOCAL = ("127.0.0.1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")
 
 PrepareStore = Callable[[DataFolder, Settings, Sample | None], Sample]
@@ -91,11 +94,34 @@ def ephemeral_folder() -> Iterator[Path]:
 
 
 def _sample(folder: DataFolder, settings: Settings, prepare_store: PrepareStore) -> Sample:
-    known = msgspec.json.decode(folder.sample.read_bytes(), type=Sample) if folder.sample.exists() else None
-    sample = prepare_store(folder, settings, known)
+    # Loaded only where a server starts: the other commands import this module, too.
+    from headrace.store.database import StoreError
+
+    known = _known_sample(folder.sample)
+    try:
+        sample = prepare_store(folder, settings, known)
+    except StoreError as error:
+        raise ProblemError(
+            Problem(
+                "StoreUnreadable",
+                f"The resource store cannot be used: {error}.",
+                hint="Put back a copy of store.db, or give another --data-dir.",
+            )
+        ) from None
     if sample != known:
         env_file.write_private(folder.sample, msgspec.json.encode(sample))
     return sample
+
+
+def _known_sample(path: Path) -> Sample | None:
+    """What the env file was made from; None at the first start, and when it was torn: a secret is then made anew."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Sample)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
+        _log.warning("%s cannot be read: the first app gets a new secret", path)
+        return None
 
 
 @contextlib.contextmanager
@@ -119,8 +145,7 @@ async def _ready_before(
 ) -> bool:
     """Wait until the server answers; whether it did before `stop`. Raises `ProblemError` if it never does."""
     context = ssl.create_default_context(cafile=str(tls.ca))
-    name = "localhost" if host in _LOCAL + _EVERYWHERE else host
-    ready = asyncio.create_task(supervisor.wait_until_ready(f"https://{name}:{port}", context))
+    ready = asyncio.create_task(supervisor.wait_until_ready(_origin(host, port), context))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,8 +187,12 @@ def _processes(
 def _base_url(server: ServerSettings, port: int) -> str:
     if server.public_url:
         return server.public_url.rstrip("/")
-    host = "localhost" if server.host in _LOCAL + _EVERYWHERE else server.host
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return _origin(server.host, port)
+
+
+def _origin(host: str, port: int) -> str:
+    name = "localhost" if host in _LOCAL + _EVERYWHERE else host
+    return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"
 
 
 def _extra_hosts(server: ServerSettings) -> tuple[str, ...]:

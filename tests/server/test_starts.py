@@ -270,6 +270,24 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert str(tmp_path / "file") in ended.stderr.replace("\n", "")
 
 
+def test_a_store_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "store.db").write_bytes(b"no database" * 100)
+    check_one_line(run_up(tmp_path, "--data-dir", "data", "--port", "0"), 1, "store.db", "--data-dir")
+
+
+def test_a_data_folder_of_a_newer_release(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "format.json").write_text('{"journal": 1, "tables": 999, "store": 1}')
+    check_one_line(run_up(tmp_path, "--data-dir", "data", "--port", "0"), 1, "tables", "999", "newer")
+
+
+def test_a_data_folder_whose_path_is_too_long(tmp_path: Path) -> None:
+    name = "x" * 120
+    check_one_line(run_up(tmp_path, "--data-dir", name, "--port", "0"), 1, "too long")
+    assert not (tmp_path / name).exists()
+
+
 # Public address, temporary folder, mode compatible: one more server
 
 
@@ -360,7 +378,7 @@ def test_a_stop_signal_while_starting_ends_it_cleanly(tmp_path: Path) -> None:
             assert process.returncode == 0
 
 
-def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
+def test_a_killed_supervisor_and_a_torn_file(tmp_path: Path) -> None:
     server: ServerProcess = start_server(
         tmp_path, "--data-dir", str(tmp_path / "data"), "--port", "0", "--quiet"
     )
@@ -370,5 +388,13 @@ def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
     server.process.wait(30)
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
-    with running_server(tmp_path, "--data-dir", str(tmp_path / "data"), "--port", "0", "--quiet") as again:
-        assert again.env["AZURE_CLIENT_SECRET"] == server.env["AZURE_CLIENT_SECRET"]
+    # A power cut may have torn what a first start had just written: the server starts, with another secret.
+    sample = tmp_path / "data" / "sample.json"
+    whole = sample.read_bytes()
+    sample.write_bytes(b"")
+    with running_server(tmp_path, "--data-dir", str(tmp_path / "data"), "--port", "0", "--quiet") as torn:
+        assert torn.env["HEADRACE_WORKSPACE_ID"] == server.env["HEADRACE_WORKSPACE_ID"]
+        assert torn.env["AZURE_CLIENT_SECRET"] != server.env["AZURE_CLIENT_SECRET"]
+        with api_of(torn) as api:
+            assert api.ask_token(ARM_SCOPE).status_code == 200
+    assert whole != sample.read_bytes()
