@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -17,7 +18,16 @@ from headrace.catalog.model import Table
 from headrace.catalog.system import query_schema
 from headrace.clock import Clock
 from headrace.errors import Problem
-from headrace.kql.api import Compiled, Output, QueryOptions, Scan, ScanProvider, Statement, compile_query
+from headrace.kql.api import (
+    Compiled,
+    Output,
+    QueryOptions,
+    Scan,
+    ScanProvider,
+    Statement,
+    compile_query,
+    sql_text,
+)
 from headrace.kql.sql import session
 from headrace.kql.types import KustoType
 from headrace.query.database import WorkspaceView
@@ -32,6 +42,7 @@ _log = logging.getLogger(__name__)
 TICKS_PER_MICROSECOND = 10
 _BATCH_ROWS = 20_000
 _GRACE_SECONDS = 10.0
+_NUDGE_SECONDS = 0.05
 _RESULT_TOO_LARGE = "-2133196797"
 _OUT_OF_MEMORY = "-2133196789"
 
@@ -48,6 +59,22 @@ class QueryFailedError(Exception):
     """The engine gave up. Its message may quote data, so it goes no further."""
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedQuery:
+    """One statement of a text, and its SQL over the files of a snapshot."""
+
+    statement: Statement
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedQueries:
+    """A compiled text, ready to run."""
+
+    queries: tuple[PreparedQuery, ...]
+    warnings: tuple[Problem, ...]
+
+
 class QueryEngine:
     """One DuckDB instance and the threads that queries run on."""
 
@@ -61,13 +88,17 @@ class QueryEngine:
         self._running = asyncio.Semaphore(settings.concurrency)
         self._waiting = 0
         self._connection = _open_engine(tables_root, spill, settings)
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._busy: set[duckdb.DuckDBPyConnection] = set()
 
     async def run(self, view: WorkspaceView, request: QueryRequest, wait: int) -> QueryResult:
         """The answer to a query.
 
-        Raises `KqlError`, `QueryTimeoutError` after `wait` seconds, `BusyError`, `QueryFailedError`.
+        Raises `KqlError`, `QueryTimeoutError` when waiting and running together take `wait` seconds,
+        `BusyError`, `QueryFailedError`.
         """
-        if self._waiting >= self._settings.queue:
+        deadline = self._clock.monotonic() + wait
+        if self._running.locked() and self._waiting >= self._settings.queue:
             raise BusyError
         self._waiting += 1
         try:
@@ -78,46 +109,75 @@ class QueryEngine:
         finally:
             self._waiting -= 1
         try:
-            return await self._run_within(view, request, wait)
+            return await self._run_until(deadline, view, request)
         finally:
             self._running.release()
 
-    async def _run_within(self, view: WorkspaceView, request: QueryRequest, wait: int) -> QueryResult:
-        cursor = self._connection.cursor()
+    async def _run_until(self, deadline: float, view: WorkspaceView, request: QueryRequest) -> QueryResult:
+        cursor = self._idle.pop() if self._idle else self.cursor()
+        self._busy.add(cursor)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._execute, cursor, view, request)
-        done, _ = await asyncio.wait({work}, timeout=wait)
-        if done:
-            cursor.close()
-            return work.result()
-        cursor.interrupt()
-        done, _ = await asyncio.wait({work}, timeout=_GRACE_SECONDS)
-        if not done:
-            _log.critical("a query could not be interrupted; the process ends to be replaced")
-            raise SystemExit(70)
-        with contextlib.suppress(QueryFailedError):
-            work.result()
-        cursor.close()
-        raise QueryTimeoutError
+        try:
+            done, _ = await asyncio.wait({work}, timeout=max(0.0, deadline - self._clock.monotonic()))
+            if done:
+                # Only a cursor that nobody interrupted serves again: an interrupt may come late.
+                self._idle.append(cursor)
+                return work.result()
+            raise QueryTimeoutError
+        finally:
+            if not work.done():
+                await self._interrupt(cursor, work)
+            self._busy.discard(cursor)
+
+    async def _interrupt(self, cursor: duckdb.DuckDBPyConnection, work: asyncio.Future[QueryResult]) -> None:
+        """End a query for good; an interrupt that comes between two steps of it has to be repeated."""
+        for _ in range(int(_GRACE_SECONDS / _NUDGE_SECONDS)):
+            cursor.interrupt()
+            done, _ = await asyncio.wait({work}, timeout=_NUDGE_SECONDS)
+            if done:
+                work.exception()
+                cursor.close()
+                return
+        _log.critical("a query could not be interrupted; the process ends to be replaced")
+        raise SystemExit(70)
 
     def _execute(
         self, cursor: duckdb.DuckDBPyConnection, view: WorkspaceView, request: QueryRequest
     ) -> QueryResult:
         started = self._clock.monotonic()
-        options = QueryOptions(now=self._clock.now() * TICKS_PER_MICROSECOND)
-        compiled = compile_query(request.text, view, options)
         tables: list[ResultTable] = []
         partial: Problem | None = None
         with contextlib.ExitStack() as pins:
-            provider = self._scans(pins, view, compiled, request.time_range)
-            for index, statement in enumerate(compiled.statements):
+            prepared = self.prepare(view, request, pins)
+            for index, query in enumerate(prepared.queries):
                 name = "PrimaryResult" if index == 0 else f"Table_{index}"
-                table, cut = self._fetch(cursor, statement, provider, name)
+                table, cut = self._fetch(cursor, query, name)
                 tables.append(table)
                 partial = partial or cut
-        render = next((statement.render for statement in compiled.statements if statement.render), None)
+        renders = (query.statement.render for query in prepared.queries)
+        render = next((render for render in renders if render), None)
         seconds = self._clock.monotonic() - started
-        return QueryResult(tuple(tables), render, seconds, compiled.warnings, partial)
+        return QueryResult(tuple(tables), render, seconds, prepared.warnings, partial)
+
+    def prepare(
+        self, view: WorkspaceView, request: QueryRequest, pins: contextlib.ExitStack
+    ) -> PreparedQueries:
+        """The SQL of a query over one snapshot, which holds as long as `pins`. Raises `KqlError`."""
+        options = QueryOptions(now=self._clock.now() * TICKS_PER_MICROSECOND)
+        compiled = compile_query(request.text, view, options)
+        provider = self._scans(pins, view, compiled, request.time_range)
+        queries = tuple(
+            PreparedQuery(statement, sql_text(statement.to_sql(provider, Output.RESULT)))
+            for statement in compiled.statements
+        )
+        return PreparedQueries(queries, compiled.warnings)
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Another cursor on the engine, ready for compiled queries; the caller closes it."""
+        cursor = self._connection.cursor()
+        session.prepare(cursor)
+        return cursor
 
     def _scans(
         self, pins: contextlib.ExitStack, view: WorkspaceView, compiled: Compiled, time_range: TimeRange
@@ -141,16 +201,16 @@ class QueryEngine:
         return provide
 
     def _fetch(
-        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, provider: ScanProvider, name: str
+        self, cursor: duckdb.DuckDBPyConnection, query: PreparedQuery, name: str
     ) -> tuple[ResultTable, Problem | None]:
-        sql = statement.to_sql(provider, Output.RESULT).sql(dialect="duckdb")
+        statement = query.statement
         columns = tuple((column.name, column.type.value) for column in statement.columns)
         chunks: list[bytes] = []
         rows = size = 0
         cut: Problem | None = None
         types = [column.type for column in statement.columns]
         try:
-            for batch in _batches(cursor, sql):
+            for batch in _batches(cursor, query.sql):
                 room = self._settings.max_rows - rows
                 kept = batch.slice(0, room)
                 if kept.num_rows:
@@ -182,8 +242,11 @@ class QueryEngine:
 
     def close(self) -> None:
         """Stop what runs and let go of the engine."""
-        self._connection.interrupt()
+        for cursor in self._busy:
+            cursor.interrupt()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for cursor in (*self._busy, *self._idle):
+            cursor.close()
         self._connection.close()
 
 
