@@ -152,7 +152,18 @@ class ExpressionBinder(BinderBase):
         left, right = self.bind(node.left), self.bind(node.right)
         if node.op in _COMPARING:
             left, right = self.compared(node, left, right)
+        if node.op.lstrip("!") == "contains" and isinstance(right, Literal):
+            self.warn_of_contains(node, right)
         return self.apply(node, OPERATORS[node.op], (left, right), f"`{node.op}`")
+
+    def warn_of_contains(self, node: n.Binary, term: Literal) -> None:
+        """`contains` reads every character where `has` could go by terms."""
+        text = term.value
+        if isinstance(text, str) and len(text) > 3 and text.isalnum():
+            better = node.op.replace("contains", "has")
+            self.warn(
+                "KQL0308", f"`{node.op}` looks inside words.", node, f"For a whole word `{better}` is faster."
+            )
 
     def compared(self, node: n.Node, left: Expr, right: Expr) -> tuple[Expr, Expr]:
         """Text beside a constant of another type, or the other way round: the constant takes the other's type."""

@@ -40,6 +40,15 @@ def has_window(expression: Expr) -> bool:
     return any(isinstance(part, Apply) and part.function.kind is Kind.WINDOW for part in walk(expression))
 
 
+def is_fixed(expression: Expr) -> bool:
+    """Whether the value is the same on every row."""
+    return not any(
+        isinstance(part, Ref)
+        or (isinstance(part, Apply) and (part.function.volatile or part.function.kind is Kind.WINDOW))
+        for part in walk(expression)
+    )
+
+
 class OperatorBinder(ExpressionBinder):
     """Binds the plain operators; each method takes the rows and the operator, and gives the new rows."""
 
