@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -60,6 +62,13 @@ A, B = Dynamic("[1,2,3]"), Dynamic("[2,3,4]")
         ("trim_start", ("x*", "xxax"), "ax"),
         ("trim_end", ("x*", "xxaxx"), "xxa"),
         ("translate", ("abc", "xy", "aabbcc"), "xxyyyy"),
+        ("translate", ("abc", "", "abcd"), "d"),
+        (
+            "zlib_decompress_from_base64_string",
+            ("eJwzNDI2MTUzt7A0KCxPLSqpLM3MLwAAOAkGdw==",),
+            "1234567890qwertyuiop",
+        ),
+        ("zlib_decompress_from_base64_string", ("nonsense",), ""),
         ("tohex", (256,), "100"),
         ("tohex", (-256,), "ffffffffffffff00"),
         ("tohex", (Int(-256), 8), "ffffff00"),
@@ -284,3 +293,15 @@ def test_dynamics(call: Caller, name: str, given: tuple[Given, ...], result: obj
 )
 def test_addresses(call: Caller, name: str, given: tuple[Given, ...], result: object) -> None:
     assert call(name, *given) == result
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zlib"])
+@pytest.mark.parametrize("text", ["short", "long text " * 50, ""])
+def test_what_is_compressed_comes_back(call: Caller, kind: str, text: str) -> None:
+    packed = call(f"{kind}_compress_to_base64_string", text)
+    assert call(f"{kind}_decompress_from_base64_string", packed) == text
+
+
+def test_a_bomb_is_cut_off(call: Caller) -> None:
+    bomb = base64.b64encode(zlib.compress(bytes(100 * 1024 * 1024))).decode()
+    assert len(call("zlib_decompress_from_base64_string", bomb)) <= 16 * 1024 * 1024

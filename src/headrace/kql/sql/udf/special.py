@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import re
 import uuid
 import xml.parsers.expat
@@ -234,12 +233,27 @@ def _unzlib(text: str | None) -> str | None:
     return _inflated(text, zlib.MAX_WBITS)
 
 
+_SHORT = 64
+
+
+def _level(content: bytes) -> int:
+    """A short text is stored as it is: compressing it gains nothing."""
+    return 0 if len(content) < _SHORT else 6
+
+
 def _gzip(text: str | None) -> str | None:
-    return base64.b64encode(gzip.compress((text or "").encode(), mtime=0)).decode("ascii")
+    content = (text or "").encode()
+    deflater = zlib.compressobj(_level(content), zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = deflater.compress(content) + deflater.flush()
+    # No time, no file name, no word of the system it was made on.
+    head = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    tail = zlib.crc32(content).to_bytes(4, "little") + (len(content) & 0xFFFF_FFFF).to_bytes(4, "little")
+    return base64.b64encode(head + body + tail).decode("ascii")
 
 
 def _zlib(text: str | None) -> str | None:
-    return base64.b64encode(zlib.compress((text or "").encode())).decode("ascii")
+    content = (text or "").encode()
+    return base64.b64encode(zlib.compress(content, _level(content))).decode("ascii")
 
 
 def _small(encoded: str) -> str:

@@ -234,11 +234,12 @@ def _strcat_array(array: str | None, delimiter: str | None) -> str | None:
 
 
 def _translate(search: str | None, replacement: str | None, source: str | None) -> str | None:
-    if not search or not replacement or source is None:
+    if not search or source is None:
         return source
     table: dict[int, str] = {}
     for index, character in enumerate(search):
-        table.setdefault(ord(character), replacement[min(index, len(replacement) - 1)])
+        partner = replacement[min(index, len(replacement) - 1)] if replacement else ""
+        table.setdefault(ord(character), partner)
     return source.translate(table)
 
 
@@ -355,7 +356,8 @@ def _parse_path(path: str | None) -> str | None:
     if match is not None:
         scheme, rest = match[1], path[match.end() :]
     stream = ""
-    root = re.match(r"[A-Za-z]:|\\\\[^\\/]+\\[^\\/]+", rest) if not scheme else None
+    rest = rest.lstrip("/") if re.match(r"/[A-Za-z]:", rest) else rest
+    root = re.match(r"[A-Za-z]:|\\\\[^\\/]+\\[^\\/]+", rest)
     tail = rest[root.end() :] if root is not None else rest
     if root is not None and ":" in tail:
         tail, _, stream = tail.partition(":")
