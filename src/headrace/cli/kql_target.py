@@ -1,0 +1,137 @@
+"""What `headrace kql` compiles a text against: the standard tables, or a transform's stream read from a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.catalog import standard
+from headrace.catalog.system import query_schema
+from headrace.errors import Problem, ProblemError
+from headrace.kql.editor import Target
+from headrace.kql.model import Database, Functions
+from headrace.kql.types import Schema, SchemaColumn, parse_type
+
+MAX_BYTES = 8 * 1024 * 1024
+_NO_WORKSPACE = "00000000-0000-0000-0000-000000000000"
+
+
+@cache
+def _schema(name: str) -> Schema | None:
+    table = standard.untouched(_NO_WORKSPACE, name)
+    return query_schema(table) if table is not None else None
+
+
+class StandardTables:
+    """A database of Microsoft's standard tables; other workspaces look the same."""
+
+    def find_table(self, name: str) -> Schema | None:
+        """The columns of a standard table, the system columns included."""
+        return _schema(name)
+
+    def table_names(self) -> Iterable[str]:
+        """Every standard table."""
+        return standard.names()
+
+    def workspace(self, name: str) -> Database | None:
+        """Any workspace has the standard tables."""
+        return self
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises `ProblemError`."""
+    return _decoded(sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else _read(Path(path)), path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProblemError(Problem("FileUnreadable", f"{path}: {error.strerror}.")) from None
+
+
+def _decoded(content: bytes, path: str) -> str:
+    if len(content) > MAX_BYTES:
+        raise ProblemError(Problem("FileTooLarge", f"{path}: more than {MAX_BYTES} bytes."))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ProblemError(Problem("FileUnreadable", f"{path}: not UTF-8 text.")) from None
+
+
+def target_for(
+    transform: bool, schema: Path | None, stream: str | None, functions: Functions = "extended"
+) -> Target:
+    """The target that the options ask for. Raises `ProblemError`."""
+    if not transform:
+        return Target.query(StandardTables())
+    if schema is None:
+        raise ProblemError(
+            Problem("SchemaMissing", "A transform needs its stream's columns.", hint="Give `--schema FILE`.")
+        )
+    return Target.transform(read_stream(schema, stream), functions)
+
+
+def read_stream(path: Path, stream: str | None) -> Schema:
+    """A stream's columns from a JSON file. Raises `ProblemError`.
+
+    The file is a list of `{"name", "type"}`, an object with such `columns`, or a data collection rule with
+    `streamDeclarations`, of which `stream` names one.
+    """
+    try:
+        document = msgspec.json.decode(_read(path))
+    except (msgspec.DecodeError, RecursionError):
+        raise ProblemError(Problem("SchemaInvalid", f"{path}: not a JSON document.")) from None
+    columns = _columns(document, path, stream)
+    made: list[SchemaColumn] = []
+    for place, column in enumerate(columns):
+        name = column.get("name") if isinstance(column, Mapping) else None
+        type = parse_type(str(column.get("type"))) if isinstance(column, Mapping) else None
+        if not isinstance(name, str) or type is None:
+            raise ProblemError(
+                Problem("SchemaInvalid", f"{path}: column {place + 1} needs a `name` and a KQL `type`.")
+            )
+        made.append(SchemaColumn(name, type))
+    if len({column.name for column in made}) < len(made):
+        raise ProblemError(Problem("SchemaInvalid", f"{path}: a column is declared twice."))
+    return Schema(tuple(made))
+
+
+def _columns(document: Any, path: Path, stream: str | None) -> list[Any]:
+    if isinstance(document, Mapping):
+        properties = document.get("properties", document)
+        declarations = properties.get("streamDeclarations") if isinstance(properties, Mapping) else None
+        if isinstance(declarations, Mapping):
+            document = _declaration(declarations, path, stream)
+        if isinstance(document, Mapping):
+            document = document.get("columns")
+    if not isinstance(document, list):
+        raise ProblemError(
+            Problem(
+                "SchemaInvalid",
+                f"{path}: no columns.",
+                hint="Give a list of columns or a rule with `streamDeclarations`.",
+            )
+        )
+    return document
+
+
+def _declaration(declarations: Mapping[str, Any], path: Path, stream: str | None) -> Any:
+    names = ", ".join(f"`{name}`" for name in declarations)
+    if stream is None and len(declarations) == 1:
+        return next(iter(declarations.values()))
+    if stream is None:
+        raise ProblemError(
+            Problem(
+                "StreamMissing", f"{path}: several streams: {names}.", hint="Choose with `--stream NAME`."
+            )
+        )
+    if stream not in declarations:
+        raise ProblemError(Problem("StreamUnknown", f"{path}: no stream `{stream}`; it has {names}."))
+    return declarations[stream]

@@ -1,0 +1,42 @@
+"""Everything that can be said against a text: errors, the compiler's warnings, and traps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.errors import Problem
+from headrace.kql.api import Compiled, compile_query, compile_transform
+from headrace.kql.editor.lints import lint
+from headrace.kql.editor.model import Severity, Target
+from headrace.kql.model import KqlError
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """A problem and how grave it is."""
+
+    severity: Severity
+    problem: Problem
+
+
+def compile_for(text: str, target: Target) -> Compiled:
+    """Compile a text against a target. Raises `KqlError`."""
+    if target.source is not None:
+        return compile_transform(text, target.source, functions=target.functions)
+    return compile_query(text, target.database, target.options)
+
+
+def diagnose(text: str, target: Target) -> tuple[Diagnostic, ...]:
+    """All diagnostics of a text in the order of their places; errors before warnings at one place."""
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    try:
+        warnings = compile_for(text, target).warnings
+    except KqlError as error:
+        errors = error.problems
+    found = [
+        *(Diagnostic(Severity.ERROR, problem) for problem in errors),
+        *(Diagnostic(Severity.WARNING, problem) for problem in (*warnings, *lint(text, target))),
+    ]
+    found.sort(key=lambda item: (item.problem.span.start if item.problem.span else 0, item.severity.value))
+    return tuple(found)
