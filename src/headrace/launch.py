@@ -59,13 +59,15 @@ async def running_server(
     `ProblemError` when it cannot start.
     """
     with contextlib.ExitStack() as stack:
-        folder, lock = open_data_folder(settings.data_dir.absolute(), RealDisk())
-        sample = _sample(folder, settings, prepare_store)
+        with _disk_problems_told():
+            folder, lock = open_data_folder(settings.data_dir.absolute(), RealDisk())
+            sample = _sample(folder, settings, prepare_store)
         port = stack.enter_context(_port(settings.server.host, settings.server.port))
         http_port = None
         if settings.server.http_authority is not None:
             http_port = stack.enter_context(_port("127.0.0.1", settings.server.http_authority))
-        tls = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
+        with _disk_problems_told():
+            tls = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
         base_url = _base_url(settings.server, port)
         configs = _processes(settings, port, base_url, tls, http_port, verbose)
         supervisor = Supervisor(configs, lock)
@@ -79,7 +81,8 @@ async def running_server(
                 return
             for path in (folder.env_file, extra_env_file):
                 if path is not None:
-                    env_file.write(path, variables)
+                    with _disk_problems_told():
+                        env_file.write(path, variables)
             try:
                 yield RunningServer(base_url, folder, sample, variables, supervisor)
             finally:
@@ -91,6 +94,22 @@ def ephemeral_folder() -> Iterator[Path]:
     """A data folder that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True) as path:
         yield Path(path)
+
+
+@contextlib.contextmanager
+def _disk_problems_told() -> Iterator[None]:
+    """A full disk or a folder without rights is a failure in one line."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise ProblemError(
+            Problem(
+                "CannotStart",
+                f"Cannot start: {place}{error.strerror or error}.",
+                hint="Make room or give rights there, or choose another place.",
+            )
+        ) from None
 
 
 def _sample(folder: DataFolder, settings: Settings, prepare_store: PrepareStore) -> Sample:

@@ -81,12 +81,10 @@ def test_ingestion_and_queries_go_on_without_the_engine(busy: tuple[ServerProces
             sender.wait_for_more(50)
             before = ids_of(api, table)
             assert "first" in before
-            with httpx.Client(verify=api.trust, trust_env=False, timeout=2) as client:
-                # A stopped process still accepts; what waits for it must not hold up anything else.
-                with pytest.raises(httpx.ReadTimeout):
-                    client.get(
-                        f"{api.base}{api.workspace}?api-version=2023-09-01", headers=api.bearer(ARM_SCOPE)
-                    )
+            # A stopped process still accepts; what waits for it must not hold up anything else.
+            impatient = httpx.Client(verify=api.trust, trust_env=False, timeout=2)
+            with impatient as client, pytest.raises(httpx.ReadTimeout):
+                client.get(f"{api.base}{api.workspace}?api-version=2023-09-01", headers=api.bearer(ARM_SCOPE))
             sender.wait_for_more(50)
         assert api.arm("GET", api.workspace, version="2023-09-01").status_code == 200
     sender.tried.add("first")

@@ -151,7 +151,7 @@ class Database:
 
         The change number is raised in the same transaction and listeners are told after the commit. An
         exception from the block rolls everything back. Blocks do not nest (`RuntimeError`). Raises
-        `StoreError` when another process keeps the store locked.
+        `StoreError` when another process keeps the store locked, or the disk is full or broken.
         """
         self._require_writable()
         if self._owner == threading.get_ident():
@@ -159,15 +159,12 @@ class Database:
         with self._writer:
             self._owner = threading.get_ident()
             try:
-                with self._connect(immediate=True) as connection:
-                    try:
-                        transaction = connection.begin()
-                    except OperationalError as error:
-                        raise StoreError(f"the store cannot be written now: {_reason(error)}") from error
-                    with transaction:
-                        connection.execute(update(store_change).values(number=store_change.c.number + 1))
-                        number = change_number(connection)
-                        yield connection
+                with self._connect(immediate=True) as connection, connection.begin():
+                    connection.execute(update(store_change).values(number=store_change.c.number + 1))
+                    number = change_number(connection)
+                    yield connection
+            except OperationalError as error:
+                raise StoreError(f"the store cannot be written now: {_reason(error)}") from error
             finally:
                 self._owner = None
         for listener in self._listeners:
