@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
-import pytest
 
 from headrace.kql.sql.session import prepare
 
@@ -27,10 +27,20 @@ def test_preparing_twice_and_on_cursors_is_fine() -> None:
         prepare(connection)
         prepare(connection)
         with connection.cursor() as cursor:
-            with pytest.raises(duckdb.CatalogException):
-                cursor.execute("select kql_long('1')")
             prepare(cursor)
             assert cursor.execute("select kql_long('1')").fetchone() == (1,)
+
+
+def test_threads_may_prepare_one_engine_at_once() -> None:
+    with duckdb.connect() as connection:
+
+        def work(_: int) -> object:
+            with connection.cursor() as cursor:
+                prepare(cursor)
+                return cursor.execute("select kql_span('1h')").fetchone()
+
+        with ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(work, range(12))) == {(36_000_000_000,)}
 
 
 def test_cursors_of_several_threads_call_python_at_once() -> None:
@@ -52,3 +62,13 @@ def test_long_texts_of_python_survive_a_coalesce() -> None:
         text = "coalesce((kql_call('parse_ipv6', x) || ''), '')"
         rows = connection.execute(f"select {text} from (select '1.2.3.4' x from range(5000))").fetchall()
         assert set(rows) == {("0000:0000:0000:0000:0000:ffff:0102:0304",)}
+
+
+def test_the_python_function_outlives_the_cursor_that_registered_it() -> None:
+    with duckdb.connect() as connection:
+        with connection.cursor() as cursor:
+            prepare(cursor)
+        gc.collect()
+        assert connection.execute("select kql_call('parse_ipv4', '1.2.3.4') || ''").fetchone() == (
+            "16909060",
+        )
