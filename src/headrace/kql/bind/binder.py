@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace.kql.bind.base import BindProblem, TooLarge
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation
@@ -63,32 +63,31 @@ class Binder(SpecialBinder):
         self, node: n.Node, name: str, text: str, arguments: tuple[n.Argument, ...] = ()
     ) -> Relation:
         """A saved function of the workspace; problems inside it are reported at its use."""
-        del arguments
-        source = SourceText(text)
+        # A bare body is a function without parameters.
+        shown = text if text.lstrip().startswith("(") else "() {\n" + text + "\n}"
+        source = SourceText("let saved = " + shown)
         parser = Parser(source)
         script = parser.script()
-        if parser.problems:
-            self.fail(
-                "KQL0140", f"The saved function `{name}` has problems: {parser.problems[0].message}", node
-            )
-        environment = Environment()
-        before = self.source, len(self.problems)
+        function = script.statements[0] if script.statements else None
+        if parser.problems or not isinstance(function, n.LetFunction):
+            reason = parser.problems[0].message if parser.problems else "it is no function."
+            self.fail("KQL0140", f"The saved function `{name}` has problems: {reason}", node)
+        function = replace(function, name=name)
+        environment = self.call_environment(node, FunctionBinding(function, Environment()), arguments)
+        outer, count = self.source, len(self.problems)
         self.source = source
         try:
             with self.environment_scope(environment), self.row_scope(None):
-                body = [s for s in script.statements if isinstance(s, n.ExpressionStatement)]
-                self.statements(
-                    tuple(s for s in script.statements if not isinstance(s, n.ExpressionStatement))
-                )
-                rows = self.relation(body[-1].value) if body else None
+                self.statements(function.body.statements)
+                rows = self.relation(function.body.result) if function.body.result is not None else None
         finally:
-            self.source = before[0]
-        inner = self.problems[before[1] :]
+            self.source = outer
+        inner = self.problems[count:]
         if inner or rows is None:
-            del self.problems[before[1] :]
+            del self.problems[count:]
             reason = inner[0].message if inner else "it has no result."
             self.fail("KQL0140", f"The saved function `{name}` has problems: {reason}", node)
-        return rows
+        return replace(rows, name=name, _by_name={})
 
 
 class TransformBinder(Binder):

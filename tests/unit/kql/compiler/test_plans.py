@@ -191,6 +191,21 @@ def test_saved_functions_and_other_workspaces() -> None:
     assert {(scan.workspace, scan.table) for scan in statement.scans} == {(None, "Events"), ("w", "Events")}
 
 
+def test_a_saved_function_takes_arguments_and_says_what_is_wrong_inside() -> None:
+    options = QueryOptions(
+        functions={
+            "Above": "(least: long = 3) { Events | where Code > least }",
+            "Broken": "Events | where Nowhere > 1",
+            "Endless": "Endless",
+        }
+    )
+    assert compile_query("Above(5) | union Above | count", DATABASE, options).statements
+    for text, code in (("Broken", "KQL0140"), ("Above('x', 1)", "KQL0136"), ("Endless", "KQL0004")):
+        with pytest.raises(KqlError) as raised:
+            compile_query(text, DATABASE, options)
+        assert code in [problem.code for problem in raised.value.problems]
+
+
 def test_render_goes_with_the_statement() -> None:
     statement = _statement(
         "Events | summarize count() by Host | render barchart with (title='x', series=Host)"
