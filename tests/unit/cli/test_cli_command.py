@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from tests.servers import ServerProcess
 
+from headrace.cli.main import main
+
 HEAVY = (
     "duckdb",
     "pyarrow",
@@ -48,12 +50,27 @@ def headrace(
     return done
 
 
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> tuple[int, str, str]:
+    """The same without a process of its own, which is quicker: exit code, output, errors."""
+    for name in [name for name in os.environ if name.startswith(("HEADRACE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
+    code = main()
+    found = capsys.readouterr()
+    return code, found.out, found.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("query", "-h"), ("send", "-h"), ("env", "-h"), ("app", "create", "-h"), ("--version",)],
 )
-def test_help_ends_with_0(arguments: tuple[str, ...]) -> None:
-    assert "eadrace" in headrace(*arguments).stdout
+def test_help_ends_with_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = in_process(monkeypatch, capsys, arguments)
+    assert (code, err) == (0, "") and "eadrace" in out
 
 
 @pytest.mark.parametrize(
@@ -68,8 +85,16 @@ def test_help_ends_with_0(arguments: tuple[str, ...]) -> None:
         ("query", "print 1", "--file", "x.kql"),
     ],
 )
-def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
-    assert headrace(*arguments, code=2).stderr
+def test_wrong_usage_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = in_process(monkeypatch, capsys, arguments)
+    assert (code, out) == (2, "") and err
+
+
+def test_the_process_ends_with_the_code() -> None:
+    headrace("--wrong", code=2)
+    headrace("settings", "--config", "/none.toml", code=1)
 
 
 @pytest.mark.parametrize(
@@ -81,24 +106,31 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
         (("app", "create", "x", "--certificate", "/none.pem", "--env-file", "/none.env"), "/none.pem"),
     ],
 )
-def test_a_failure_is_one_line_and_1(arguments: tuple[str, ...], words: str) -> None:
-    done = headrace(*arguments, code=1)
-    assert words in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
+def test_a_failure_is_one_line_and_1(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    code, out, err = in_process(monkeypatch, capsys, arguments)
+    assert (code, out) == (1, "") and words in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["query", "--help"], ["send", "--help"], ["env", "--help"]]
-)
-def test_light_commands_do_not_load_the_server(arguments: list[str]) -> None:
+def loaded_by(arguments: tuple[str, ...], env: dict[str, str]) -> str:
+    """Which of the server's heavy parts a command loads."""
     program = (
         "import sys\nfrom headrace.cli.main import main\n"
-        f"sys.argv = ['headrace', *{arguments!r}]\nmain()\n"
+        f"sys.argv = ['headrace', *{list(arguments)!r}]\nassert main() == 0\n"
         f"sys.stderr.write(','.join(name for name in {HEAVY!r} if name in sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stderr == ""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=True
+    ).stderr
+
+
+def test_help_does_not_load_the_server() -> None:
+    assert loaded_by(("--help",), {}) == ""
 
 
 def test_settings_say_where_they_come_from(tmp_path: Path) -> None:
@@ -134,6 +166,17 @@ class TestWithAServer:
             ["bash", "-c", f"{lines}\necho $HEADRACE_TABLE"], capture_output=True, text=True, check=True
         )
         assert shell.stdout.strip() == server.env["HEADRACE_TABLE"]
+
+    def test_light_commands_do_not_load_the_server(self, server: ServerProcess, tmp_path: Path) -> None:
+        file = tmp_path / "rows.ndjson"
+        file.write_text('{"Computer":"x","Message":"light"}')
+        folder = str(Path(server.env["HEADRACE_CA_FILE"]).parents[1])
+        for arguments in (
+            ("query", "print 1"),
+            ("send", str(file), "--quiet"),
+            ("env", "--data-dir", folder),
+        ):
+            assert loaded_by(arguments, server.env) == "", arguments
 
     def test_query_in_each_form(self, server: ServerProcess, tmp_path: Path) -> None:
         kql = "print a = 1, b = 'x, y', c = dynamic({\"k\": 1}), d = real(null)"
