@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def query(
     text: Annotated[
-        str | None, typer.Argument(metavar="[KQL]", help="The query; - or nothing reads standard input.")
+        str | None, typer.Argument(metavar="KQL", help="The query; - or nothing reads standard input.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
     workspace: Annotated[
