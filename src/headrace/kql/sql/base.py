@@ -7,76 +7,29 @@ from typing import Any
 
 from sqlglot import exp
 
-from headrace.errors import Problem
-from headrace.kql import model
 from headrace.kql.bind.functions.registry import Resolution
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import (
     Apply,
     Column,
-    Convert,
     Expr,
-    InQuery,
     Literal,
-    Nth,
     Ref,
-    ScalarQuery,
     columns_of,
     missing,
 )
-from headrace.kql.sql.functions.base import Typed, lower, lower_several
-from headrace.kql.sql.layers import Layer, column_sql, conjunction, is_cheap, subquery
+from headrace.kql.sql.functions.base import Typed, lower_several
+from headrace.kql.sql.layers import Layer, column_sql, conjunction, subquery
+from headrace.kql.sql.rendering import ExpressionGenerator
 from headrace.kql.types import KustoType
 
 _T = KustoType
 MAX_NESTED = 16
 """How many selects nest before the inner ones become common table expressions."""
-MAX_RENDERED = 120_000
-"""How many expressions one statement's SQL may come to."""
 
 
-class Generator:
-    """Builds one statement. It is also the context that function lowerings ask."""
-
-    def __init__(self, scans: model.ScanProvider, scan_of: Callable[[p.TableScan], model.Scan]) -> None:
-        self.scans = scans
-        self.scan_of = scan_of
-        self.shared: dict[str, exp.Query] = {}
-        self.recursive = False
-        self.inlined: set[str] = set()
-        self._names = 0
-        self._rendered = 0
-        self._order: tuple[p.OrderKey, ...] = ()
-        self._layer: Layer | None = None
-        self._hoists: list[tuple[str, exp.Expression]] | None = None
-
-    # The context of lowerings.
-
-    def now(self) -> exp.Expression:
-        """The statement's moment; the binder puts it in, so nothing asks."""
-        return exp.Null()
-
-    def fresh(self, prefix: str = "x") -> str:
-        """A name that nothing else in the statement has."""
-        self._names += 1
-        return f"{prefix}_{self._names}"
-
-    def hoist(self, expression: exp.Expression) -> exp.Expression:
-        """The expression computed in a select below, where one can be put there."""
-        if self._hoists is None or is_cheap(expression):
-            return expression
-        text = expression
-        for name, known in self._hoists:
-            if known == text:
-                return column_sql(name)
-        name = self.fresh("h")
-        self._hoists.append((name, expression))
-        return column_sql(name)
-
-    def order(self) -> list[exp.Expression]:
-        """The order of the rows at hand."""
-        assert self._layer is not None
-        return self.order_sql(self._order, self._layer)
+class Generator(ExpressionGenerator):
+    """Builds one statement."""
 
     # Statements.
 
@@ -352,17 +305,6 @@ class Generator:
         layer.add(plan.place, window, cheap=False)
         return self.wrap(layer, plan.columns)
 
-    def order_sql(self, keys: Sequence[p.OrderKey], layer: Layer) -> list[exp.Expression]:
-        """Order expressions over a layer."""
-        before, self._layer = self._layer, layer
-        try:
-            return [
-                exp.Ordered(this=self.render(key.value), desc=key.descending, nulls_first=key.nulls_first)
-                for key in keys
-            ]
-        finally:
-            self._layer = before
-
     def join(self, plan: p.Join) -> Layer:
         """The joins; sides that several conditions read are finished selects."""
         left, right = self.side(plan.left, plan), self.side(plan.right, plan)
@@ -405,10 +347,6 @@ class Generator:
         select = left.select(plan.left.columns)
         select.set("distinct", exp.Distinct(on=exp.Tuple(expressions=keys)))
         return self.from_select(select, plan.left.columns, left.depth)
-
-    def filled(self, value: exp.Expression) -> exp.Expression:
-        """A string that an outer join left null, as ""."""
-        return exp.Coalesce(this=value, expressions=[exp.Literal.string("")])
 
     def union(self, plan: p.Union) -> Layer:
         """`UNION ALL`."""
@@ -458,8 +396,6 @@ class Generator:
         both.joins = [exp.Join(this=lateral)]
         return self.wrap(both, plan.columns)
 
-    _outer: dict[Column, exp.Expression] = {}  # noqa: RUF012 - never changed in place
-
     def shared_rows(self, plan: p.Shared) -> Layer:
         """The rows of a plan that is computed once."""
         shared = plan.shared
@@ -474,113 +410,6 @@ class Generator:
         for column, origin in zip(plan.columns, plan.origin, strict=True):
             values[column] = column_sql(origin.sql_name)
         return self.wrap(Layer(source, values), plan.columns)
-
-    # Expressions.
-
-    def render(self, expression: Expr) -> exp.Expression:
-        """An expression over the layer at hand."""
-        self._rendered += 1
-        if self._rendered > MAX_RENDERED:
-            message = "The query is too large once its functions and names are put in."
-            raise model.KqlError(Problem("KQL0004", message))
-        if isinstance(expression, Ref):
-            return self.read(expression.column)
-        if isinstance(expression, Literal):
-            return self.literal(expression)
-        if isinstance(expression, Apply):
-            arguments = [self.argument(argument) for argument in expression.arguments]
-            return lower(self, expression.function.name, arguments, expression.resolution)
-        if isinstance(expression, Nth):
-            return self.several(expression.call)[expression.place]
-        if isinstance(expression, Convert):
-            return self.convert(self.typed(expression.operand), expression.type)
-        if isinstance(expression, ScalarQuery):
-            return self.scalar_query(expression)
-        if isinstance(expression, InQuery):
-            return self.in_query(expression)
-        raise TypeError(type(expression).__name__)
-
-    def read(self, column: Column) -> exp.Expression:
-        """A column of the layer at hand, or of the rows around it."""
-        if self._layer is not None and column in self._layer.values:
-            return self._layer.read(column)
-        value = self._outer[column]
-        return value.copy()
-
-    def render_alone(self, expression: Expr) -> exp.Expression:
-        """An expression that reads no columns."""
-        before = self._layer, self._hoists
-        self._layer, self._hoists = None, None
-        try:
-            return self.render(expression)
-        finally:
-            self._layer, self._hoists = before
-
-    def typed(self, expression: Expr) -> Typed:
-        """An expression as lowerings take it."""
-        return Typed(self.render(expression), expression.type, expression.constant)
-
-    def argument(self, expression: Expr) -> Typed:
-        """An argument of a lowering, which may put it where no sub-query may stand."""
-        typed = self.typed(expression)
-        if isinstance(expression, ScalarQuery):
-            return Typed(self.hoist(typed.sql), typed.type)
-        return typed
-
-    def several(self, applied: Apply) -> tuple[exp.Expression, ...]:
-        """The columns of an aggregate."""
-        arguments = [self.typed(argument) for argument in applied.arguments]
-        made = tuple(lower_several(self, applied.function.name, arguments, applied.resolution))
-        if applied.function.ordered and self._order:
-            for expression in made:
-                self.in_order(expression)
-        return made
-
-    def in_order(self, expression: exp.Expression) -> None:
-        """Make the lists that an aggregate gathers follow the order of the rows."""
-        for call in expression.find_all(exp.Anonymous):
-            if call.name.lower() == "list":
-                value = call.expressions[0]
-                call.set("expressions", [exp.Order(this=value, expressions=self.order())])
-
-    def literal(self, literal: Literal) -> exp.Expression:
-        """A constant of its type."""
-        raise NotImplementedError
-
-    def convert(self, value: Typed, type: KustoType) -> exp.Expression:
-        """A value brought to another type."""
-        raise NotImplementedError
-
-    def scalar_query(self, expression: ScalarQuery) -> exp.Expression:
-        """A sub-query in the place of a value."""
-        before = self._layer, self._hoists, self._order
-        self._layer, self._hoists, self._order = None, None, ()
-        try:
-            select = self.gen(expression.plan).select([expression.column])
-        finally:
-            self._layer, self._hoists, self._order = before
-        value: exp.Expression = exp.Subquery(this=select)
-        return self.filled(value) if expression.type is _T.STRING else value
-
-    def in_query(self, expression: InQuery) -> exp.Expression:
-        """Membership in a sub-query; a null is in no set, and no set's null makes `!in` null."""
-        operand = self.render(expression.operand)
-        before = self._layer, self._hoists, self._order
-        self._layer, self._hoists, self._order = None, None, ()
-        try:
-            layer = self.gen(expression.plan)
-            layer = self.wrap(layer, expression.plan.columns) if layer.closed else layer
-            value = layer.read(expression.column)
-            if expression.ignore_case:
-                value, operand = exp.Lower(this=value), exp.Lower(this=operand)
-            out = Layer(layer.source, {expression.column: value})
-            out.where, out.joins = [*layer.where], layer.joins
-            out.where.append(exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null())))
-            select = out.select([expression.column])
-        finally:
-            self._layer, self._hoists, self._order = before
-        test: exp.Expression = exp.In(this=operand, query=exp.Subquery(this=select))
-        return exp.Not(this=exp.Paren(this=test)) if expression.negated else exp.Paren(this=test)
 
 
 def has_window(expression: Expr) -> bool:

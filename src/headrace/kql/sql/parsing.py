@@ -114,6 +114,8 @@ class ParsingGenerator(Generator):
         tests: list[exp.Expression],
     ) -> tuple[Layer, str]:
         """What is left after the next `text` (which must be the end of all if it is the pattern's last)."""
+        if len(text) > 1 and not last:
+            return self._after_split(layer, kept, rest, text, value_name, tests)
         new, place = self.fresh("r"), self.fresh("p")
         size = len(text)
         here = column_sql(rest)
@@ -133,6 +135,30 @@ class ParsingGenerator(Generator):
             made.append((value_name, head))
         made.append((new, b.call("substr", here.copy(), b.add(column_sql(place), size))))
         return self._keep(layer, kept, made), new
+
+    def _after_split(
+        self,
+        layer: Layer,
+        kept: list[Column],
+        rest: str,
+        text: str,
+        value_name: str | None,
+        tests: list[exp.Expression],
+    ) -> tuple[Layer, str]:
+        """As `_after`, by a split: it looks at bytes, where positions count every letter up to them.
+
+        A delimiter that comes again makes more than two pieces, and then the rest is cut by its position.
+        """
+        new, pieces = self.fresh("r"), self.fresh("p")
+        here, split = column_sql(rest), column_sql(pieces)
+        layer = self._keep(layer, kept, [(pieces, b.call("string_split", here, text))])
+        tests.append(exp.GT(this=b.call("len", split), expression=b.number(1)))
+        head = b.call("list_extract", split.copy(), b.number(1))
+        tail = b.call("substr", here.copy(), b.add(b.call("length", head.copy()), len(text) + 1))
+        alone = exp.LTE(this=b.call("len", split.copy()), expression=b.number(2))
+        made = [(value_name, head)] if value_name is not None else []
+        second = b.call("list_extract", split.copy(), b.number(2))
+        return self._keep(layer, kept, [*made, (new, b.when(alone, second, tail))]), new
 
     def _at_start(
         self,
