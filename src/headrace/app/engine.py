@@ -13,10 +13,11 @@ import maxminddb
 
 from headrace.app.common import http_app, ready_route, running_beside
 from headrace.app.control import control_plane_routes, refreshing, sign_in
+from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
 from headrace.arm.views import CatalogLoader, load_rule
 from headrace.catalog.rules import Rule
-from headrace.clock import SystemClock
+from headrace.clock import Clock, SystemClock
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.routes import identity_routes, token_routes
@@ -27,7 +28,7 @@ from headrace.kql.sql import session
 from headrace.process import ProcessConfig
 from headrace.serving import serving_http, serving_socket
 from headrace.settings import Settings
-from headrace.store.database import Database
+from headrace.store.database import Database, StoreError
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
 from headrace.tables.writer import TableStore
@@ -69,6 +70,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             clock,
             disk=disk,
             prepare=_session_preparer(settings),
+            materialise=_table_maker(database, clock),
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
@@ -106,6 +108,25 @@ def _rule_source(database: Database) -> Callable[[str, int], Rule]:
             return load_rule(connection, immutable_id, version)
 
     return load
+
+
+def _table_maker(database: Database, clock: Clock) -> Callable[[str, str], None]:
+    """Stores a standard table before the first rows that no rule asked for go into it."""
+    made: set[tuple[str, str]] = set()
+
+    def make(customer_id: str, name: str) -> None:
+        if (customer_id, name) in made:
+            return
+        try:
+            with database.write() as connection:
+                ensure_standard(connection, customer_id, name, clock.now())
+        except StoreError as error:
+            # Its columns are today's either way; the next rows try again.
+            _log.warning("table %s is not stored yet: %s", name, error)
+            return
+        made.add((customer_id, name))
+
+    return make
 
 
 def _session_preparer(settings: Settings) -> Callable[[duckdb.DuckDBPyConnection], None]:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from headrace.clock import Clock, SystemClock
 from headrace.identity.model import INGESTION, Caller, TokenError
 from headrace.ingest import errors
 from headrace.ingest.admission import Admitted, admit
@@ -43,7 +44,9 @@ from headrace.journal.model import (
     JournalBrokenError,
     JournalFullError,
     JournalWriter,
+    Record,
 )
+from headrace.observe import log_errors
 from headrace.settings import Settings
 from headrace.wire import correlation
 from headrace.wire.addresses import Addresses
@@ -123,6 +126,7 @@ class Gateway:
         addresses: Addresses,
         throttle: Throttle,
         observer: Observer | None = None,
+        clock: Clock | None = None,
         lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._ingest = settings.ingest
@@ -136,6 +140,8 @@ class Gateway:
         self._addresses = addresses
         self._throttle = throttle
         self._observer = observer or SilentObserver()
+        self._clock = clock or SystemClock()
+        self._repeats = log_errors.Repeats()
         self._lifespan = lifespan
         self._budget = Budget(settings.ingest.max_pending_bytes)
         self._decided_by: Rights | None = None
@@ -215,33 +221,55 @@ class Gateway:
             await self._keep(call, caller, rule, admitted)
 
     async def _keep(self, call: _Call, caller: Caller, rule: RuleHead, admitted: Admitted) -> None:
-        if admitted.rows:
-            entry = Entry(
-                request_id=call.request_id,
-                client_request_id=call.client_id,
-                principal=caller.object_id,
-                rule=rule.immutable_id,
-                rule_version=rule.version,
-                stream=call.stream,
-                encoding=admitted.encoding,
-                body=admitted.body,
-                length=admitted.length,
-                rows=admitted.rows,
-            )
-            try:
-                record = await self._journal.append(entry)
-            except DiskFullError as error:
-                raise errors.unavailable("The disk is full.", error.retry_after) from error
-            except JournalFullError as error:
-                raise errors.journal_full(error.retry_after) from error
-            except JournalBrokenError as error:
-                raise errors.unavailable("The disk refuses to store data.", _BROKEN_RETRY_SECONDS) from error
-            self._observer.accepted(record)
         if admitted.dropped:
-            reason = "not an object" if admitted.rows or admitted.body else "not an array"
-            self._observer.dropped(
-                Dropped(call.request_id, call.client_id, call.rule, call.stream, admitted.dropped, reason)
+            await self._note_dropped(call, caller, rule, admitted)
+        if admitted.rows:
+            entry = _entry(
+                call,
+                caller,
+                rule,
+                call.stream,
+                admitted.body,
+                admitted.length,
+                admitted.rows,
+                admitted.encoding,
             )
+            self._observer.accepted(await self._append(entry))
+
+    async def _note_dropped(self, call: _Call, caller: Caller, rule: RuleHead, admitted: Admitted) -> None:
+        """What is left out is told in the journal before anything is answered, within a bound of repeats."""
+        whole = not admitted.body
+        reason = "not an array" if whole else "not an object"
+        self._observer.dropped(
+            Dropped(call.request_id, call.client_id, call.rule, call.stream, admitted.dropped, reason)
+        )
+        message = self._repeats.message(
+            (call.rule, call.stream, reason),
+            self._clock.now(),
+            log_errors.dropped_message(admitted.dropped, whole=whole),
+        )
+        if message is None:
+            return
+        row = log_errors.ErrorRow(
+            OperationName="Ingestion",
+            InputStreamId=call.stream,
+            Message=message,
+            ClientRequestId=call.client_id,
+            CorrelationId=call.request_id,
+            resource_id=rule.resource_id.lower(),
+        )
+        body = log_errors.encode_rows([row])
+        await self._append(_entry(call, caller, rule, log_errors.STREAM, body, len(body), 1, ""))
+
+    async def _append(self, entry: Entry) -> Record:
+        try:
+            return await self._journal.append(entry)
+        except DiskFullError as error:
+            raise errors.unavailable("The disk is full.", error.retry_after) from error
+        except JournalFullError as error:
+            raise errors.journal_full(error.retry_after) from error
+        except JournalBrokenError as error:
+            raise errors.unavailable("The disk refuses to store data.", _BROKEN_RETRY_SECONDS) from error
 
     async def _body(self, call: _Call, lease: Lease) -> bytes:
         limit = self._ingest.max_wire_bytes
@@ -319,6 +347,30 @@ def _check_version(query: bytes) -> None:
         raise errors.missing_version()
     if not is_well_formed(version):
         raise errors.invalid_version(version)
+
+
+def _entry(
+    call: _Call,
+    caller: Caller,
+    rule: RuleHead,
+    stream: str,
+    body: bytes,
+    length: int,
+    rows: int,
+    encoding: str,
+) -> Entry:
+    return Entry(
+        request_id=call.request_id,
+        client_request_id=call.client_id,
+        principal=caller.object_id,
+        rule=rule.immutable_id,
+        rule_version=rule.version,
+        stream=stream,
+        encoding=encoding,
+        body=body,
+        length=length,
+        rows=rows,
+    )
 
 
 def _declared_stream(rule: RuleHead, stream: str) -> str:

@@ -64,6 +64,15 @@ class Decided:
     rows: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Why so many rows became one letter; see `DeadLetter`."""
+
+    reason: str
+    message: str
+    rows: int
+
+
 _NOTHING = Decided(False, frozenset())
 
 
@@ -80,7 +89,7 @@ class DeadLetters:
         self._file_bytes = file_bytes
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
-        self._keys: dict[str, dict[int, set[tuple[int, int]]]] = {}
+        self._keys: dict[str, dict[int, dict[tuple[int, int], Fate]]] = {}
         self._count = 0
         files = _files(folder)
         self._number = _number(files[-1]) if files else 0
@@ -123,6 +132,14 @@ class DeadLetters:
             mine = {place for place in places if place[0] in (flow, WHOLE)}
         rows = {row for _, row in mine}
         return Decided(WHOLE in rows, frozenset(rows - {WHOLE}))
+
+    def fates(self, journal: str, offsets: Iterable[int]) -> dict[int, dict[tuple[int, int], Fate]]:
+        """The letters of these payloads by offset, then by flow and row (as far as not forgotten)."""
+        with self._lock:
+            known = self._keys.get(journal)
+            if not known:
+                return {}
+            return {offset: dict(known[offset]) for offset in offsets if offset in known}
 
     def forget(self, journal: str, watermark: int) -> None:
         """Records below `watermark` will not be replayed: their keys need not be remembered."""
@@ -179,8 +196,8 @@ class DeadLetters:
             self._file = None
 
     def _note(self, letter: DeadLetter) -> None:
-        places = self._keys.setdefault(letter.journal, {}).setdefault(letter.offset, set())
-        places.add((letter.flow, letter.row))
+        places = self._keys.setdefault(letter.journal, {}).setdefault(letter.offset, {})
+        places[letter.flow, letter.row] = Fate(letter.reason, letter.message, letter.rows)
         self._count += 1
 
     def _is_known(self, letter: DeadLetter) -> bool:

@@ -7,78 +7,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from headrace.catalog.model import Catalog, Table
+from headrace.catalog.model import Table
 from headrace.catalog.rules import DataFlow, Rule
 from headrace.errors import ProblemError
 from headrace.journal.model import Record
+from headrace.observe.log_errors import STREAM as LOG_ERRORS
 from headrace.settings import Settings
 from headrace.tables.model import DataFile, PositionError, TableBrokenError, TableDroppedError
 from headrace.transform.bisect import Bad, find_bad, without
 from headrace.transform.bodies import BodyError, inflate, members, objects_only, without_rows
 from headrace.transform.compile import LiveFlow, compile_flow
 from headrace.transform.dead_letters import WHOLE, DeadLetter, DeadLetters, Decided
+from headrace.transform.error_rows import ErrorRows, Materialise
 from headrace.transform.lanes import Batch, Need
+from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables, find_table
 from headrace.transform.progress import Counters
 from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
 
 MAX_COMPILED = 4096
 MAX_ATTEMPTS = 3
 """Tries of a batch that fails for no cause that passes (a full disk does); then it goes to the letters."""
-
-
-class BrokenTableError(Exception):
-    """The disk refused to make `table` durable: it takes nothing until it is mended."""
-
-    def __init__(self, table: Table) -> None:
-        super().__init__(f"table {table.name} is broken")
-        self.table = table
-
-
-RuleSource = Callable[[str, int], Rule]
-"""Any kept version of a rule by immutable id and version. Raises `LookupError` when it is not kept."""
-
-
-class CatalogView(Protocol):
-    """The catalog as it is now (`headrace.store.live.LiveView`)."""
-
-    @property
-    def current(self) -> Catalog:
-        """The catalog last loaded."""
-        ...
-
-    def refresh(self) -> bool:
-        """Load it again if it changed."""
-        ...
-
-
-class Tables(Protocol):
-    """What the pipeline asks of the tables (`headrace.tables.writer.TableStore`)."""
-
-    def new_file(self, table: Table) -> Path:
-        """A path for a new file of the table's current schema version."""
-        ...
-
-    def discard(self, table: Table, path: Path) -> None:
-        """Give up a file from `new_file`."""
-        ...
-
-    def publish(self, table: Table, file: DataFile) -> None:
-        """Make the file's rows visible."""
-        ...
-
-    def position(self, table: Table, app_id: str) -> int:
-        """The highest offset whose rows are published or committed."""
-        ...
-
-    def durable(self, table: Table, app_id: str) -> int:
-        """The highest offset whose rows nothing can take away."""
-        ...
-
-    def commit(self, table: Table) -> bool:
-        """Commit what is published."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +58,7 @@ class FlowRunner:
         settings: Settings,
         counters: Counters,
         step: Callable[[str], None],
+        materialise: Materialise,
     ) -> None:
         self._rules = rules
         self._catalog = catalog
@@ -117,6 +67,7 @@ class FlowRunner:
         self._settings = settings
         self._counters = counters
         self._step = step
+        self._errors = ErrorRows(catalog, tables, letters, settings.transform, step, materialise)
         self._lock = threading.Lock()
         self._compiled: OrderedDict[tuple[str, int, int, str, int], LiveFlow | ProblemError] = OrderedDict()
         self._known_rules: OrderedDict[tuple[str, int], Rule] = OrderedDict()
@@ -135,7 +86,7 @@ class FlowRunner:
             message = f"Version {entry.rule_version} of the rule is not kept any more."
             self._give_up(batch.records, WHOLE, "RuleNotFound", message)
             return []
-        payloads = self._read(batch.records)
+        payloads = self._read([record for record in batch.records if record.entry.stream != LOG_ERRORS])
         lost = [one.record for one in payloads if not rule.flows_of(one.record.entry.stream)]
         if lost:
             message = "No data flow of the rule takes the stream."
@@ -147,7 +98,7 @@ class FlowRunner:
                 need = self._flow(batch, rule, flow, workspace, mine, session)
                 if need is not None:
                     needs.append(need)
-        return needs
+        return [*needs, *self._errors.write(batch, rule, session)]
 
     def _read(self, records: Sequence[Record]) -> list[_Payload]:
         payloads: list[_Payload] = []
@@ -342,9 +293,9 @@ class FlowRunner:
         return known
 
     def _table(self, workspace: str, name: str) -> Table | None:
-        found = _find_table(self._catalog.current, workspace, name)
+        found = find_table(self._catalog.current, workspace, name)
         if found is None and self._catalog.refresh():
-            found = _find_table(self._catalog.current, workspace, name)
+            found = find_table(self._catalog.current, workspace, name)
         return found
 
     def _live(self, rule: Rule, flow: DataFlow, table: Table) -> LiveFlow | ProblemError:
@@ -361,11 +312,6 @@ class FlowRunner:
                 while len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)
         return live
-
-
-def _find_table(catalog: Catalog, workspace: str, name: str) -> Table | None:
-    found = catalog.by_resource_id.get(workspace)
-    return found.tables.get(name) if found is not None else None
 
 
 def _letter(

@@ -27,8 +27,10 @@ from headrace.tables.recovery import Recovered
 from headrace.tables.writer import Round
 from headrace.transform.checkpoint import Checkpoint, Checkpoints
 from headrace.transform.dead_letters import DeadLetters
-from headrace.transform.flows import BrokenTableError, CatalogView, FlowRunner, RuleSource, Tables
+from headrace.transform.error_rows import Materialise
+from headrace.transform.flows import FlowRunner
 from headrace.transform.lanes import Batch, Lanes, Need
+from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables
 from headrace.transform.progress import Counters, JournalProgress, Progress
 from headrace.transform.run import Engine, EngineError, Session
 
@@ -77,7 +79,8 @@ class Pipeline:
     `readers` tells the journals of the moment by id; it is asked again every second, and each reader is
     used by one thread only. `rules(immutable_id, version)` gives a kept version of a rule and raises
     `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on each connection.
-    `step` is told each point between which a crash may fall, for tests.
+    `step` is told each point between which a crash may fall, for tests. `materialise(customer_id, table)` is
+    called before rows of a standard table that no rule names are published.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Pipeline:
         disk: Disk | None = None,
         prepare: Callable[[duckdb.DuckDBPyConnection], None] = prepare_session,
         step: Callable[[str], None] = lambda _: None,
+        materialise: Materialise = lambda _customer, _table: None,
     ) -> None:
         self._readers = readers
         self._catalog = catalog
@@ -106,7 +110,7 @@ class Pipeline:
         self._counters = Counters()
         own = settings.transform
         self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock)
-        self._flows = FlowRunner(rules, catalog, tables, dead_letters, settings, self._counters, step)
+        self._flows = FlowRunner(rules, catalog, tables, dead_letters, settings, self._counters, step, materialise)
         self._journals: dict[str, _Journal] = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None

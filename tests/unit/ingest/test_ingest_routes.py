@@ -18,6 +18,7 @@ from headrace.ingest.throttle import Throttle
 from headrace.journal.model import (
     Entry,
 )
+from headrace.observe import log_errors
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 BODY = json.dumps([ROW, ROW]).encode()
@@ -411,9 +412,24 @@ def test_compatible_mode_answers_204_and_tells_the_observer(tmp_path: Path, tena
             (3, "not an object", "Custom-MyTable_CL"),
             (2, "not an object", "Custom-MyTable_CL"),
         ]
-        (record,) = world.records()
+        (record,) = (one for one in world.records() if one.entry.stream != log_errors.STREAM)
         assert (record.entry.rows, json.loads(record.entry.body)) == (2, [ROW, ROW])
         assert record.entry.length == len(record.entry.body)
+
+
+def test_compatible_mode_keeps_an_error_row_of_what_it_left_out(tmp_path: Path, tenant: Tenant) -> None:
+    with World(tmp_path, tenant, mode="compatible") as world:
+        answer = world.send(ROW)
+        told = [one.entry for one in world.records()]
+        assert [one.stream for one in told] == [log_errors.STREAM]
+        (row,) = log_errors.decode_rows(told[0].body)
+        assert (row.OperationName, row.InputStreamId) == ("Ingestion", "Custom-MyTable_CL")
+        assert row.CorrelationId == answer.header("x-ms-request-id")
+        assert "single object" in row.Message
+        assert row.resource_id == row.resource_id.lower() != ""
+        for _ in range(3 * log_errors.REPEATS):
+            assert world.send(ROW).status == 204
+        assert len(world.records()) == log_errors.REPEATS + 1
 
 
 def test_health_is_the_gateways_own(tmp_path: Path, tenant: Tenant) -> None:

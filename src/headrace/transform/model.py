@@ -1,0 +1,70 @@
+"""What the pipeline needs of its neighbours, as narrow protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from headrace.catalog.model import Catalog, Table
+from headrace.catalog.rules import Rule
+from headrace.tables.model import DataFile
+
+
+class BrokenTableError(Exception):
+    """The disk refused to make `table` durable: it takes nothing until it is mended."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(f"table {table.name} is broken")
+        self.table = table
+
+
+RuleSource = Callable[[str, int], Rule]
+"""Any kept version of a rule by immutable id and version. Raises `LookupError` when it is not kept."""
+
+
+class CatalogView(Protocol):
+    """The catalog as it is now (`headrace.store.live.LiveView`)."""
+
+    @property
+    def current(self) -> Catalog:
+        """The catalog last loaded."""
+        ...
+
+    def refresh(self) -> bool:
+        """Load it again if it changed."""
+        ...
+
+
+class Tables(Protocol):
+    """What the pipeline asks of the tables (`headrace.tables.writer.TableStore`)."""
+
+    def new_file(self, table: Table) -> Path:
+        """A path for a new file of the table's current schema version."""
+        ...
+
+    def discard(self, table: Table, path: Path) -> None:
+        """Give up a file from `new_file`."""
+        ...
+
+    def publish(self, table: Table, file: DataFile) -> None:
+        """Make the file's rows visible."""
+        ...
+
+    def position(self, table: Table, app_id: str) -> int:
+        """The highest offset whose rows are published or committed."""
+        ...
+
+    def durable(self, table: Table, app_id: str) -> int:
+        """The highest offset whose rows nothing can take away."""
+        ...
+
+    def commit(self, table: Table) -> bool:
+        """Commit what is published."""
+        ...
+
+
+def find_table(catalog: Catalog, workspace: str, name: str) -> Table | None:
+    """A table of a workspace (lower-case ARM id)."""
+    found = catalog.by_resource_id.get(workspace)
+    return found.tables.get(name) if found is not None else None
