@@ -141,7 +141,7 @@ def _context(here: _Surroundings, start: int, end: int, prefix: str) -> Context:
             return _in_statement(here, depth, calls, start, end, prefix)
         opener = tokens[frame.open - 1] if frame.open else None
         name = opener.text if opener is not None and opener.kind == NAME else ""
-        if name in _TABLE_WORDS and frame.start == len(tokens):
+        if frame.start == len(tokens) and (name in _TABLE_WORDS or _hosts_query(here, depth)):
             marked = _before_statement(here)
             return Context(Place.SOURCE, start, end, prefix, marked=marked, previous=tokens[-1])
         if tokens[frame.open].text == "(" and name and name not in CLAUSE_WORDS:
@@ -162,6 +162,14 @@ def _branches(here: _Surroundings, depth: int) -> bool:
     if name == "facet":
         return before == "with"
     return name == "fork" or (name == "partition" and place - first >= 3)
+
+
+def _hosts_query(here: _Surroundings, depth: int) -> bool:
+    """Whether the parenthesis is a `join`'s, `lookup`'s or `union`'s own."""
+    outer = here.frames[depth - 1]
+    first = outer.bar + 1 if outer.bar is not None else outer.start
+    name, after = _operator_name(here.tokens, first)
+    return name in ("join", "lookup", "union") and _clause(here.tokens, after, name) is None
 
 
 def _operator_name(tokens: Sequence[Token], first: int) -> tuple[str, int]:
@@ -209,7 +217,7 @@ def _within(
     clause = _clause(tokens, after, name)
     previous = tokens[-1]
     place, setting = Place.EXPRESSION, ""
-    if previous.text == "=" and word is not None and tokens[-2].text in word.settings:
+    if previous.text == "=" and word is not None and len(tokens) > 1 and tokens[-2].text in word.settings:
         place, setting = Place.SETTING, tokens[-2].text
     elif previous.kind == OP and previous.text == ".":
         place = Place.MEMBER
@@ -227,7 +235,7 @@ def _within(
         after_operand=_is_operand(previous) and after < len(tokens),
         setting=setting,
         previous=previous,
-        owner=tokens[-2].text if place is Place.MEMBER else "",
+        owner=tokens[-2].text if place is Place.MEMBER and len(tokens) > 1 else "",
         fresh=_only_settings(tokens, after),
         marked=marked,
         right=right,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from headrace.errors import Problem
 from headrace.kql.api import Compiled, compile_query, compile_transform
+from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.editor.lints import lint
 from headrace.kql.editor.model import Severity, Target
+from headrace.kql.editor.signatures import signature_text
 from headrace.kql.model import KqlError
 
 
@@ -35,8 +38,24 @@ def diagnose(text: str, target: Target) -> tuple[Diagnostic, ...]:
     except KqlError as error:
         errors = error.problems
     found = [
-        *(Diagnostic(Severity.ERROR, problem) for problem in errors),
+        *(Diagnostic(Severity.ERROR, _with_cure(problem)) for problem in errors),
         *(Diagnostic(Severity.WARNING, problem) for problem in (*warnings, *lint(text, target))),
     ]
     found.sort(key=lambda item: (item.problem.span.start if item.problem.span else 0, item.severity.value))
     return tuple(found)
+
+
+def _with_cure(problem: Problem) -> Problem:
+    """The problem with a cure, where it has none and one is known."""
+    if problem.hint is not None or problem.code != "KQL0109":
+        return problem
+    name = re.match(r"`(\w+)`", problem.message)
+    function = FUNCTIONS.find(name.group(1)) if name is not None else None
+    if function is not None:
+        ways = signature_text(function, name.group(1) if name else None).split("\n")
+        return replace(problem, hint=f"Write `{'` or `'.join(ways[:2])}`.")
+    if "datetime" in problem.message and "string" in problem.message:
+        return replace(
+            problem, hint="Write a time as `datetime(2024-01-01)`, or convert with `todatetime()`."
+        )
+    return problem

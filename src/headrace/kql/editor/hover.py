@@ -22,6 +22,11 @@ def hover(text: str, offset: int, target: Target) -> Hover | None:
     place = next(
         (i for i, token in enumerate(tokens) if token.kind != END and token.start <= offset < token.end), None
     )
+    if place is None or (place and tokens[place].kind == OP and tokens[place - 1].kind == NAME):
+        before = next(
+            (i for i, token in enumerate(tokens) if token.kind == NAME and token.end == offset), None
+        )
+        place = before if before is not None else place
     if place is None:
         return None
     token = tokens[place]
@@ -79,7 +84,7 @@ def _value(tokens: Sequence[Token], place: int, meaning: Meaning, target: Target
 
 def _named(token: Token, meaning: Meaning) -> Hover | None:
     """A column in a place where only names stand, such as `project-away`."""
-    around = [place for place in meaning.inputs if place[0] <= token.start < place[1]]
+    around = [place for place in meaning.inputs if place[0] <= token.start]
     if token.kind != NAME or not around:
         return None
     column = meaning.inputs[max(around)].find(token.text)

@@ -53,6 +53,7 @@ class _Marks:
     tight_open: set[int] = field(default_factory=set)
     glued: set[int] = field(default_factory=set)
     stars: set[int] = field(default_factory=set)
+    after_setting: set[int] = field(default_factory=set)
 
 
 def words(text: str, tokens: Sequence[Token], script: n.Script) -> list[Word]:
@@ -112,6 +113,7 @@ def _mark(node: n.Node, tokens: Sequence[Token], starts: list[int], marks: _Mark
         while tokens[place].text != "=" and tokens[place].start < node.end:
             place += 1
         marks.tight_equals.add(place)
+        marks.after_setting.add(bisect_left(starts, node.end))
     elif isinstance(node, t.PatternPart):
         place = bisect_left(starts, node.start)
         while place < len(tokens) and tokens[place].start < node.end:
@@ -201,6 +203,8 @@ def _space(tokens: Sequence[Token], index: int, marks: _Marks) -> bool:
 def _space_before_open(previous: Token, token: Token, index: int, marks: _Marks) -> bool:
     if index in marks.tight_open:
         return False
+    if index in marks.after_setting:
+        return True
     if previous.kind == OP and previous.text in ("-", "+"):
         return index - 1 in marks.binary
     if token.text == "(" and previous.kind == NAME:

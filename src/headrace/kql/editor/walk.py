@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from headrace.kql.syntax import nodes as n
 
 
-def _fields(node: n.Node) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(node))
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+_fields: Callable[[Any], tuple[str, ...]] = cache(_field_names)
 
 
 def children(node: n.Node) -> Iterator[n.Node]:
     """The nodes directly within a node, in the order of its fields."""
-    for name in _fields(node):
+    for name in _fields(type(node)):
         yield from _nodes(getattr(node, name))
 
 
@@ -42,7 +46,7 @@ def walk(node: n.Node) -> Iterator[n.Node]:
 def shape(value: Any) -> Any:
     """A tree without its places in the text: two texts that say the same have the same shape."""
     if isinstance(value, n.Node):
-        parts = (shape(getattr(value, name)) for name in _fields(value) if name not in _PLACES)
+        parts = (shape(getattr(value, name)) for name in _fields(type(value)) if name not in _PLACES)
         return (type(value).__name__, *parts)
     if isinstance(value, tuple):
         return tuple(shape(item) for item in value)
