@@ -18,7 +18,7 @@ _COLUMNS = ("name", "clientId", "principalId", "enabled")
 
 @group.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="Display name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Display name.")],
     certificate: Annotated[
         Path | None,
         typer.Option(metavar="PEM", help="Let it prove itself with this certificate, without a secret."),
@@ -44,7 +44,7 @@ def list_apps(env_file: EnvFileOption = None, output: OutputOption = OutputForm.
 
 @group.command("reset-secret")
 def reset_secret(
-    client_id: Annotated[str, typer.Argument(help="Client id of the app.")],
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID", help="Client id of the app.")],
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:

@@ -22,6 +22,7 @@ EnvFileOption = Annotated[
     Path | None,
     typer.Option(
         "--env-file",
+        metavar="FILE",
         help="Env file of the server. Default: the variables of this shell, else the local server's.",
     ),
 ]

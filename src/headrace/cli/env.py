@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def env(
-    data_dir: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="The server's data folder.")] = None,
     output: Annotated[
         OutputForm | None, typer.Option("--output", "-o", help="Another form than lines for a shell.")
     ] = None,

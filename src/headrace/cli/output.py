@@ -31,6 +31,11 @@ class OutputForm(StrEnum):
 OutputOption = Annotated[OutputForm, typer.Option("--output", "-o", help="Form of the output.")]
 
 _GAP = 2
+# Data is anyone's: what steers a terminal is shown as a picture of itself.
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"},
+    **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+}
 _PIPE_WIDTH = 10_000
 
 
@@ -48,10 +53,10 @@ def error_console() -> Console:
 def fail(problem: Problem, indent: str = "") -> None:
     """Print a problem as one clear line: what, where, and the cure; its causes below it."""
     where = f" (line {problem.span.line}, column {problem.span.column})" if problem.span else ""
-    hint = f" [dim]{escape(problem.hint)}[/dim]" if problem.hint else ""
-    target = f"[bold]{escape(problem.target)}[/bold]: " if problem.target and indent else ""
+    hint = f" [dim]{escape(visible(problem.hint))}[/dim]" if problem.hint else ""
+    target = f"[bold]{escape(visible(problem.target))}[/bold]: " if problem.target and indent else ""
     start = f"{indent}- " if indent else "[bold red]error:[/bold red] "
-    error_console().print(f"{start}{target}{escape(problem.message)}{where}{hint}")
+    error_console().print(f"{start}{target}{escape(visible(problem.message))}{where}{hint}")
     for detail in problem.details:
         fail(detail, f"{indent}  ")
 
@@ -79,7 +84,7 @@ def print_record(record: dict[str, Any], form: OutputForm) -> None:
     if form is OutputForm.JSON:
         sys.stdout.write(json.dumps(record, ensure_ascii=False, indent=2) + "\n")
     elif form is OutputForm.TABLE:
-        console().print(_fields(list(record), list(record.values())), soft_wrap=False)
+        _show(_fields(list(record), list(record.values())), console())
     else:
         print_rows(list(record), [list(record.values())], form)
 
@@ -93,17 +98,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], out: Cons
     if not columns:
         out.print(f"[dim]{len(rows)} rows without columns.[/dim]")
         return
-    texts = [[cell(value) for value in row] for row in rows]
+    texts = [[visible(cell(value)) for value in row] for row in rows]
+    columns = [visible(name) for name in columns]
     least = [
         max(_longest_word(text) for text in (name, *(row[place] for row in texts)))
         for place, name in enumerate(columns)
     ]
-    if sum(least) + _GAP * (len(columns) - 1) <= out.width or not rows:
-        out.print(_table(columns, texts, rows, least), soft_wrap=False)
+    spare = out.width - sum(least) - _GAP * (len(columns) - 1)
+    if spare >= 0:
+        longest = [
+            max(_longest_line(text) for text in (name, *(row[place] for row in texts)))
+            for place, name in enumerate(columns)
+        ]
+        _show(_table(columns, texts, rows, _widths(least, longest, spare)), out)
         return
+    if not rows:
+        out.print(f"[bold]{escape('  '.join(columns))}[/bold]", soft_wrap=False)
     for number, row in enumerate(texts, 1):
         out.print(f"[dim]-- {number} {'-' * min(40, out.width - 10)}[/dim]")
-        out.print(_fields(columns, row), soft_wrap=False)
+        _show(_fields(columns, row), out)
 
 
 def cell(value: Any) -> str:
@@ -115,20 +128,46 @@ def cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def visible(text: str) -> str:
+    """Text for a terminal: control characters other than tab and line feed are replaced."""
+    return text.translate(_PICTURES)
+
+
+def _show(table: Table, out: Console) -> None:
+    """Print a table; without the padding of its last column where another program reads it."""
+    if out.is_terminal:
+        out.print(table, soft_wrap=False)
+        return
+    with out.capture() as capture:
+        out.print(table, soft_wrap=False)
+    out.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
 def _table(
     columns: Sequence[str],
     texts: Sequence[Sequence[str]],
     rows: Sequence[Sequence[Any]],
-    least: Sequence[int],
+    widths: Sequence[int],
 ) -> Table:
     table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, _GAP, 0, 0))
     for place, name in enumerate(columns):
         numbers = any(_is_number(row[place]) for row in rows)
         justify: Any = "right" if numbers else "left"
-        table.add_column(escape(name), min_width=least[place], justify=justify, overflow="fold")
+        table.add_column(escape(name), width=widths[place], justify=justify, overflow="fold")
     for row in texts:
         table.add_row(*(escape(text) for text in row))
     return table
+
+
+def _widths(least: Sequence[int], longest: Sequence[int], spare: int) -> list[int]:
+    """The columns' widths: at least the longest word, and shares of what is spare up to the longest line."""
+    widths = list(least)
+    by_need = sorted(range(len(widths)), key=lambda place: longest[place] - least[place])
+    for done, place in enumerate(by_need):
+        extra = min(longest[place] - least[place], spare // (len(by_need) - done))
+        widths[place] += extra
+        spare -= extra
+    return widths
 
 
 def _fields(columns: Sequence[str], values: Sequence[Any]) -> Table:
@@ -136,12 +175,16 @@ def _fields(columns: Sequence[str], values: Sequence[Any]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in zip(columns, values, strict=True):
-        table.add_row(escape(name), escape(cell(value)))
+        table.add_row(escape(visible(name)), escape(visible(cell(value))))
     return table
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _longest_line(text: str) -> int:
+    return max((cell_len(line.expandtabs()) for line in text.splitlines()), default=1)
 
 
 def _longest_word(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.client import QUERY_SCOPE, EnvFileOption, Server, problem_of
-from headrace.cli.output import OutputForm, OutputOption, cell, console, error_console, print_rows
+from headrace.cli.output import OutputForm, OutputOption, cell, console, error_console, print_rows, visible
 from headrace.errors import Problem, ProblemError
 
 if TYPE_CHECKING:
@@ -34,12 +35,18 @@ def query(
     text: Annotated[
         str | None, typer.Argument(metavar="KQL", help="The query; - or nothing reads standard input.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
-    workspace: Annotated[
-        str | None, typer.Option(help="Workspace id or name. Default: the sample workspace.")
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the query from a file.")
     ] = None,
-    timespan: Annotated[str | None, typer.Option(help="ISO 8601 span, such as P1D or START/END.")] = None,
-    wait: Annotated[int | None, typer.Option(min=1, max=600, help="Time limit in seconds.")] = None,
+    workspace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Workspace id or name. Default: the sample workspace.")
+    ] = None,
+    timespan: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="ISO 8601 span, such as P1D or START/END.")
+    ] = None,
+    wait: Annotated[
+        int | None, typer.Option(metavar="SECONDS", min=1, max=600, help="Time limit, 1 to 600 seconds.")
+    ] = None,
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
@@ -58,10 +65,12 @@ def query(
             headers={"Authorization": f"Bearer {server.token(QUERY_SCOPE)}", "Prefer": ",".join(prefer)},
         )
     if answer.is_error:
-        raise ProblemError(show_places(answer, kql) or [problem_of(answer)])
+        raise ProblemError(show_places(answer, kql) or [_with_cure(problem_of(answer))])
     document = answer.json()
     for table in document["tables"]:
         _print(table, document.get("render"), output)
+        if not table["rows"] and output is OutputForm.TABLE:
+            error_console().print("[dim]No rows.[/dim]")
     if "error" in document:
         _warn_of_partial(document["error"])
 
@@ -83,6 +92,14 @@ def _text(text: str | None, file: Path | None) -> str:
     return text
 
 
+def _with_cure(problem: Problem) -> Problem:
+    cures = {
+        "WorkspaceNotFoundError": "--workspace takes the name or the id of a workspace.",
+        "GatewayTimeout": "--wait gives it longer, up to 600 seconds.",
+    }
+    return replace(problem, hint=problem.hint or cures.get(problem.code))
+
+
 def show_places(answer: httpx.Response, kql: str) -> list[Problem]:
     """The problems of a query that did not compile; each one's line is printed with a mark under its place."""
     try:
@@ -97,7 +114,7 @@ def show_places(answer: httpx.Response, kql: str) -> list[Problem]:
             text, mark = marked_line(
                 lines[detail["line"] - 1].rstrip("\r"), detail["pos"], detail.get("length", 1), out.width - 4
             )
-            out.print(f"  {escape(text)}\n  [bold red]{mark}[/bold red]")
+            out.print(f"  {escape(visible(text))}\n  [bold red]{mark}[/bold red]")
     return [Problem(detail["code"], detail["message"]) for detail in located]
 
 
@@ -142,12 +159,16 @@ def _chart(table: dict[str, Any]) -> bool:
     top = max(max(values), 0.0) or 1.0
     grid = Table(box=None, pad_edge=False, header_style="bold underline")
     for place in labels:
-        grid.add_column(escape(columns[place]["name"]), max_width=40, no_wrap=True, overflow="ellipsis")
-    grid.add_column(escape(columns[number]["name"]), justify="right", no_wrap=True)
+        grid.add_column(
+            escape(visible(columns[place]["name"])), max_width=40, no_wrap=True, overflow="ellipsis"
+        )
+    grid.add_column(escape(visible(columns[number]["name"])), justify="right", no_wrap=True)
     grid.add_column(ratio=1)
     for row, value in zip(rows, values, strict=True):
         bar = Bar(top, 0, max(value, 0.0), color="cyan")
-        grid.add_row(*(escape(cell(row[place])) for place in labels), escape(cell(row[number])), bar)
+        grid.add_row(
+            *(escape(visible(cell(row[place]))) for place in labels), escape(visible(cell(row[number]))), bar
+        )
     console().print(grid, soft_wrap=False, width=min(console().width, 100))
     if len(table["rows"]) > _CHART_ROWS:
         error_console().print(f"[dim]The first {_CHART_ROWS} of {len(table['rows'])} rows are drawn.[/dim]")
@@ -176,5 +197,5 @@ def _warn_of_partial(error: dict[str, Any]) -> None:
     for detail in error.get("details", []):
         message = detail.get("innererror", {}).get("message") or detail.get("message")
         error_console().print(
-            f"[bold yellow]warning:[/bold yellow] the result is cut: {escape(str(message))}"
+            f"[bold yellow]warning:[/bold yellow] the result is cut: {escape(visible(str(message)))}"
         )

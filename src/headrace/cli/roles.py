@@ -19,10 +19,17 @@ _VERSION = "2022-04-01"
 
 @group.command("assign")
 def assign(
-    role: Annotated[str, typer.Argument(help="Name of the role, such as 'Monitoring Metrics Publisher'.")],
-    principal: Annotated[str, typer.Option(help="Object id of the service principal (`headrace app list`).")],
+    role: Annotated[
+        str, typer.Argument(metavar="ROLE", help="Name of the role, such as 'Monitoring Metrics Publisher'.")
+    ],
+    principal: Annotated[
+        str, typer.Option(metavar="ID", help="Object id of the service principal (`headrace app list`).")
+    ],
     scope: Annotated[
-        str | None, typer.Option(help="Resource id, or the immutableId of a rule. Default: the sample rule.")
+        str | None,
+        typer.Option(
+            metavar="SCOPE", help="Resource id, or the immutableId of a rule. Default: the sample rule."
+        ),
     ] = None,
     env_file: EnvFileOption = None,
 ) -> None:
@@ -50,7 +57,9 @@ def assign(
 
 @group.command("list")
 def list_assignments(
-    scope: Annotated[str | None, typer.Option(help="Resource id. Default: the whole subscription.")] = None,
+    scope: Annotated[
+        str | None, typer.Option(metavar="SCOPE", help="Resource id. Default: the whole subscription.")
+    ] = None,
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:

@@ -52,12 +52,17 @@ def register(app: typer.Typer) -> None:
 
 def send(
     file: Annotated[
-        Path, typer.Argument(help="NDJSON, JSON array or CSV, plain or gzip; - reads standard input.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="NDJSON, JSON array or CSV, plain or gzip; - reads standard input."
+        ),
     ],
     rule: Annotated[
-        str | None, typer.Option(help="immutableId of the rule. Default: the sample rule.")
+        str | None, typer.Option(metavar="DCR", help="immutableId of the rule. Default: the sample rule.")
     ] = None,
-    stream: Annotated[str | None, typer.Option(help="Stream of the rule. Default: the sample's.")] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Stream of the rule. Default: the sample's.")
+    ] = None,
     form: Annotated[
         SourceFormat | None, typer.Option("--format", help="Default: by the file's name, else NDJSON.")
     ] = None,

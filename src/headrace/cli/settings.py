@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def settings(
-    config: Annotated[Path | None, typer.Option(help="Settings file. Default: headrace.toml here.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings file. Default: headrace.toml here.")
+    ] = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Print each setting with its value, where the value came from, and what it does.

@@ -199,6 +199,12 @@ class TestWithAServer:
         assert lines[3] == " " * (2 + len("| where 日 == 1 and ") + 1) + "^" * len("Computr")
         assert "line 2" in lines[-1] and "Did you mean `Computer`?" in lines[-1]
 
+    def test_an_unknown_workspace_and_no_rows_are_said(self, server: ServerProcess) -> None:
+        done = headrace("query", "print 1", "--workspace", "nope", env=server.env, code=1)
+        assert "'nope'" in done.stderr and "--workspace takes" in done.stderr
+        done = headrace("query", "Syslog | project Computer", env=server.env)
+        assert (done.stdout, done.stderr) == ("Computer\n", "No rows.\n")
+
     def test_a_chart_has_a_bar_a_row_in_order_of_time(self, server: ServerProcess) -> None:
         kql = (
             "datatable (t: datetime, n: long) [datetime(2026-01-02), 1, datetime(2026-01-01), 2]"

@@ -82,6 +82,23 @@ def test_any_rows_are_printed_within_the_width(rows: list[list[str]], width: int
 
 def test_no_rows_still_have_their_columns() -> None:
     assert table(["Time", "Level"], [], 80) == ["Time  Level"]
+    many = [f"Column{number}" for number in range(30)]
+    assert " ".join(table(many, [], 80)).split() == many
+
+
+def test_another_program_gets_no_padding() -> None:
+    out = io.StringIO()
+    print_table(["a", "b"], [["x", "y"], ["x", "a long text"]], Console(file=out, width=100, highlight=False))
+    assert out.getvalue() == "a  b\nx  y\nx  a long text\n"
+
+
+def test_data_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b]0;title\x07\x9b2J\r\x7f"
+    for width in (100, 20):
+        text = "".join(table([hostile, "b"], [[hostile, "x" * 15]], width))
+        assert not set(text) & set("\x1b\x07\x9b\r\x7f") and "title" in text
+    fail(Problem("A", hostile, hint=hostile))
+    assert not set(capsys.readouterr().err) & set("\x1b\x07\x9b\r\x7f")
 
 
 def test_a_record_is_one_object_in_json(capsys: pytest.CaptureFixture[str]) -> None:
