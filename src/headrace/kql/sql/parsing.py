@@ -116,25 +116,23 @@ class ParsingGenerator(Generator):
         """What is left after the next `text` (which must be the end of all if it is the pattern's last)."""
         if len(text) > 1 and not last:
             return self._after_split(layer, kept, rest, text, value_name, tests)
-        new, place = self.fresh("r"), self.fresh("p")
-        size = len(text)
+        new, place, head = self.fresh("r"), self.fresh("p"), value_name or self.fresh("v")
         here = column_sql(rest)
         if last:
             position: exp.Expression = b.when(
                 b.call("ends_with", here, text),
-                b.subtract(b.call("length", here.copy()), size - 1),
+                b.subtract(b.call("length", here.copy()), len(text) - 1),
                 b.number(0),
             )
         else:
             position = b.call("strpos", here, text)
         layer = self._keep(layer, kept, [(place, position)])
-        tests.append(exp.GT(this=column_sql(place), expression=b.number(0)))
-        made: list[tuple[str, exp.Expression]] = []
-        if value_name is not None:
-            head = b.call("substr", here.copy(), b.number(1), b.subtract(column_sql(place), 1))
-            made.append((value_name, head))
-        made.append((new, b.call("substr", here.copy(), b.add(column_sql(place), size))))
-        return self._keep(layer, kept, made), new
+        found = exp.GT(this=column_sql(place), expression=b.number(0))
+        tests.append(found)
+        before = b.call("substr", here.copy(), b.number(1), b.subtract(column_sql(place), 1))
+        layer = self._keep(layer, kept, [(head, before)])
+        tail = b.when(found.copy(), _behind(here.copy(), _bytes(head, text)))
+        return self._keep(layer, kept, [(new, tail)]), new
 
     def _after_split(
         self,
@@ -149,16 +147,15 @@ class ParsingGenerator(Generator):
 
         A delimiter that comes again makes more than two pieces, and then the rest is cut by its position.
         """
-        new, pieces = self.fresh("r"), self.fresh("p")
+        new, pieces, head = self.fresh("r"), self.fresh("p"), value_name or self.fresh("v")
         here, split = column_sql(rest), column_sql(pieces)
         layer = self._keep(layer, kept, [(pieces, b.call("string_split", here, text))])
         tests.append(exp.GT(this=b.call("len", split), expression=b.number(1)))
-        head = b.call("list_extract", split.copy(), b.number(1))
-        tail = b.call("substr", here.copy(), b.add(b.call("length", head.copy()), len(text) + 1))
+        layer = self._keep(layer, kept, [(head, b.call("list_extract", split.copy(), b.number(1)))])
         alone = exp.LTE(this=b.call("len", split.copy()), expression=b.number(2))
-        made = [(value_name, head)] if value_name is not None else []
         second = b.call("list_extract", split.copy(), b.number(2))
-        return self._keep(layer, kept, [*made, (new, b.when(alone, second, tail))]), new
+        tail = b.when(alone, second, _behind(here.copy(), _bytes(head, text)))
+        return self._keep(layer, kept, [(new, tail)]), new
 
     def _at_start(
         self,
@@ -173,9 +170,10 @@ class ParsingGenerator(Generator):
         new, flag = self.fresh("r"), self.fresh("p")
         here = column_sql(rest)
         test: exp.Expression = b.equals(here, text) if last else b.call("starts_with", here, text)
-        tail = b.call("substr", here.copy(), b.number(len(text) + 1))
         tests.append(column_sql(flag))
-        return self._keep(layer, kept, [(flag, test), (new, tail)]), new
+        layer = self._keep(layer, kept, [(flag, test)])
+        tail = b.when(column_sql(flag), _behind(here.copy(), b.number(len(text.encode()))))
+        return self._keep(layer, kept, [(new, tail)]), new
 
     def by_regex(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
         """One capture regex for the whole pattern."""
@@ -227,6 +225,20 @@ class ParsingGenerator(Generator):
         if plan.matched is not None:
             layer.add(plan.matched, matched.copy(), cheap=False)
         return self.wrap(layer, plan.columns)
+
+
+def _behind(text: exp.Expression, size: exp.Expression) -> exp.Expression:
+    """What follows the first `size` bytes of `text`, which must end with a whole character.
+
+    In bytes, because `substr` finds the end of the text by walking through every character up to it.
+    """
+    rest = b.call("array_slice", b.call("encode", text), b.add(size, 1), b.call("strlen", text.copy()))
+    return b.call("decode", rest)
+
+
+def _bytes(head: str, text: str) -> exp.Expression:
+    """The bytes of the column `head` and of the delimiter `text` after it."""
+    return b.add(b.call("strlen", column_sql(head)), len(text.encode()))
 
 
 def _alternates(parts: Sequence[p.Pattern]) -> bool:
