@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +20,6 @@ from headrace.catalog.system import query_schema
 from headrace.clock import Clock
 from headrace.errors import Problem
 from headrace.kql.api import (
-    Compiled,
     Output,
     QueryOptions,
     Scan,
@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 TICKS_PER_MICROSECOND = 10
 _BATCH_ROWS = 20_000
+_PROBED_ROWS = 5_000
 _GRACE_SECONDS = 10.0
 _NUDGE_SECONDS = 0.05
 _RESULT_TOO_LARGE = "-2133196797"
@@ -149,7 +150,7 @@ class QueryEngine:
         tables: list[ResultTable] = []
         partial: Problem | None = None
         with contextlib.ExitStack() as pins:
-            prepared = self.prepare(view, request, pins)
+            prepared = self.prepare(view, request, pins, cursor)
             for index, query in enumerate(prepared.queries):
                 name = "PrimaryResult" if index == 0 else f"Table_{index}"
                 table, cut = self._fetch(cursor, query, name)
@@ -161,12 +162,28 @@ class QueryEngine:
         return QueryResult(tuple(tables), render, seconds, prepared.warnings, partial)
 
     def prepare(
-        self, view: WorkspaceView, request: QueryRequest, pins: contextlib.ExitStack
+        self,
+        view: WorkspaceView,
+        request: QueryRequest,
+        pins: contextlib.ExitStack,
+        cursor: duckdb.DuckDBPyConnection | None = None,
     ) -> PreparedQueries:
-        """The SQL of a query over one snapshot, which holds as long as `pins`. Raises `KqlError`."""
-        options = QueryOptions(now=self._clock.now() * TICKS_PER_MICROSECOND)
+        """The SQL of a query over one snapshot, which holds as long as `pins`.
+
+        With a cursor the text may ask for columns that only the data knows (`pivot`, `bag_unpack`). Raises
+        `KqlError`, and `QueryFailedError` where asking fails.
+        """
+        pinned = _Pinned(self._reader, pins, view, request.time_range)
+
+        def probe(statement: Statement) -> Sequence[Sequence[Any]]:
+            assert cursor is not None
+            return _probed(cursor, sql_text(statement.to_sql(pinned.provider((statement,)), Output.RESULT)))
+
+        options = QueryOptions(
+            now=self._clock.now() * TICKS_PER_MICROSECOND, probe=probe if cursor is not None else None
+        )
         compiled = compile_query(request.text, view, options)
-        provider = self._scans(pins, view, compiled, request.time_range)
+        provider = pinned.provider(compiled.statements)
         queries = tuple(
             PreparedQuery(statement, sql_text(statement.to_sql(provider, Output.RESULT)))
             for statement in compiled.statements
@@ -178,27 +195,6 @@ class QueryEngine:
         cursor = self._connection.cursor()
         session.prepare(cursor)
         return cursor
-
-    def _scans(
-        self, pins: contextlib.ExitStack, view: WorkspaceView, compiled: Compiled, time_range: TimeRange
-    ) -> ScanProvider:
-        """Pin every table that the query reads, once, before anything runs: one query, one snapshot."""
-        snapshots: dict[tuple[str | None, str], list[tuple[Table, Snapshot]]] = {}
-        for statement in compiled.statements:
-            for scan in statement.scans:
-                key = (scan.workspace, scan.table)
-                if key not in snapshots:
-                    scanned = view if scan.workspace is None else view.workspace(scan.workspace)
-                    assert isinstance(scanned, WorkspaceView)
-                    snapshots[key] = [
-                        (table, pins.enter_context(self._reader.pin(table)))
-                        for table in scanned.tables(scan.table)
-                    ]
-
-        def provide(scan: Scan) -> exp.Query:
-            return _scan_query(scan, snapshots[scan.workspace, scan.table], time_range)
-
-        return provide
 
     def _fetch(
         self, cursor: duckdb.DuckDBPyConnection, query: PreparedQuery, name: str
@@ -248,6 +244,47 @@ class QueryEngine:
         for cursor in (*self._busy, *self._idle):
             cursor.close()
         self._connection.close()
+
+
+class _Pinned:
+    """The tables that a query reads, each pinned once when it is first met: one query, one snapshot."""
+
+    def __init__(
+        self, reader: TableReader, pins: contextlib.ExitStack, view: WorkspaceView, time_range: TimeRange
+    ) -> None:
+        self._reader = reader
+        self._pins = pins
+        self._view = view
+        self._time_range = time_range
+        self._snapshots: dict[tuple[str | None, str], list[tuple[Table, Snapshot]]] = {}
+
+    def provider(self, statements: Sequence[Statement]) -> ScanProvider:
+        """The scans of statements, all tables pinned before anything runs."""
+        for statement in statements:
+            for scan in statement.scans:
+                self._pin(scan)
+        return self._provide
+
+    def _pin(self, scan: Scan) -> None:
+        key = (scan.workspace, scan.table)
+        if key in self._snapshots:
+            return
+        scanned = self._view if scan.workspace is None else self._view.workspace(scan.workspace)
+        assert isinstance(scanned, WorkspaceView)
+        self._snapshots[key] = [
+            (table, self._pins.enter_context(self._reader.pin(table))) for table in scanned.tables(scan.table)
+        ]
+
+    def _provide(self, scan: Scan) -> exp.Query:
+        return _scan_query(scan, self._snapshots[scan.workspace, scan.table], self._time_range)
+
+
+def _probed(cursor: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Sequence[Any]]:
+    try:
+        return cursor.execute(sql).fetchmany(_PROBED_ROWS)
+    except duckdb.Error as error:
+        _log.error("a query failed in the engine: %s", type(error).__name__)
+        raise QueryFailedError(type(error).__name__) from None
 
 
 def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:

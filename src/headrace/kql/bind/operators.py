@@ -267,7 +267,7 @@ class OperatorBinder(ExpressionBinder):
         with self.row_scope(rows):
             for key in keys:
                 value = self.bind(key.value)
-                if isinstance(value, (Poison, Literal)):
+                if isinstance(value, Poison) or is_fixed(value):
                     continue
                 if value.type is _T.DYNAMIC:
                     self.warn("KQL0303", "Rows are ordered by a dynamic value.", key, "Convert it first.")

@@ -59,7 +59,7 @@ class PluginBinder(ExpandingBinder):
             found = [(name, name.removeprefix(prefix), type) for name, type in wanted]
             opened = False
         else:
-            found, opened = self._bag_columns(rows, value, prefix, {column.name for column in kept})
+            found, opened = self._bag_columns(call, rows, value, prefix, {column.name for column in kept})
         items = [
             (self.new_column(name, type), self.as_type(self._property(call, value, key), type))
             for name, key, type in found
@@ -72,7 +72,7 @@ class PluginBinder(ExpandingBinder):
         return self.apply(node, "__index", (value, text_literal(key)), "the index")
 
     def _bag_columns(
-        self, rows: Relation, value: Expr, prefix: str, taken: set[str]
+        self, call: n.Call, rows: Relation, value: Expr, prefix: str, taken: set[str]
     ) -> tuple[list[tuple[str, str, KustoType]], bool]:
         """Name, key and type of each property that the data has; open where nobody can be asked."""
         if self.probe is None:
@@ -95,8 +95,9 @@ class PluginBinder(ExpandingBinder):
         types: dict[str, set[str]] = {}
         for name, type_name in self.probe(plan, (key, kind)):
             types.setdefault(str(name), set()).add(str(type_name))
+        self._check_width(call, len(types))
         found: list[tuple[str, str, KustoType]] = []
-        for name in sorted(types)[:MAX_MADE]:
+        for name in sorted(types):
             shown = prefix + name
             if shown not in taken:
                 found.append((shown, name, _bag_type(types[name])))
@@ -187,7 +188,13 @@ class PluginBinder(ExpandingBinder):
         label = self.new_column("label", _T.STRING)
         plan = Aggregate((label,), rows.plan, ((label, self.as_type(ref(pivoted), _T.STRING)),), ())
         labels = sorted(str(row[0]) for row in self.probe(plan, (label,)))
-        return [name for name in labels if name not in taken][:MAX_MADE], not labels
+        self._check_width(operator, len(labels))
+        return [name for name in labels if name not in taken], not labels
+
+    def _check_width(self, node: n.Node, width: int) -> None:
+        if width > MAX_MADE:
+            message = f"The data would make more than {MAX_MADE} columns."
+            self.fail("KQL0142", message, node, "Filter the rows first, or give the plugin a schema.")
 
     def narrow(self, rows: Relation, operator: t.Evaluate, call: n.Call) -> Relation:
         """`narrow()`: a row for each cell."""
