@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +76,68 @@ def test_dead_letters_are_told_in_the_workspace(api: Api) -> None:
     assert operation == "Transformation"
     assert message.startswith("2 rows could not be stored in ToldDead_CL (TableNotFound)")
     assert "secret" not in message
+
+
+def headrace(api: Api, *arguments: str, code: int = 0) -> str:
+    """The command, talking to the shared server; its output."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", *arguments],
+        env=environment | api.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def letters_of(api: Api, rule: Rule, *more: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(
+        headrace(api, "dead-letters", "list", "--rule", rule.immutable_id, "-o", "json", *more)
+    )
+    return found
+
+
+def test_dead_letters_are_found_shown_and_sent_again_once_the_fault_is_mended(api: Api) -> None:
+    rule = broken_rule(api, "Mended")
+    assert rule.post(gzip.compress(b'[{"Id": "a"}, {"Id": "b"}]'), Content_Encoding="gzip").status_code == 204
+    rule.send([{"Id": "c"}])
+    first, _ = eventually(lambda: letters_of(api, rule), lambda found: len(found) == 2)
+    assert (first["reason"], first["rows"], first["replayed"]) == ("TableNotFound", 2, None)
+    shown = json.loads(headrace(api, "dead-letters", "show", str(first["id"]), "-o", "json"))
+    assert shown["data"] == '[{"Id": "a"}, {"Id": "b"}]'
+    assert "Mended_CL" in shown["message"]
+
+    api.make_table("Mended_CL", {"Id": "string"})
+    headrace(api, "dead-letters", "replay", "--rule", rule.immutable_id)
+    ids = eventually(lambda: api.rows("Mended_CL | project Id"), lambda rows: len(rows) >= 3)
+    assert sorted(ids) == [["a"], ["b"], ["c"]]
+    assert letters_of(api, rule) == []
+    assert all(one["replayed"] for one in letters_of(api, rule, "--all"))
+    # What was sent again is not sent twice.
+    headrace(api, "dead-letters", "replay", "--rule", rule.immutable_id)
+    assert len(api.rows("Mended_CL | project Id")) == 3
+
+
+def test_a_replay_that_would_double_rows_of_another_flow_is_refused(api: Api) -> None:
+    gone = api.make_table("HalfGone_CL", {"Id": "string"})
+    api.make_table("HalfHere_CL", {"Id": "string"})
+    rule = api.make_rule("Half", {"Id": "string"}, "HalfGone_CL")
+    document = api.arm("GET", rule.path).json()
+    (flow,) = document["properties"]["dataFlows"]
+    document["properties"]["dataFlows"].append(flow | {"outputStream": "Custom-HalfHere_CL"})
+    api.put(rule.path, document)
+    api.delete(gone, TABLES)
+    rule.send([{"Id": "a"}])
+    eventually(lambda: letters_of(api, rule), bool)
+    arguments = ("dead-letters", "replay", "--rule", rule.immutable_id)
+    assert "HalfHere_CL" in headrace(api, *arguments, code=1)
+    assert len(letters_of(api, rule)) == 1
+
+
+def test_mistakes_of_the_command_have_a_cure(api: Api, tmp_path: Path) -> None:
+    assert "--data-dir" in headrace(api, "dead-letters", "list", "--data-dir", str(tmp_path), code=1)
+    assert "--all" in headrace(api, "dead-letters", "replay", code=1)
+    assert "list --all" in headrace(api, "dead-letters", "show", "nothing-1", code=1)

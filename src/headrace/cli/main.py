@@ -8,7 +8,7 @@ import sys
 import typer
 
 from headrace import __version__
-from headrace.cli import apps, env, kql, query, roles, send, serve, settings, up
+from headrace.cli import apps, dead_letters, env, kql, query, roles, send, serve, settings, up
 from headrace.cli.output import fail
 from headrace.errors import ProblemError
 
@@ -42,6 +42,7 @@ for module in (up, serve, send, query, env, settings):
 app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")
 app.add_typer(kql.group, name="kql")
+app.add_typer(dead_letters.group, name="dead-letters")
 
 
 def main() -> int:
