@@ -184,6 +184,18 @@ def test_no_put_has_to_be_polled(client: Server) -> None:
 
 
 @pytest.mark.server
+def test_network_access_is_only_kept(client: Server) -> None:
+    path = f"/subscriptions/{client.variable('AZURE_SUBSCRIPTION_ID')}/resourceGroups"
+    path += f"/{client.variable('HEADRACE_RESOURCE_GROUP')}/providers/Microsoft.Insights"
+    acls = {"publicNetworkAccess": "Disabled"}
+    document = {"location": client.variable("HEADRACE_LOCATION"), "properties": {"networkAcls": acls}}
+    made = client.arm("PUT", f"{path}/dataCollectionEndpoints/closed", "2023-03-11", document)["properties"]
+    assert made["networkAcls"] == acls
+    assert made["logsIngestion"]["endpoint"] == client.variable("HEADRACE_INGEST_URL")
+    send(client, '[{"Computer":"x","Message":"not kept out"}]')
+
+
+@pytest.mark.server
 def test_users_get_no_tokens(client: Server) -> None:
     url = f"{client.variable('AZURE_AUTHORITY_HOST')}/{client.variable('AZURE_TENANT_ID')}/oauth2/v2.0/token"
     form = {"client_id": client.variable("AZURE_CLIENT_ID"), "scope": "https://monitor.azure.com/.default"}
