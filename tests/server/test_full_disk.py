@@ -78,7 +78,7 @@ def filled(folder: Path) -> Iterator[None]:
 
 def send_until_refused(rule: Rule, prefix: str, most: int = 3000) -> set[str]:
     """Rows of 4 KB each until the first refusal, which must be the documented one; the ids that were taken."""
-    taken = set()
+    taken: set[str] = set()
     for number in range(most):
         one = f"{prefix}-{number}-{'x' * 4000}"
         answer = rule.post(f'[{{"Id": "{one}"}}]'.encode())

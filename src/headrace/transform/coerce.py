@@ -115,30 +115,32 @@ def source_select(batch: str, columns: Sequence[SourceColumn]) -> exp.Select:
     through must first make them null.
     """
     groups = _without_collisions(columns)
-    parsed = exp.select(_column(OFFSET), _column(RECEIVED)).from_(exp.to_table(batch))
+    parsed = exp.select(_column(OFFSET), _column(RECEIVED)).from_(exp.to_table(batch), copy=False)
     for number, group in enumerate(groups):
         structure = json.dumps([{column.name: _EXTRACTED.get(column.type, "VARCHAR") for column in group}])
         call = _call("json_transform", _column("h_body"), exp.Literal.string(structure))
-        parsed = parsed.select(exp.alias_(call, f"l{number}"))
-    rows = exp.select(_column(OFFSET), _column(RECEIVED)).from_(parsed.subquery("p"))
+        parsed.select(exp.alias_(call, f"l{number}", copy=False), copy=False)
+    rows = exp.select(_column(OFFSET), _column(RECEIVED)).from_(parsed.subquery("p", copy=False), copy=False)
     for number in range(len(groups)):
-        rows = rows.select(exp.alias_(_call("unnest", _column(f"l{number}")), f"r{number}"))
+        rows.select(exp.alias_(_call("unnest", _column(f"l{number}")), f"r{number}"), copy=False)
     places = _call("range", _call("len", _column("l0")))
-    rows = rows.select(exp.alias_(_call("unnest", places), ROW))
-    values = exp.select(*(_column(name) for name in CARRIED)).from_(rows.subquery("u"))
+    rows.select(exp.alias_(_call("unnest", places), ROW), copy=False)
+    values = exp.select(*(_column(name) for name in CARRIED)).from_(
+        rows.subquery("u", copy=False), copy=False
+    )
     for number, group in enumerate(groups):
         for place, column in enumerate(group, 1):
             value = _call("struct_extract_at", _column(f"r{number}"), exp.Literal.number(place))
-            values = values.select(exp.alias_(value, f"v_{column.sql_name}"))
-    values = values.where(_column("r0").is_(exp.null()).not_())
+            values.select(exp.alias_(value, f"v_{column.sql_name}"), copy=False)
+    values.where(_column("r0").is_(exp.null()).not_(), copy=False)
     typed = exp.select(
         *(
-            exp.alias_(_typed(column.type, f"v_{column.sql_name}"), column.sql_name, quoted=True)
+            exp.alias_(_typed(column.type, f"v_{column.sql_name}"), column.sql_name, quoted=True, copy=False)
             for column in columns
         ),
         *(_column(name) for name in CARRIED),
     )
-    return typed.from_(values.subquery("v"))
+    return typed.from_(values.subquery("v", copy=False), copy=False)
 
 
 def cut_text(value: exp.Expr, limit: int) -> exp.Expr:
