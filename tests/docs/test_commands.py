@@ -122,3 +122,10 @@ def test_make_up_is_ready_with_the_env_file(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=60)
     assert env_file.exists(), output
     assert "Headrace is ready" in output and "LogsIngestionClient" in output
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    for path in (ROOT / "docs").rglob("*.md"):
+        name = str(path.relative_to(ROOT / "docs"))
+        assert f"]({name})" in index or name in ("index.md", "performance.md"), f"docs/index.md lacks {name}"
