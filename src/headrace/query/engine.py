@@ -134,7 +134,9 @@ class QueryEngine:
     async def _interrupt(self, cursor: duckdb.DuckDBPyConnection, work: asyncio.Future[QueryResult]) -> None:
         """End a query for good; an interrupt that comes between two steps of it has to be repeated."""
         for _ in range(int(_GRACE_SECONDS / _NUDGE_SECONDS)):
-            cursor.interrupt()
+            # Closing the engine closes the cursors of queries that it has just ended.
+            with contextlib.suppress(duckdb.ConnectionException):
+                cursor.interrupt()
             done, _ = await asyncio.wait({work}, timeout=_NUDGE_SECONDS)
             if done:
                 work.exception()
