@@ -303,6 +303,23 @@ def test_texts_cut_at_any_place(text: str, data: st.DataObject) -> None:
     through_every_stage(text[:cut], cut)
 
 
+@FUZZ
+@given(
+    scripts,
+    st.lists(
+        st.sampled_from([" ", "\n", "  ", " // c\n", "\n// own\n", "\n\n", "\t"]), min_size=1, max_size=40
+    ),
+)
+def test_comments_and_white_space_anywhere(text: str, gaps: list[str]) -> None:
+    parts = text.split(" ")
+    spaced = parts[0] + "".join(gaps[i % len(gaps)] + part for i, part in enumerate(parts[1:]))
+    formatted_is_stable(spaced)
+    try:
+        assert format_text(spaced).count("//") == spaced.count("//")
+    except KqlError:
+        return
+
+
 @pytest.mark.parametrize(
     "opening", ["(", "[", "{", "f(", "-", "not(", "dynamic([", "x in ((", "a.b[", "Logs | join ("]
 )

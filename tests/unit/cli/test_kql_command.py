@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,13 @@ def test_an_error_is_a_line_with_its_place(tmp_path: Path) -> None:
     assert result.output == (
         f"{file}:2:9: error KQL0104 There is no column `Computr` here. (Did you mean `Computer`?)\n"
     )
+
+
+def test_a_terminal_sees_the_line_and_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = run("check", "-", given="SecurityEvent\n\t| where Computr == '[red]'")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", result.output).splitlines()
+    assert lines[1:] == ["   | where Computr == '[red]'", "           ^^^^^^^"]
 
 
 def test_several_problems_and_files_are_all_told(tmp_path: Path) -> None:

@@ -10,8 +10,15 @@ from headrace.kql.api import Compiled, compile_query, compile_transform
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.editor.lints import lint
 from headrace.kql.editor.model import Severity, Target
+from headrace.kql.editor.reference import error_codes
 from headrace.kql.editor.signatures import signature_text
 from headrace.kql.model import KqlError
+
+_GENERAL = frozenset(
+    f"KQL{number:04}"
+    for number in (5, 103, 110, 112, 113, 114, 117, 118, 120, 121, 126, 130, 132, 138, 139, 205, 304, 305)
+)
+"""Codes whose general cure fits each of their problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ def diagnose(text: str, target: Target) -> tuple[Diagnostic, ...]:
         errors = error.problems
     found = [
         *(Diagnostic(Severity.ERROR, _with_cure(problem)) for problem in errors),
-        *(Diagnostic(Severity.WARNING, problem) for problem in (*warnings, *lint(text, target))),
+        *(Diagnostic(Severity.WARNING, _with_cure(problem)) for problem in (*warnings, *lint(text, target))),
     ]
     found.sort(key=lambda item: (item.problem.span.start if item.problem.span else 0, item.severity.value))
     return tuple(found)
@@ -47,7 +54,12 @@ def diagnose(text: str, target: Target) -> tuple[Diagnostic, ...]:
 
 def _with_cure(problem: Problem) -> Problem:
     """The problem with a cure, where it has none and one is known."""
-    if problem.hint is not None or problem.code != "KQL0109":
+    if problem.hint is not None:
+        return problem
+    if problem.code in _GENERAL:
+        cure = next(item.cure for item in error_codes() if item.code == problem.code)
+        return replace(problem, hint=cure)
+    if problem.code != "KQL0109":
         return problem
     name = re.match(r"`(\w+)`", problem.message)
     function = FUNCTIONS.find(name.group(1)) if name is not None else None

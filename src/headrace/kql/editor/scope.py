@@ -84,8 +84,11 @@ class _Recorder(Binder):
         """Bind what only a use would bind: a named query, or a function's body."""
         try:
             if isinstance(statement, n.Let):
-                if self.tabular_value(statement.value):
-                    self.relation(statement.value)
+                value = statement.value
+                if isinstance(value, n.Call) and value.name == "materialize" and value.arguments:
+                    value = value.arguments[0].value
+                if self.tabular_value(value):
+                    self.relation(value)
             elif isinstance(statement, n.LetFunction):
                 self._body(statement)
         except BindProblem:

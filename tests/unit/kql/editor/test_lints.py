@@ -79,6 +79,7 @@ def test_errors_and_warnings_come_in_their_order() -> None:
     [
         ("print strlen(1, 2)", "strlen(text: string) -> long"),
         ("Logs | where TimeGenerated == '2024-01-01'", "`datetime(2024-01-01)`"),
+        ("Logs | where Message", "Compare the value with something."),
         ("Logs | where Mesage == ''", "Did you mean `Message`?"),
     ],
 )
@@ -108,3 +109,33 @@ def test_the_register_says_warnings_by_their_number() -> None:
         assert item.meaning.endswith(".")
         assert item.cure.endswith(".")
     assert error_table().count("\n") == len(error_codes()) + 2
+
+
+def test_messages_are_sentences() -> None:
+    """Each message that the compiler spells starts with a capital or a name in quotes and ends with a stop."""
+    checked = 0
+    for file in Path(headrace.kql.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr not in ("report", "fail", "warn", "problem"):
+                continue
+            for argument in node.args:
+                text = _spelled(argument)
+                if " " not in text:
+                    continue
+                checked += 1
+                assert text[0].isupper() or text[0] in "`{", (file.name, node.lineno, text)
+                assert text.rstrip("`")[-1] in ".}", (file.name, node.lineno, text)
+                assert "\n" not in text, (file.name, node.lineno, text)
+    assert checked > 100
+
+
+def _spelled(node: ast.expr) -> str:
+    """A text as the source spells it, `{}` for what is put in."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        parts = (str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        return "".join(parts)
+    return ""
