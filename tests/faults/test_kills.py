@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import ssl
 import threading
@@ -42,13 +43,19 @@ class Sender(threading.Thread):
         self._number = number
 
     def run(self) -> None:
+        with contextlib.ExitStack() as stack:
+            self._send_until_stopped(stack)
+
+    def _send_until_stopped(self, stack: contextlib.ExitStack) -> None:
         serial = 0
         client: httpx.Client | None = None
         while not self._world.stopping.is_set():
             serial += 1
             ids = [f"{self._number}-{serial}-{row}" for row in range(ROWS)]
             try:
-                client = client or httpx.Client(verify=self._world.trust, timeout=10, trust_env=False)
+                if client is None:
+                    client = httpx.Client(verify=self._world.trust, timeout=10, trust_env=False)
+                    stack.callback(client.close)
                 token = self._world.token
                 self.tried.update(ids)
                 answer = client.post(
