@@ -18,6 +18,7 @@ from headrace.kql.plan.expressions import (
     columns_of,
     missing,
 )
+from headrace.kql.sql.conditions import as_condition
 from headrace.kql.sql.functions.base import Typed, lower_several
 from headrace.kql.sql.layers import Layer, column_sql, conjunction, subquery
 from headrace.kql.sql.rendering import ExpressionGenerator
@@ -133,7 +134,7 @@ class Generator(ExpressionGenerator):
         layer = self.ready(plan.input, plan.predicate)
         conditions = self.with_layer(layer, plan.input, [plan.predicate])
         layer, sql = conditions
-        layer.where.extend(sql)
+        layer.where.extend(as_condition(condition) for condition in sql)
         return layer
 
     def with_layer(

@@ -15,6 +15,7 @@ from headrace.kql.sql.functions.operators import spread
 # A term is a run of letters and digits; everything else, the underscore too, ends it.
 _EDGE_BEFORE = r"(?:^|[^\pL\pN])"
 _EDGE_AFTER = r"(?:[^\pL\pN]|$)"
+_LONGEST_PATTERN = 256
 
 
 def _text(argument: Typed) -> exp.Expression:
@@ -37,11 +38,28 @@ def _caseless(content: str) -> bool:
     return content.lower() == content.upper()
 
 
+def _either_case(known: str | None) -> str | None:
+    """A pattern of the text in any case, where it is short and plain ASCII; None elsewhere.
+
+    One automaton over the bytes costs less than a copy of the value in lower case that is searched then.
+    """
+    if known is None or len(known) > _LONGEST_PATTERN or not (known.isascii() and known.isprintable()):
+        return None
+    return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else quote(c) for c in known)
+
+
 def _contains(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
     known = _known(search)
     if cs or (known is not None and _caseless(known)):
         return b.call("contains", _text(subject), _text(search))
+    pattern = _either_case(known)
+    if pattern is not None:
+        return _matches(_text(subject), pattern)
     return b.call("contains", _fold(subject), _fold(search))
+
+
+def _matches(text: exp.Expression, pattern: str) -> exp.Expression:
+    return b.call("regexp_matches", text, b.text(pattern), b.text("s"))
 
 
 def _starts(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
@@ -56,6 +74,9 @@ def _affix(name: str, subject: Typed, search: Typed, *, cs: bool) -> exp.Express
     known = _known(search)
     if cs or (known is not None and _caseless(known)):
         return b.call(name, _text(subject), _text(search))
+    pattern = _either_case(known)
+    if pattern is not None:
+        return _matches(_text(subject), f"^{pattern}" if name == "starts_with" else f"{pattern}$")
     return b.call(name, _fold(subject), _fold(search))
 
 
@@ -78,14 +99,11 @@ def term(
     if not before and not after:
         return found
     folded = not (cs or _caseless(known))
-    pattern = (
-        (_EDGE_BEFORE if before else "")
-        + quote(known.lower() if folded else known)
-        + (_EDGE_AFTER if after else "")
-    )
-    whole = _fold(subject) if folded else _text(subject)
-    exact = b.call("regexp_matches", b.again(whole), b.text(pattern), b.text("s"))
-    return b.when(found, exact, b.false())
+    either = _either_case(known) if folded else None
+    inner = either or quote(known.lower() if folded else known)
+    pattern = (_EDGE_BEFORE if before else "") + inner + (_EDGE_AFTER if after else "")
+    whole = _fold(subject) if folded and either is None else _text(subject)
+    return b.when(found, _matches(b.again(whole), pattern), b.false())
 
 
 def _term_at_run_time(
