@@ -153,6 +153,8 @@ class AnalyticsBinder(PluginBinder):
             match_id,
             place,
         )
+        if all(step.output == "none" for step in operator.steps):
+            self.fail("KQL0141", "No step of `scan` puts out rows.", operator)
         names = {column.name for column in made}
         kept = tuple(column for column in rows.columns if column.name not in names)
         order = (OrderKey(ref(place), False, False),)
@@ -174,7 +176,8 @@ class AnalyticsBinder(PluginBinder):
                     continue
                 assignments.append((place, self.bind_as(item.value, declared[place][0].type)))
         if step.optional:
-            self.report("KQL0203", "`optional` steps of `scan` are refused: they are not supported.", step)
+            message = "`optional` steps of `scan` are refused: each step must follow the one before it."
+            self.report("KQL0203", message, step, "Write a `scan` for each way that the rows may go.")
         return ScanStep(condition, tuple(assignments), step.output)
 
     def special_member(self, node: n.Member) -> Expr | None:

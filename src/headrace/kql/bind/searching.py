@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from headrace.kql.bind.analytics import AnalyticsBinder
 from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.functions.registry import OPERATORS
+from headrace.kql.bind.reducing import ReducingBinder
 from headrace.kql.bind.scope import Relation
-from headrace.kql.plan.expressions import Convert, Expr, Literal, Poison, ref
+from headrace.kql.plan.expressions import Column, Convert, Expr, Literal, Poison, ref
 from headrace.kql.plan.nodes import Filter
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
@@ -18,9 +19,10 @@ from headrace.kql.types import KustoType
 
 _T = KustoType
 MAX_SEARCHED = 2000
+PACKED = "pack_"
 
 
-class SearchBinder(AnalyticsBinder):
+class SearchBinder(ReducingBinder):
     """Binds the operators that look through tables."""
 
     def search(self, rows: Relation | None, operator: t.Search) -> Relation:
@@ -62,6 +64,7 @@ class SearchBinder(AnalyticsBinder):
         predicate: n.Expression,
         source_name: str,
         case_sensitive: bool,
+        shape: Callable[[list[tuple[str, Relation]]], list[tuple[str, Relation]]] | None = None,
     ) -> Relation:
         kept: list[tuple[str, Relation]] = []
         missed: list[Any] = []
@@ -83,6 +86,8 @@ class SearchBinder(AnalyticsBinder):
             if not missed:
                 self.report("KQL0131", "There is no table to search.", node)
             return Relation(self.one_row().plan, (), broken=True)
+        if shape is not None:
+            kept = shape(kept)
         return self.union_relations(kept, inner=False, source_name=source_name)
 
     def _search_condition(self, node: n.Expression, case_sensitive: bool) -> Expr:
@@ -150,7 +155,14 @@ class SearchBinder(AnalyticsBinder):
             if rows is not None
             else self._searched(operator, operator.tables)
         )
-        found = self._filtered_union(inputs, operator, operator.predicate, operator.source_name, False)
+
+        def shape(kept: list[tuple[str, Relation]]) -> list[tuple[str, Relation]]:
+            return self._packed(kept, operator)
+
+        packs = operator.columns is None or operator.pack
+        found = self._filtered_union(
+            inputs, operator, operator.predicate, operator.source_name, False, shape if packs else None
+        )
         if operator.columns is None:
             return found
         columns = [found.columns[0]]
@@ -163,19 +175,65 @@ class SearchBinder(AnalyticsBinder):
                     converted = self.new_column(column.name, type)
                     computed.append((converted, self.as_type(ref(column), type)))
                     columns.append(converted)
+        if operator.pack and (packed := found.find(PACKED)) is not None and packed not in columns:
+            columns.append(packed)
         return found.with_columns(self.compute(found, computed), tuple(columns))
+
+    def _packed(self, kept: list[tuple[str, Relation]], operator: t.Find) -> list[tuple[str, Relation]]:
+        """The tables with the columns that `find` shows, and all others of each in one bag.
+
+        Without `project` it shows the columns that the predicate names and those that all tables have.
+        """
+        if operator.columns is not None:
+            shown = {c.name for _, rows in kept for c in self._projected(rows, operator.columns)}
+        else:
+            shared = [{(column.name, column.type) for column in rows.visible} for _, rows in kept]
+            shown = _names_in(operator.predicate) | {name for name, _ in set.intersection(*shared)}
+        shaped: list[tuple[str, Relation]] = []
+        for name, rows in kept:
+            columns = tuple(column for column in rows.visible if column.name in shown)
+            rest = [column for column in rows.visible if column.name not in shown]
+            if rest or operator.pack:
+                pairs = [item for column in rest for item in (text_literal(column.name), ref(column))]
+                bag = self.call("bag_pack", *pairs) if pairs else Literal(_T.DYNAMIC, "{}")
+                packed = self.new_column(PACKED, _T.DYNAMIC)
+                rows = rows.with_columns(self.compute(rows, [(packed, bag)]), (*columns, packed))
+            shaped.append((name, rows))
+        return shaped
+
+    def _projected(
+        self, rows: Relation, columns: tuple[tuple[n.Expression, KustoType | None], ...]
+    ) -> set[Column]:
+        """The columns of one table that `project` names; another table may have those that it has not."""
+        known = [p for p, _ in columns if not isinstance(p, n.Name) or rows.find(p.name) is not None]
+        return self.matching(rows, known)
 
     def find_source(self, operator: t.Find) -> Relation:
         """`find` over the tables it names, or over all."""
         return self.find(None, operator)
 
     operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
-        **AnalyticsBinder.operators,
+        **ReducingBinder.operators,
         t.Search: search,
         t.Find: find,
     }
     sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {
-        **AnalyticsBinder.sources,
+        **ReducingBinder.sources,
         t.Search: search_source,
         t.Find: find_source,
     }
+
+
+def _names_in(node: n.Node) -> set[str]:
+    """Every name that stands in an expression."""
+    found: set[str] = set()
+    stack: list[Any] = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, n.Name):
+            found.add(item.name)
+        elif isinstance(item, n.Node):
+            stack.extend(getattr(item, field.name) for field in fields(item))
+        elif isinstance(item, tuple):
+            stack.extend(item)
+    return found

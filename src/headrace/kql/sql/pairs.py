@@ -24,12 +24,13 @@ class PairsGenerator(Generator):
         layer = self.ready(plan.input, plan.subject)
         layer, (subject,) = self.with_layer(layer, plan.input, [plan.subject])
         kept = [column for column in plan.input.columns if column in layer.values]
-        pattern = b.text(plan.regex if plan.regex is not None else pair_pattern(plan))
         keys, values = self.fresh("k"), self.fresh("v")
-        found_keys: exp.Expression = b.call("regexp_extract_all", subject, pattern, b.number(1))
-        found_values: exp.Expression = b.call(
-            "regexp_extract_all", subject.copy(), pattern.copy(), b.number(2)
-        )
+        if plan.greedy and plan.regex is None:
+            found_keys, found_values = self._greedy(subject, plan)
+        else:
+            pattern = b.text(plan.regex if plan.regex is not None else pair_pattern(plan))
+            found_keys = b.call("regexp_extract_all", subject, pattern, b.number(1))
+            found_values = b.call("regexp_extract_all", subject.copy(), pattern.copy(), b.number(2))
         if plan.quotes:
             found_keys = self._each(found_keys, plan)
             found_values = self._each(found_values, plan)
@@ -42,6 +43,21 @@ class PairsGenerator(Generator):
             text = b.coalesce(value, "")
             layer.add(column, self.convert(Typed(text, _T.STRING), column.type), cheap=False)
         return self.wrap(layer, plan.columns)
+
+    def _greedy(self, subject: exp.Expression, plan: p.SplitPairs) -> tuple[exp.Expression, exp.Expression]:
+        """Keys and values where a value goes on until the last delimiter before the next key."""
+        parts = b.call("string_split", subject, b.text(plan.kv_delimiters))
+        name = self.fresh("x")
+        item = b.name_(name)
+        key = b.call("split_part", item, b.text(plan.pair_delimiters), b.number(-1))
+        keys = b.call("list_transform", parts, b.lambda_(name, b.call("trim", key)))
+        # The text after the last key has no key behind it: an empty one is put there, to be cut off again.
+        closed = b.call("concat", subject.copy(), b.text(plan.pair_delimiters))
+        parts = b.call("string_split", closed, b.text(plan.kv_delimiters))
+        width = b.add(b.call("length", key.copy()), len(plan.pair_delimiters))
+        value = b.call("left", item.copy(), b.subtract(b.call("length", item.copy()), width))
+        values = b.call("list_transform", parts, b.lambda_(name, b.call("trim", value)))
+        return keys, b.call("list_slice", values, b.number(2), b.number(-1))
 
     def _each(self, items: exp.Expression, plan: p.SplitPairs) -> exp.Expression:
         """The items without their quotes, escapes undone."""
