@@ -81,10 +81,15 @@ class Notes:
     records: list[Record] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     drops: list[Dropped] = field(default_factory=list)
+    answers: list[tuple[str, str]] = field(default_factory=list)
 
     def accepted(self, record: Record) -> None:
         """Kept."""
         self.records.append(record)
+
+    def answered(self, rule: str, stream: str) -> None:
+        """Kept."""
+        self.answers.append((rule, stream))
 
     def refused(self, refusal: Refusal) -> None:
         """Kept."""

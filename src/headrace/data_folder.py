@@ -67,6 +67,11 @@ class DataFolder:
         """The env file of the running server; removed when it stops."""
         return self.root / "headrace.env"
 
+    @property
+    def sockets(self) -> Path:
+        """The folder of the processes' unix sockets."""
+        return self.root / "run"
+
     def socket(self, name: str) -> Path:
         """The unix socket of a process."""
         path = self.root / "run" / f"{name}.sock"

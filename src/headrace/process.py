@@ -38,6 +38,13 @@ class ProcessConfig(BaseModel):
     key: Path
     http_authority_port: int | None = None
     verbose: bool = False
+    restarts: int = 0
+    """How often this process was started again."""
+
+    @property
+    def name(self) -> str:
+        """The process among its kind: `gateway-0`."""
+        return f"{self.role}-{self.index}"
 
 
 RoleMain = Callable[[ProcessConfig, asyncio.Event], Awaitable[None]]

@@ -45,6 +45,9 @@ class ServerSettings(Section):
     http_authority: int | None = Field(
         None, ge=0, le=65535, description="loopback port that serves the token endpoint over plain HTTP"
     )
+    metrics: Literal["open", "local", "off"] = Field(
+        "open", description="who may read /metrics without a token: anyone, callers on this machine, nobody"
+    )
     gateways: int = Field(1, ge=1, le=64, description="gateway processes, each with a journal of its own")
 
 

@@ -103,7 +103,8 @@ class Child:
             start_new_session=True,
         )
         assert process.stdin is not None
-        process.stdin.write(self.config.model_dump_json().encode() + b"\n")
+        config = self.config.model_copy(update={"restarts": self.restarts})
+        process.stdin.write(config.model_dump_json().encode() + b"\n")
         with contextlib.suppress(ConnectionError):
             await process.stdin.drain()
         return process

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.kit import TABLES, Api, Rule, api_of, eventually
 from tests.servers import running_server
@@ -141,3 +142,75 @@ def test_mistakes_of_the_command_have_a_cure(api: Api, tmp_path: Path) -> None:
     assert "--data-dir" in headrace(api, "dead-letters", "list", "--data-dir", str(tmp_path), code=1)
     assert "--all" in headrace(api, "dead-letters", "replay", code=1)
     assert "list --all" in headrace(api, "dead-letters", "show", "nothing-1", code=1)
+
+
+def numbers(api: Api) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    answer = api.http.get(f"{api.base}/metrics")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def by_label(numbers: dict[tuple[tuple[str, str], ...], float], label: str, **of: str) -> dict[str, float]:
+    return {
+        dict(labels)[label]: number
+        for labels, number in numbers.items()
+        if of.items() <= dict(labels).items()
+    }
+
+
+def test_the_numbers_of_the_metrics_add_up(api: Api) -> None:
+    api.make_table("Counted_CL", {"Id": "string"})
+    rule = api.make_rule(
+        "Counted", {"Id": "string"}, "Counted_CL", "source | where Id != 'no' | extend TimeGenerated = now()"
+    )
+    dead = broken_rule(api, "CountedDead")
+    rule.send([{"Id": "yes"}, {"Id": "no"}, {"Id": "yes"}])
+    rule.send([{"Id": "no"}])
+    dead.send([{"Id": "a"}, {"Id": "b"}])
+    assert rule.post(b"not JSON").status_code == 400
+    seen = eventually(
+        lambda: numbers(api),
+        lambda found: all(
+            sum(by_label(found.get("headrace_flow_rows_total", {}), "result", rule=one).values()) == rows
+            for one, rows in ((rule.immutable_id, 4), (dead.immutable_id, 2))
+        ),
+    )
+    flows = seen["headrace_flow_rows_total"]
+    assert by_label(flows, "result", rule=rule.immutable_id) == {
+        "stored": 2,
+        "filtered": 2,
+        "dead_lettered": 0,
+    }
+    assert by_label(flows, "result", rule=dead.immutable_id) == {
+        "stored": 0,
+        "filtered": 0,
+        "dead_lettered": 2,
+    }
+    for labels, number in seen["headrace_flow_rows_received_total"].items():
+        assert sum(by_label(flows, "result", **dict(labels)).values()) == number
+    assert by_label(seen["headrace_rows_accepted_total"], "stream", rule=rule.immutable_id) == {
+        "Custom-In": 4
+    }
+    calls = by_label(seen["headrace_requests_total"], "code", rule=rule.immutable_id)
+    assert calls == {"204": 2, "400": 1}
+    assert by_label(seen["headrace_process_up"], "process") == {"gateway-0": 1, "engine-0": 1, "query-0": 1}
+    assert all(number > 0 for number in seen["headrace_process_resident_memory_bytes"].values())
+    assert len(seen["headrace_journal_bytes"]) == 1
+
+
+def test_a_killed_process_is_counted_and_the_rest_still_tells(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path, "--data-dir", str(tmp_path / "data"), "--port", "0") as server,
+        api_of(server) as api,
+    ):
+        (query,) = server.children("query")
+        query.kill()
+        eventually(
+            lambda: by_label(numbers(api)["headrace_process_restarts_total"], "process"),
+            lambda found: found.get("query-0") == 1 and found["engine-0"] == 0,
+        )

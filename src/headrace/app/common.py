@@ -12,6 +12,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from headrace.data_folder import DataFolder
+from headrace.observe.exchange import giving_numbers, numbers_socket
+from headrace.observe.metrics import Snapshot, now_seconds, process_snapshot
 from headrace.process import ProcessConfig
 from headrace.store.database import Database
 from headrace.store.feed import FeedClient
@@ -56,6 +58,20 @@ async def following(folder: DataFolder, *refreshes: Callable[[], bool]) -> Async
             refresh()
 
     async with running_beside(FeedClient(folder.socket("feed"), refresh_all).run()):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def telling_numbers(
+    folder: DataFolder, config: ProcessConfig, own: Callable[[], Snapshot] = dict
+) -> AsyncIterator[None]:
+    """Give this process's numbers, and `own`, to the gateway that is asked for the metrics."""
+    started = now_seconds()
+
+    def snapshot() -> Snapshot:
+        return {**own(), **process_snapshot(config.name, started, config.restarts)}
+
+    async with giving_numbers(numbers_socket(folder.sockets, config.name), snapshot):
         yield
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import duckdb
 import maxminddb
 
-from headrace.app.common import http_app, ready_route, running_beside
+from headrace.app.common import http_app, ready_route, running_beside, telling_numbers
 from headrace.app.control import control_plane_routes, refreshing, sign_in
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
@@ -33,6 +33,7 @@ from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
+from headrace.transform.numbers import pipeline_snapshot
 from headrace.transform.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,11 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
         await stack.enter_async_context(running_beside(_keep_house(tables, database)))
+        await stack.enter_async_context(
+            telling_numbers(
+                folder, config, lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock)
+            )
+        )
         signing_in = sign_in(config, database, clock)
         routes = [
             ready_route(),

@@ -7,17 +7,20 @@ import contextlib
 
 import httpx
 
-from headrace.app.common import addresses_of, following, read_store, running_beside
+from headrace.app.common import addresses_of, following, read_store, running_beside, telling_numbers
 from headrace.arm.views import RuleHeadLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.access import load_access
 from headrace.identity.verify import TokenVerifier
+from headrace.ingest.observer import CountingObserver
 from headrace.ingest.proxy import Upstream, two_processes
 from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
 from headrace.journal.files import open_free_journal
+from headrace.observe.metrics import CallCounters, Snapshot
+from headrace.observe.routes import MetricsPage
 from headrace.process import ProcessConfig
 from headrace.serving import serving_tls
 from headrace.store.live import LiveView
@@ -44,6 +47,14 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         stack.push_async_callback(proxy.close)
         ready = asyncio.Event()
         await stack.enter_async_context(running_beside(_wait_for((engine, query), ready)))
+        counters = CallCounters(config.index)
+
+        def numbers() -> Snapshot:
+            held = [((str(config.index), journal.journal_id), float(journal.backlog()))]
+            return {**counters.snapshot(), "headrace_journal_bytes": held}
+
+        await stack.enter_async_context(telling_numbers(folder, config, numbers))
+        reach = settings.server.metrics
         gateway = Gateway(
             settings=settings,
             verifier=TokenVerifier(access, addresses, clock),
@@ -53,6 +64,9 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             proxy=proxy,
             ready=ready.is_set,
             addresses=addresses,
+            observer=CountingObserver(counters),
+            clock=clock,
+            metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
             throttle=Throttle(
                 settings.ingest.rule_requests_per_minute,
                 settings.ingest.rule_bytes_per_minute,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 
-from headrace.app.common import addresses_of, following, http_app, read_store, ready_route
+from headrace.app.common import addresses_of, following, http_app, read_store, ready_route, telling_numbers
 from headrace.arm.views import CatalogLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
@@ -42,5 +42,6 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
             settings=config.settings.query,
             clock=clock,
         )
+        await stack.enter_async_context(telling_numbers(folder, config))
         async with serving_socket(http_app([ready_route(), *service.routes()]), folder.socket("query")):
             await stop.wait()

@@ -17,12 +17,13 @@ from pydantic_core import PydanticUndefined
 from headrace.cli.kql_reference import kql_page
 from headrace.cli.main import app
 from headrace.cli.markdown import MADE, code, table
+from headrace.observe.metrics import METRICS
 from headrace.settings import AZURE_LIMITS, MIB, Settings, setting_fields, variable_name
 
 
 def pages() -> dict[str, str]:
     """The text of every generated page, by file name."""
-    return {"cli.md": cli_page(), "settings.md": settings_page(), "kql.md": kql_page()}
+    return {"cli.md": cli_page(), "settings.md": settings_page(), "kql.md": kql_page(), "metrics.md": metrics_page()}
 
 
 def cli_page() -> str:
@@ -74,6 +75,43 @@ def settings_page() -> str:
     parts.append('`profile = "azure"` makes Azure\'s documented limits the defaults; what is set stays.\n')
     limits = [(f"`{name}`", _value(name, value)) for name, value in AZURE_LIMITS.items()]
     parts.append(table(("Setting", "Value"), limits))
+    return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Every metric with its kind and labels."""
+    rows = [
+        (
+            code(metric.name),
+            metric.kind,
+            ", ".join(code(label) for label in metric.labels) or "-",
+            metric.help,
+        )
+        for metric in METRICS
+    ]
+    parts = [
+        MADE,
+        "# Metrics\n",
+        "`GET /metrics` of the server answers Prometheus text with the numbers of all its processes. It takes no\n"
+        "token; the setting `server.metrics` narrows it to callers on the same machine (`local`) or switches it\n"
+        "`off`.\n",
+        table(("Metric", "Kind", "Labels", "What it tells"), rows),
+        "## How the numbers add up\n",
+        "For each flow, `headrace_flow_rows_received_total` is at any moment the sum of its three results in\n"
+        "`headrace_flow_rows_total`: no row vanishes. A stream that several data flows take counts in\n"
+        "each, and so does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
+        "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting` and\n"
+        "`headrace_pipeline_lag_seconds`.\n",
+        "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
+        "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
+        "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",
+        "## Examples\n",
+        "```promql\n"
+        "sum by (rule) (rate(headrace_rows_accepted_total[5m]))\n"
+        'increase(headrace_flow_rows_total{result="dead_lettered"}[1h]) > 0\n'
+        "headrace_pipeline_lag_seconds > 5\n"
+        "```\n",
+    ]
     return "\n".join(parts)
 
 

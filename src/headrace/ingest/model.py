@@ -105,6 +105,10 @@ class Observer(Protocol):
         """A payload is in the journal."""
         ...
 
+    def answered(self, rule: str, stream: str) -> None:
+        """A request was answered 204."""
+        ...
+
     def refused(self, refusal: Refusal) -> None:
         """A request was answered with an error."""
         ...
@@ -119,6 +123,9 @@ class SilentObserver:
 
     def accepted(self, record: Record) -> None:
         """See `Observer.accepted`."""
+
+    def answered(self, rule: str, stream: str) -> None:
+        """See `Observer.answered`."""
 
     def refused(self, refusal: Refusal) -> None:
         """See `Observer.refused`."""

@@ -109,7 +109,8 @@ class Gateway:
 
     `access` and `rules` are kept up to date from outside; when either is older than
     `settings.ingest.feed_timeout_seconds`, calls are answered 503. `rules` is keyed by lower-case immutable
-    id. `proxy` gets every request that is not the ingestion API's. `ready` says whether recovery is done.
+    id. `metrics` answers `/metrics`, `proxy` every other request that is not the ingestion API's. `ready` says
+    whether recovery is done.
     `lifespan`, when given, is entered before the first request and left after the last.
     """
 
@@ -127,6 +128,7 @@ class Gateway:
         throttle: Throttle,
         observer: Observer | None = None,
         clock: Clock | None = None,
+        metrics: ASGIApp | None = None,
         lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._ingest = settings.ingest
@@ -142,6 +144,7 @@ class Gateway:
         self._observer = observer or SilentObserver()
         self._clock = clock or SystemClock()
         self._repeats = log_errors.Repeats()
+        self._metrics = metrics
         self._lifespan = lifespan
         self._budget = Budget(settings.ingest.max_pending_bytes)
         self._decided_by: Rights | None = None
@@ -165,6 +168,8 @@ class Gateway:
             await self._ingestion(scope, receive, send, segments)
         elif len(segments) == 1 and first in ("healthz", "readyz"):
             await self._health(first, send)
+        elif len(segments) == 1 and first == "metrics" and self._metrics is not None:
+            await self._metrics(scope, receive, send)
         else:
             await self._proxy(scope, receive, send)
 
@@ -192,6 +197,7 @@ class Gateway:
                 return
         except ClientGoneError:
             return
+        self._observer.answered(call.rule, call.stream)
         await answer_empty(send, 204, call.ids)
 
     async def _take(self, call: _Call, query: bytes, immutable_id: str, stream: str) -> None:

@@ -181,15 +181,9 @@ class FlowRunner:
             else:
                 raise
         rows -= dead
-        self._counters.add(
-            live.rule,
-            way.flow.index,
-            received=rows,
-            stored=written.rows,
-            filtered=rows - written.rows,
-        )
         if not written.rows:
             self._tables.discard(way.table, path)
+            self._count(live, way, rows, 0)
             return None
         file = DataFile(
             path=f"{path.parent.name}/{path.name}",
@@ -203,6 +197,8 @@ class FlowRunner:
         self._step("publish")
         try:
             self._tables.publish(way.table, file)
+            # Only now: a batch that has to be tried again is counted once.
+            self._count(live, way, rows, written.rows)
         except PositionError:
             self._tables.discard(way.table, path)
         except BaseException:
@@ -210,6 +206,12 @@ class FlowRunner:
             raise
         self._step("published")
         return file
+
+    def _count(self, live: LiveFlow, way: _Way, rows: int, stored: int) -> None:
+        stream = way.flow.streams[0]
+        self._counters.add(
+            live.rule, stream, way.flow.index, received=rows, stored=stored, filtered=rows - stored
+        )
 
     def _try(
         self, way: _Way, live: LiveFlow, bodies: Sequence[Body], session: Session
@@ -277,7 +279,9 @@ class FlowRunner:
     def _add(self, letters: Sequence[DeadLetter]) -> None:
         self._step("letters")
         for letter in self._letters.add(letters):
-            self._counters.add(letter.rule, letter.flow, received=letter.rows, dead=letter.rows)
+            self._counters.add(
+                letter.rule, letter.stream, letter.flow, received=letter.rows, dead=letter.rows
+            )
         self._step("lettered")
 
     def _rule(self, rule: str, version: int) -> Rule:

@@ -84,6 +84,15 @@ class _Lane:
             return self.running.first
         return self.queue[0][0].offset if self.queue else None
 
+    def waits(self) -> bool:
+        """Whether a record waits or runs."""
+        return self.running is not None or bool(self.queue)
+
+    def waiting_since(self) -> int:
+        """When the first of them was received."""
+        first = self.running.records[0] if self.running is not None else self.queue[0][0]
+        return first.received
+
 
 class Lanes:
     """All lanes of a pipeline. Thread-safe.
@@ -190,6 +199,11 @@ class Lanes:
         with self._changed:
             oldest = [lane.oldest() for key, lane in self._lanes.items() if key[0] == journal]
         return min((offset for offset in oldest if offset is not None), default=following)
+
+    def oldest_received(self) -> int | None:
+        """When the oldest record came that waits or runs; None when none does."""
+        with self._changed:
+            return min((lane.waiting_since() for lane in self._lanes.values() if lane.waits()), default=None)
 
     def settled_above(self, journal: str, watermark: int) -> Mapping[str, int]:
         """By rule: the last offset that needs the journal no more, where it is not below the watermark."""

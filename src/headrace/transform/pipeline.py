@@ -31,7 +31,7 @@ from headrace.transform.error_rows import Materialise
 from headrace.transform.flows import FlowRunner
 from headrace.transform.lanes import Batch, Lanes, Need
 from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables
-from headrace.transform.progress import Counters, JournalProgress, Progress
+from headrace.transform.progress import Counters, JournalProgress, Progress, by_flow
 from headrace.transform.run import Engine, EngineError, Session
 
 _LOG = logging.getLogger(__name__)
@@ -189,8 +189,11 @@ class Pipeline:
         """Counts of rows by rule and flow since the start, and how far each journal is."""
         with self._lock:
             journals = dict(self._journals)
+        streams = self._counters.snapshot()
         return Progress(
-            flows=self._counters.snapshot(),
+            flows=by_flow(streams),
+            streams=streams,
+            oldest=self._lanes.oldest_received(),
             journals={
                 key: JournalProgress(
                     watermark=self._lanes.watermark(key, one.next),

@@ -10,6 +10,10 @@ FlowKey = tuple[str, int]
 """Rule id and flow index; -1 for what concerns every flow of the rule."""
 
 
+StreamKey = tuple[str, str, int]
+"""Rule id, stream and flow index."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
     """Rows since the start: each received one ends as stored, filtered or dead."""
@@ -40,7 +44,11 @@ class Progress:
     """The pipeline at one moment. `failure` says why it stopped by itself, None while it runs."""
 
     flows: Mapping[FlowKey, FlowCounts] = field(default_factory=dict)
+    streams: Mapping[StreamKey, FlowCounts] = field(default_factory=dict)
+    """The same counts by stream."""
     journals: Mapping[str, JournalProgress] = field(default_factory=dict)
+    oldest: int | None = None
+    """When the oldest payload came that is read and not yet through its flows; UTC microseconds."""
     retries: int = 0
     failure: str | None = None
 
@@ -50,18 +58,40 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flows: dict[FlowKey, list[int]] = {}
+        self._streams: dict[StreamKey, list[int]] = {}
 
     def add(
-        self, rule: str, flow: int, *, received: int = 0, stored: int = 0, filtered: int = 0, dead: int = 0
+        self,
+        rule: str,
+        stream: str,
+        flow: int,
+        *,
+        received: int = 0,
+        stored: int = 0,
+        filtered: int = 0,
+        dead: int = 0,
     ) -> None:
         """Add to the counts of a flow."""
         with self._lock:
-            counts = self._flows.setdefault((rule, flow), [0, 0, 0, 0])
+            counts = self._streams.setdefault((rule, stream, flow), [0, 0, 0, 0])
             for place, amount in enumerate((received, stored, filtered, dead)):
                 counts[place] += amount
 
-    def snapshot(self) -> dict[FlowKey, FlowCounts]:
+    def snapshot(self) -> dict[StreamKey, FlowCounts]:
         """The counts now."""
         with self._lock:
-            return {key: FlowCounts(*counts) for key, counts in self._flows.items()}
+            return {key: FlowCounts(*counts) for key, counts in self._streams.items()}
+
+
+def by_flow(streams: Mapping[StreamKey, FlowCounts]) -> dict[FlowKey, FlowCounts]:
+    """The counts of each flow over all its streams."""
+    flows: dict[FlowKey, FlowCounts] = {}
+    for (rule, _, flow), one in streams.items():
+        sum_ = flows.get((rule, flow), FlowCounts())
+        flows[rule, flow] = FlowCounts(
+            sum_.received + one.received,
+            sum_.stored + one.stored,
+            sum_.filtered + one.filtered,
+            sum_.dead + one.dead,
+        )
+    return flows

@@ -1,0 +1,32 @@
+"""The pipeline's numbers for the metrics."""
+
+from __future__ import annotations
+
+from headrace.clock import SECOND, Clock
+from headrace.observe.metrics import Snapshot
+from headrace.transform.progress import FlowCounts, Progress
+
+
+def pipeline_snapshot(progress: Progress, letters: int, clock: Clock) -> Snapshot:
+    """What the engine tells: the rows of each flow, and how far behind the pipeline is."""
+    waited = 0.0 if progress.oldest is None else max(0.0, (clock.now() - progress.oldest) / SECOND)
+    flows = [((rule, stream, str(flow)), counts) for (rule, stream, flow), counts in progress.streams.items()]
+    journals = [((key,), one) for key, one in progress.journals.items()]
+    return {
+        "headrace_flow_rows_received_total": [(labels, counts.received) for labels, counts in flows],
+        "headrace_flow_rows_total": [
+            ((*labels, result), number)
+            for labels, counts in flows
+            for result, number in _results(counts).items()
+        ],
+        "headrace_pipeline_lag_seconds": [((), waited)],
+        "headrace_pipeline_retries_total": [((), progress.retries)],
+        "headrace_journal_records_waiting": [(key, one.end - one.next) for key, one in journals],
+        "headrace_journal_records_held": [(key, one.end - one.watermark) for key, one in journals],
+        "headrace_journal_records_damaged": [(key, one.damaged) for key, one in journals],
+        "headrace_dead_letters": [((), letters)],
+    }
+
+
+def _results(counts: FlowCounts) -> dict[str, int]:
+    return {"stored": counts.stored, "filtered": counts.filtered, "dead_lettered": counts.dead}
