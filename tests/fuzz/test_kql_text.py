@@ -395,3 +395,25 @@ def test_a_chain_of_uses_is_charged_before_it_explodes(size: int) -> None:
     with pytest.raises(KqlError) as caught:
         compile_query(f"{lets} t{size - 1}", DATABASE, QUERY.options)
     assert {problem.code for problem in caught.value.problems} == {"KQL0004"}
+
+
+CRASHES = (AttributeError, TypeError)
+OPEN = pytest.mark.xfail(
+    strict=True, raises=CRASHES, reason="the compiler ends in a Python error; take the mark off when mended"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("materialize(Logs) | take 1", marks=OPEN),
+        pytest.param("Logs | where Level in (materialize(Logs | project Level))", marks=OPEN),
+        pytest.param("print -dynamic(1)", marks=OPEN),
+        pytest.param("print 1 - dynamic('x')", marks=OPEN),
+        "print +dynamic('x')",
+        "print 5 % dynamic(0)",
+        "let m = materialize(Logs); union m, m",
+    ],
+)
+def test_texts_that_once_crashed(text: str) -> None:
+    through_every_stage(text, len(text))

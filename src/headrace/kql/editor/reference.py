@@ -119,7 +119,6 @@ _ERRORS = (
     ("KQL0139", "The text has no tabular expression.", "End it with a query."),
     ("KQL0140", "A saved function has problems of its own.", "Mend the saved function."),
     ("KQL0141", "`scan` has no step, or none that puts out rows.", "Add `with (step s: true;)`."),
-    ("KQL0142", "The data would make too many columns.", "Filter the rows, or give the plugin a schema."),
     (
         "KQL0142",
         "The data would make too many columns.",
