@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,6 +40,18 @@ QUERY_ACTION = "Microsoft.OperationalInsights/workspaces/query/read"
 _BUSY_SECONDS = 5
 
 
+def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    """A route whose path matches in any letter case, and with slashes doubled around `/v1`."""
+    route = Route(path, endpoint, methods=methods)
+    pattern = route.path_regex.pattern.replace("^/v1/", "^/+v1/+")
+    route.path_regex = re.compile(pattern, re.IGNORECASE)
+    return route
+
+
+def _path_not_found() -> HttpError:
+    return http_error(404, "PathNotFoundError", "The requested path does not exist")
+
+
 @dataclass(frozen=True, slots=True)
 class QueryService:
     """What the routes need: the engine, and views of who may do what and of what there is."""
@@ -51,12 +64,17 @@ class QueryService:
     clock: Clock
 
     def routes(self) -> list[Route]:
-        """The API's routes, `/v1` included."""
+        """The API's routes, `/v1` included and in any letter case; the last takes every other path."""
         return [
-            Route("/v1/$batch", self.batch, methods=["POST"]),
-            Route("/v1/workspaces/{workspace}/query", self.query, methods=["GET", "POST"]),
-            Route("/v1/{workspace:path}/query", self.query, methods=["GET", "POST"]),
+            _route("/v1/$batch", self.batch, "POST"),
+            _route("/v1/workspaces/{workspace}/query", self.query, "GET", "POST"),
+            _route("/v1/{workspace:path}/query", self.query, "GET", "POST"),
+            _route("/{path:path}", self.nowhere, "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
         ]
+
+    async def nowhere(self, _request: Request) -> Response:
+        """404 for a path or method that the API does not have."""
+        raise _path_not_found()
 
     async def query(self, request: Request) -> Response:
         """One query against the workspace in the path."""
@@ -85,7 +103,7 @@ class QueryService:
     async def _item(self, caller: Caller, item: BatchItem) -> tuple[int, bytes]:
         try:
             if item.path.strip("/").lower() != "query":
-                raise http_error(404, "PathNotFoundError", "The requested path does not exist")
+                raise _path_not_found()
             asked = item_query(item, self.clock.now())
             header = next((v for k, v in (item.headers or {}).items() if k.lower() == "prefer"), None)
             return await self._answer(caller, item.workspace, asked, read_preferences(header, self.settings))
