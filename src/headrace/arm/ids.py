@@ -18,6 +18,7 @@ SUBSCRIPTION_TYPE = "Microsoft.Resources/subscriptions"
 GROUP_TYPE = "Microsoft.Resources/subscriptions/resourceGroups"
 WORKSPACE_TYPE = "Microsoft.OperationalInsights/workspaces"
 TABLE_TYPE = "Microsoft.OperationalInsights/workspaces/tables"
+SAVED_SEARCH_TYPE = "Microsoft.OperationalInsights/workspaces/savedSearches"
 RULE_TYPE = "Microsoft.Insights/dataCollectionRules"
 ENDPOINT_TYPE = "Microsoft.Insights/dataCollectionEndpoints"
 ASSOCIATION_TYPE = "Microsoft.Insights/dataCollectionRuleAssociations"
@@ -27,6 +28,7 @@ DEFINITION_TYPE = "Microsoft.Authorization/roleDefinitions"
 _KNOWN = (
     WORKSPACE_TYPE,
     TABLE_TYPE,
+    SAVED_SEARCH_TYPE,
     RULE_TYPE,
     ENDPOINT_TYPE,
     ASSOCIATION_TYPE,

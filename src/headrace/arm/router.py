@@ -22,6 +22,7 @@ from headrace.arm.kinds.datacollectionrules import Rules
 from headrace.arm.kinds.endpoints import Endpoints
 from headrace.arm.kinds.resourcegroups import ResourceGroups, Resources
 from headrace.arm.kinds.roles import RoleAssignments, RoleDefinitions
+from headrace.arm.kinds.savedsearches import SavedSearches
 from headrace.arm.kinds.subscriptions import Locations, Subscriptions, Tenants
 from headrace.arm.kinds.tables import Tables
 from headrace.arm.kinds.workspaces import Workspaces
@@ -47,6 +48,7 @@ def all_kinds() -> tuple[Kind, ...]:
         Resources(),
         Workspaces(),
         Tables(),
+        SavedSearches(),
         Endpoints(),
         Rules(),
         Associations(),

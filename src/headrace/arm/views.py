@@ -13,7 +13,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from headrace.arm import store
-from headrace.arm.ids import WORKSPACE_TYPE
+from headrace.arm.ids import SAVED_SEARCH_TYPE, WORKSPACE_TYPE
+from headrace.arm.kinds.savedsearches import function_text
 from headrace.arm.store import Resource, TableRow
 from headrace.catalog import standard
 from headrace.catalog.model import Catalog, Column, Table, TableSchema, Workspace
@@ -79,12 +80,24 @@ class CatalogLoader:
         seen: dict[tuple[str, int], TableSchema] = {}
         for row in store.live_tables(connection):
             rows.setdefault(row.customer_id, []).append(row)
-        built = [self._workspace(item, rows.get(item.unique_id or "", []), seen) for item in workspaces]
+        functions: dict[str, dict[str, str]] = {}
+        for saved in store.select_page(connection, SAVED_SEARCH_TYPE):
+            alias = saved.properties.get("functionAlias")
+            if isinstance(alias, str) and alias:
+                functions.setdefault(saved.parent_key, {})[alias] = function_text(saved.properties)
+        built = [
+            self._workspace(item, rows.get(item.unique_id or "", []), functions.get(item.key, {}), seen)
+            for item in workspaces
+        ]
         self._schemas = seen
         return _catalog(change, built)
 
     def _workspace(
-        self, item: Resource, rows: list[TableRow], seen: dict[tuple[str, int], TableSchema]
+        self,
+        item: Resource,
+        rows: list[TableRow],
+        functions: Mapping[str, str],
+        seen: dict[tuple[str, int], TableSchema],
     ) -> Workspace:
         tables = {}
         for row in rows:
@@ -95,13 +108,14 @@ class CatalogLoader:
                 seen[key] = schema
                 schemas.append(schema)
             tables[row.name] = _table(row, tuple(schemas), workspace_retention(item))
-        return _workspace(item, tables)
+        return _workspace(item, tables, functions)
 
 
 def load_catalog(connection: Connection, change: int, *, only: Collection[str] | None = None) -> Catalog:
     """All workspaces and tables at this change, or those of the lower-case workspace ids `only`.
 
-    A workspace's `tables` has its own tables and every standard one, as `WorkspaceTables`.
+    A workspace's `tables` has its own tables and every standard one, as `WorkspaceTables`; with `only` no saved
+    functions are read.
     """
     if only is None:
         return CatalogLoader()(connection, change)
@@ -114,14 +128,14 @@ def load_catalog(connection: Connection, change: int, *, only: Collection[str] |
             row.name: make_table(row, workspace_retention(item))
             for row in store.live_tables(connection, [item.unique_id or ""])
         }
-        built.append(_workspace(item, tables))
+        built.append(_workspace(item, tables, {}))
     return _catalog(change, built)
 
 
-def _workspace(item: Resource, tables: Mapping[str, Table]) -> Workspace:
+def _workspace(item: Resource, tables: Mapping[str, Table], functions: Mapping[str, str]) -> Workspace:
     customer_id = item.unique_id or ""
     listed = standard.WorkspaceTables(customer_id, tables)
-    return Workspace(customer_id, item.key, item.name, item.location, listed)
+    return Workspace(customer_id, item.key, item.name, item.location, listed, functions)
 
 
 def _catalog(change: int, workspaces: list[Workspace]) -> Catalog:

@@ -67,13 +67,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A Log Analytics workspace; `tables` is keyed by the exact table name."""
+    """A Log Analytics workspace; `tables` is keyed by the exact table name.
+
+    `functions` has the text of each saved function, `(parameters) { query }`, by its alias.
+    """
 
     customer_id: str
     resource_id: str
     name: str
     location: str
     tables: Mapping[str, Table] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace.catalog.model import Catalog, Table, Workspace
@@ -39,6 +39,13 @@ class WorkspaceView:
         """Another workspace by customerId, name or ARM id. None where there is none."""
         found = find_workspace(self.catalog, name)
         return None if found is None else WorkspaceView(self.catalog, (found,), self.may_read)
+
+    def functions(self) -> Mapping[str, str]:
+        """The saved functions by alias; of two workspaces with the same alias the first counts."""
+        found: dict[str, str] = {}
+        for workspace in reversed(self.workspaces):
+            found.update(workspace.functions)
+        return found
 
     def tables(self, name: str) -> tuple[Table, ...]:
         """The readable tables of that name, one a workspace."""

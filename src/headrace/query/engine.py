@@ -182,7 +182,9 @@ class QueryEngine:
             return _probed(cursor, sql_text(statement.to_sql(pinned.provider((statement,)), Output.RESULT)))
 
         options = QueryOptions(
-            now=self._clock.now() * TICKS_PER_MICROSECOND, probe=probe if cursor is not None else None
+            now=self._clock.now() * TICKS_PER_MICROSECOND,
+            functions=view.functions(),
+            probe=probe if cursor is not None else None,
         )
         compiled = compile_query(request.text, view, options)
         provider = pinned.provider(compiled.statements)

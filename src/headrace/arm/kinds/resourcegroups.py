@@ -6,7 +6,13 @@ import re
 from typing import Any
 
 from headrace.arm import store
-from headrace.arm.ids import GROUP_TYPE, SUBSCRIPTION_TYPE, TABLE_TYPE, canonical_type
+from headrace.arm.ids import (
+    GROUP_TYPE,
+    SAVED_SEARCH_TYPE,
+    SUBSCRIPTION_TYPE,
+    TABLE_TYPE,
+    canonical_type,
+)
 from headrace.arm.kinds.base import (
     Kind,
     TrackedKind,
@@ -144,7 +150,7 @@ class Resources(TrackedKind):
             subscription=target.subscription,
             group_key=group.lower() if group else None,
         )
-        hidden = (SUBSCRIPTION_TYPE, GROUP_TYPE, TABLE_TYPE)
+        hidden = (SUBSCRIPTION_TYPE, GROUP_TYPE, TABLE_TYPE, SAVED_SEARCH_TYPE)
         shown = [_brief(item) for item in items if item.type not in hidden]
         return Answer(200, {"value": shown})
 
