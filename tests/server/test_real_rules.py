@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ NAMES = {KustoType.BOOL: "boolean"}
 
 
 @pytest.fixture(scope="module")
-def imported(api: Api) -> Api:
-    """The server with the right to send to every rule of the group."""
-    api.grant(api.group)
-    return api
+def imported(api: Api) -> Iterator[Api]:
+    """The server with the right to send to every rule of the group, for this module alone."""
+    assignment = api.grant(api.group)
+    yield api
+    api.delete(assignment, "2022-04-01")
 
 
 def stream_schema(declared: dict[str, Any]) -> Schema:
