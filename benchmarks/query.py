@@ -59,8 +59,8 @@ CASES = (
     Case(
         "one hour of seven days",
         f"{NAME} | where TimeGenerated >= datetime({_HOUR}) and TimeGenerated < datetime({_NEXT_HOUR})\n"
-        "| summarize count(), avg(DurationMs), sum(Bytes) by Url, Status",
-        "SELECT Url, Status, count(*), avg(DurationMs), sum(Bytes)::BIGINT FROM {requests}\n"
+        "| summarize count(), avg(DurationMs), sum(Bytes) by Host, Status",
+        "SELECT Host, Status, count(*), avg(DurationMs), sum(Bytes)::BIGINT FROM {requests}\n"
         f"WHERE TimeGenerated >= TIMESTAMPTZ '{_HOUR}Z' AND TimeGenerated < TIMESTAMPTZ '{_NEXT_HOUR}Z'\n"
         "GROUP BY 1, 2",
         (datetime.fromisoformat(f"{_HOUR}Z"), datetime.fromisoformat(f"{_NEXT_HOUR}Z")),

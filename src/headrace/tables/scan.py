@@ -60,12 +60,13 @@ def build_scan(
     schema version that `table` does not know yet. Raises `KeyError` for an unknown column name.
     """
     groups: dict[int, list[StoredFile]] = {}
-    for file in files:
+    # Newest first: a search for the newest rows then skips the files behind those that it has found.
+    for file in sorted(files, key=_newest, reverse=True):
         if file.rows and file.overlaps(request.low, request.high):
             groups.setdefault(file.schema_version, []).append(file)
     selects = [
         _select(root, table, group, request, _physical_columns(root, table, version, group, footer_columns))
-        for version, group in sorted(groups.items())
+        for version, group in sorted(groups.items(), reverse=True)
     ]
     if not selects:
         return _empty(table, request)
@@ -73,6 +74,10 @@ def build_scan(
     for select in selects[1:]:
         query = exp.union(query, select, distinct=False, copy=False)
     return query
+
+
+def _newest(file: StoredFile) -> int:
+    return _FIRST if file.max_time is None else file.max_time
 
 
 def _physical_columns(

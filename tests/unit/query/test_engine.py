@@ -291,3 +291,17 @@ async def test_a_data_folder_may_have_a_name_like_a_pattern(tmp_path: Path) -> N
         assert await made.rows("Things_CL | count") == [[6]]
         (decoy / "tables").symlink_to(folder / "tables")
         assert await made.rows("Things_CL | count") == [[6]]
+
+
+async def test_the_newest_rows_come_from_whichever_file_has_them(tmp_path: Path) -> None:
+    async with things(tmp_path) as made:
+        for offset, start in enumerate((50, 10, 90, 30)):
+            made.things.publish(offset, rows=4, start=DAY_ONE + start * SECOND)
+        made.things.store.commit(made.things.table)
+        made.things.publish(4, rows=4, start=DAY_ONE + 92 * SECOND)
+        times = "project s = tolong((TimeGenerated - datetime(2024-10-04)) / 1s)"
+        newest = await made.rows(f"Things_CL | top 6 by TimeGenerated desc | {times}")
+        oldest = await made.rows(f"Things_CL | top 6 by TimeGenerated asc | {times}")
+        again = await made.rows(f"Things_CL | sort by TimeGenerated | take 6 | {times}")
+    assert newest == again == [[95], [94], [93], [93], [92], [92]]
+    assert oldest == [[10], [11], [12], [13], [30], [31]]

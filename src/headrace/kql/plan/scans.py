@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ def table_scans(plan: p.Plan) -> Iterator[p.TableScan]:
             stack.extend(getattr(item, name) for name in reversed(fields_of(type(item))))
 
 
+@functools.cache
 def fields_of(kind: type) -> tuple[str, ...]:
     """The field names of a node's class."""
     return tuple(field.name for field in dataclasses.fields(kind))

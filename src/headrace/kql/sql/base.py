@@ -21,6 +21,7 @@ from headrace.kql.plan.expressions import (
 from headrace.kql.sql.conditions import as_condition
 from headrace.kql.sql.functions.base import Typed, lower_several
 from headrace.kql.sql.layers import Layer, column_sql, conjunction, subquery
+from headrace.kql.sql.ordering import by_raw_time
 from headrace.kql.sql.rendering import ExpressionGenerator
 from headrace.kql.types import KustoType
 
@@ -277,7 +278,7 @@ class Generator(ExpressionGenerator):
     def limit(self, plan: p.Limit) -> Layer:
         """`ORDER BY ... LIMIT`."""
         layer = self.ready(plan.input, *(key.value for key in plan.order))
-        layer.order = self.order_sql(plan.order, layer)
+        layer.order = [by_raw_time(key, layer) for key in self.order_sql(plan.order, layer)]
         layer.limit = self.row_count(plan.count)
         layer.closed = True
         return layer

@@ -121,7 +121,7 @@ class ParsingGenerator(Generator):
         if last:
             position: exp.Expression = b.when(
                 b.call("ends_with", here, text),
-                b.subtract(b.call("length", here.copy()), len(text) - 1),
+                b.subtract(b.call("length", column_sql(rest)), len(text) - 1),
                 b.number(0),
             )
         else:
@@ -129,9 +129,9 @@ class ParsingGenerator(Generator):
         layer = self._keep(layer, kept, [(place, position)])
         found = exp.GT(this=column_sql(place), expression=b.number(0))
         tests.append(found)
-        before = b.call("substr", here.copy(), b.number(1), b.subtract(column_sql(place), 1))
+        before = b.call("substr", column_sql(rest), b.number(1), b.subtract(column_sql(place), 1))
         layer = self._keep(layer, kept, [(head, before)])
-        tail = b.when(found.copy(), _behind(here.copy(), _bytes(head, text)))
+        tail = b.when(found.copy(), _behind(column_sql(rest), _bytes(head, text)))
         return self._keep(layer, kept, [(new, tail)]), new
 
     def _after_split(
@@ -147,15 +147,16 @@ class ParsingGenerator(Generator):
 
         A delimiter that comes again makes more than two pieces, and then the rest is cut by its position.
         """
-        new, pieces, head = self.fresh("r"), self.fresh("p"), value_name or self.fresh("v")
-        here, split = column_sql(rest), column_sql(pieces)
-        layer = self._keep(layer, kept, [(pieces, b.call("string_split", here, text))])
-        tests.append(exp.GT(this=b.call("len", split), expression=b.number(1)))
-        layer = self._keep(layer, kept, [(head, b.call("list_extract", split.copy(), b.number(1)))])
-        alone = exp.LTE(this=b.call("len", split.copy()), expression=b.number(2))
-        second = b.call("list_extract", split.copy(), b.number(2))
-        tail = b.when(alone, second, _behind(here.copy(), _bytes(head, text)))
-        return self._keep(layer, kept, [(new, tail)]), new
+        new, pieces = self.fresh("r"), self.fresh("p")
+        layer = self._keep(layer, kept, [(pieces, b.call("string_split", column_sql(rest), text))])
+        tests.append(exp.GT(this=b.call("len", column_sql(pieces)), expression=b.number(1)))
+        first, second = (b.call("list_extract", column_sql(pieces), b.number(i)) for i in (1, 2))
+        size = b.add(b.call("strlen", first), len(text.encode()))
+        alone = exp.LTE(this=b.call("len", column_sql(pieces)), expression=b.number(2))
+        made = [(new, b.when(alone, second, _behind(column_sql(rest), size)))]
+        if value_name is not None:
+            made.append((value_name, b.call("list_extract", column_sql(pieces), b.number(1))))
+        return self._keep(layer, kept, made), new
 
     def _at_start(
         self,
@@ -172,7 +173,7 @@ class ParsingGenerator(Generator):
         test: exp.Expression = b.equals(here, text) if last else b.call("starts_with", here, text)
         tests.append(column_sql(flag))
         layer = self._keep(layer, kept, [(flag, test)])
-        tail = b.when(column_sql(flag), _behind(here.copy(), b.number(len(text.encode()))))
+        tail = b.when(column_sql(flag), _behind(column_sql(rest), b.number(len(text.encode()))))
         return self._keep(layer, kept, [(new, tail)]), new
 
     def by_regex(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
