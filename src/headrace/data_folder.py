@@ -48,6 +48,11 @@ class DataFolder:
         return self.root / "dead-letters"
 
     @property
+    def receipts(self) -> Path:
+        """What became of each call, for about a day."""
+        return self.root / "receipts"
+
+    @property
     def tls(self) -> Path:
         """The local CA and the server's certificate."""
         return self.root / "tls"

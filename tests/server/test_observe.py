@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.kit import TABLES, Api, Rule, api_of, eventually
+from tests.server.kit import INGEST_SCOPE, TABLES, Api, Rule, api_of, eventually
 from tests.servers import running_server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -214,3 +215,71 @@ def test_a_killed_process_is_counted_and_the_rest_still_tells(tmp_path: Path) ->
             lambda: by_label(numbers(api)["headrace_process_restarts_total"], "process"),
             lambda found: found.get("query-0") == 1 and found["engine-0"] == 0,
         )
+
+
+def receipt(api: Api, request_id: str, token: str | None = None) -> httpx.Response:
+    bearer = {"Authorization": f"Bearer {token}"} if token else api.bearer(INGEST_SCOPE)
+    return api.http.get(f"{api.base}/receipts/{request_id}", headers=bearer)
+
+
+def test_a_receipt_tells_what_became_of_one_call(api: Api) -> None:
+    api.make_table("Receipted_CL", {"Id": "string"})
+    rule = api.make_rule(
+        "Receipted",
+        {"Id": "string"},
+        "Receipted_CL",
+        "source | where Id != 'no' | extend TimeGenerated = now()",
+    )
+    other = rule.post(b'[{"Id": "no"}]').headers["x-ms-request-id"]
+    request_id = rule.post(b'[{"Id": "a"}, {"Id": "no"}, {"Id": "b"}]').headers["x-ms-request-id"]
+    answer = eventually(
+        lambda: receipt(api, request_id),
+        lambda answer: answer.status_code == 200 and answer.json()["status"] == "Complete",
+    )
+    document = answer.json()
+    assert document["requestId"] == request_id
+    assert (document["immutableId"], document["stream"]) == (rule.immutable_id, "Custom-In")
+    assert document["rowsReceived"] == 3
+    (way,) = document["destinations"]
+    assert way["workspaceResourceId"] == api.workspace.lower()
+    assert (way["table"], way["rowsStored"], way["rowsFiltered"], way["rowsDeadLettered"]) == (
+        "Receipted_CL",
+        2,
+        1,
+        0,
+    )
+    assert document["receivedTime"] <= way["queryableSince"]
+    # Complete means that a query sees the rows.
+    assert api.value("Receipted_CL | count") == 2
+    (way,) = eventually(lambda: receipt(api, other), lambda answer: answer.status_code == 200).json()[
+        "destinations"
+    ]
+    assert (way["rowsStored"], way["rowsFiltered"]) == (0, 1)
+    assert receipt(api, request_id, "no-token").status_code == 401
+    missing = receipt(api, "00000000-0000-4000-8000-000000000000")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "ReceiptNotFound")
+
+
+def test_a_receipt_tells_why_rows_were_not_stored(api: Api) -> None:
+    rule = broken_rule(api, "ReceiptedDead")
+    request_id = rule.post(b'[{"Id": "a"}, {"Id": "b"}]').headers["x-ms-request-id"]
+    answer = eventually(lambda: receipt(api, request_id), lambda answer: answer.status_code == 200)
+    (way,) = answer.json()["destinations"]
+    assert (way["rowsStored"], way["rowsDeadLettered"], way["reasons"]) == (0, 2, {"TableNotFound": 2})
+
+
+def test_a_receipt_is_for_those_who_may_send(api: Api) -> None:
+    api.make_table("Private_CL", {"Id": "string"})
+    rule = api.make_rule("Private", {"Id": "string"}, "Private_CL")
+    request_id = rule.post(b'[{"Id": "a"}]').headers["x-ms-request-id"]
+    eventually(lambda: receipt(api, request_id).status_code, lambda status: status == 200)
+    stranger = headrace_json(api, "app", "create", "stranger", "-o", "json")
+    answer = api.ask_token(
+        INGEST_SCOPE, client_id=stranger["clientId"], client_secret=stranger["clientSecret"]
+    )
+    assert receipt(api, request_id, answer.json()["access_token"]).status_code == 403
+
+
+def headrace_json(api: Api, *arguments: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(headrace(api, *arguments))
+    return found

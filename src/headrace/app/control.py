@@ -13,6 +13,7 @@ from headrace.app.common import addresses_of
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.model import ArmDeps, Published
 from headrace.arm.routes import arm_routes
+from headrace.arm.views import load_rule
 from headrace.catalog.rules import RuleLimits
 from headrace.clock import Clock, SystemClock
 from headrace.data_folder import DataFolder
@@ -24,6 +25,8 @@ from headrace.identity.endpoint import TokenEndpoint, load_authority
 from headrace.identity.routes import SignIn
 from headrace.identity.verify import TokenVerifier
 from headrace.ids import new_guid
+from headrace.ingest.receipts import receipts_route
+from headrace.observe.answers import Receipt
 from headrace.process import ProcessConfig
 from headrace.settings import Settings
 from headrace.store.database import Database
@@ -54,6 +57,25 @@ def control_plane_routes(
     verifier = TokenVerifier(access, addresses, clock)
     admin = AppAdmin(database, access, verifier, addresses, clock, published)
     return [*admin_routes(admin), *arm_routes(deps)]
+
+
+def receipt_route(
+    config: ProcessConfig, database: Database, clock: Clock, find: Callable[[str], Receipt | None]
+) -> BaseRoute:
+    """The address of receipts."""
+    addresses = addresses_of(config)
+    access = LiveView(database, load_access, clock=clock)
+    database.on_change(refreshing(access))
+
+    def scope_of(rule: str, version: int) -> str | None:
+        with database.read() as connection:
+            try:
+                return load_rule(connection, rule, version).resource_id
+            except LookupError:
+                return None
+
+    verifier = TokenVerifier(access, addresses, clock)
+    return receipts_route(find, scope_of, verifier, lambda: access.current, addresses)
 
 
 def sign_in(config: ProcessConfig, database: Database, clock: Clock) -> SignIn:

@@ -12,10 +12,11 @@ import duckdb
 import maxminddb
 
 from headrace.app.common import http_app, ready_route, running_beside, telling_numbers
-from headrace.app.control import control_plane_routes, refreshing, sign_in
+from headrace.app.control import control_plane_routes, receipt_route, refreshing, sign_in
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
 from headrace.arm.views import CatalogLoader, load_rule
+from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
 from headrace.clock import Clock, SystemClock
 from headrace.data_folder import DataFolder
@@ -25,14 +26,18 @@ from headrace.journal.files import journal_folders
 from headrace.journal.model import JournalReader
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.sql import session
+from headrace.observe.answers import Receipt, make_receipt
+from headrace.observe.receipts import Frame, Receipts
 from headrace.process import ProcessConfig
 from headrace.serving import serving_http, serving_socket
 from headrace.settings import Settings
 from headrace.store.database import Database, StoreError
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
+from headrace.tables.model import TablesError
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
+from headrace.transform.model import find_table
 from headrace.transform.numbers import pipeline_snapshot
 from headrace.transform.pipeline import Pipeline
 
@@ -61,6 +66,8 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         await asyncio.to_thread(tables.recover)
         letters = DeadLetters(folder.dead_letters, disk)
         stack.callback(letters.close)
+        receipts = Receipts(folder.receipts, disk, clock)
+        stack.callback(receipts.close)
         pipeline = Pipeline(
             _journal_readers(folder),
             _rule_source(database),
@@ -72,6 +79,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             disk=disk,
             prepare=_session_preparer(settings),
             materialise=_table_maker(database, clock),
+            receipts=receipts,
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
@@ -85,6 +93,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         routes = [
             ready_route(),
             *control_plane_routes(config, database, feed, clock),
+            receipt_route(config, database, clock, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),
         ]
         await stack.enter_async_context(serving_socket(http_app(routes), folder.socket("engine")))
@@ -133,6 +142,26 @@ def _table_maker(database: Database, clock: Clock) -> Callable[[str, str], None]
         made.add((customer_id, name))
 
     return make
+
+
+def _receipt_finder(
+    receipts: Receipts, catalog: LiveView[Catalog], tables: TableStore
+) -> Callable[[str], Receipt | None]:
+    """Looks a call up; a table's own position says whether its rows are there."""
+
+    def published(frame: Frame, offset: int) -> bool | None:
+        table = find_table(catalog.current, frame.workspace, frame.table)
+        if table is None or table.incarnation != frame.incarnation:
+            return None
+        try:
+            return tables.position(table, frame.app_id) >= offset
+        except TablesError:
+            return False
+
+    def find(request_id: str) -> Receipt | None:
+        return make_receipt(request_id, receipts.find(request_id), published)
+
+    return find
 
 
 def _session_preparer(settings: Settings) -> Callable[[duckdb.DuckDBPyConnection], None]:

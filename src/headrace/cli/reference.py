@@ -98,10 +98,10 @@ def metrics_page() -> str:
         table(("Metric", "Kind", "Labels", "What it tells"), rows),
         "## How the numbers add up\n",
         "For each flow, `headrace_flow_rows_received_total` is at any moment the sum of its three results in\n"
-        "`headrace_flow_rows_total`: no row vanishes. A stream that several data flows take counts in\n"
-        "each, and so does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
-        "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting` and\n"
-        "`headrace_pipeline_lag_seconds`.\n",
+        "`headrace_flow_rows_total`: no row vanishes. A stream that several data flows take counts in each, and so\n"
+        "does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
+        "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting`\n"
+        "and `headrace_pipeline_lag_seconds`.\n",
         "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
         "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
         "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",

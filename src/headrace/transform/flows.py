@@ -13,6 +13,7 @@ from headrace.catalog.rules import DataFlow, Rule
 from headrace.errors import ProblemError
 from headrace.journal.model import Record
 from headrace.observe.log_errors import STREAM as LOG_ERRORS
+from headrace.observe.receipts import Receipts
 from headrace.settings import Settings
 from headrace.tables.model import DataFile, PositionError, TableBrokenError, TableDroppedError
 from headrace.transform.bisect import Bad, find_bad, without
@@ -23,6 +24,7 @@ from headrace.transform.error_rows import ErrorRows, Materialise
 from headrace.transform.lanes import Batch, Need
 from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables, find_table
 from headrace.transform.progress import Counters
+from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
 
 MAX_COMPILED = 4096
@@ -41,7 +43,9 @@ class _Way:
     """One flow of a batch into one table."""
 
     batch: Batch
+    rule: Rule
     flow: DataFlow
+    workspace: str
     table: Table
     app_id: str
 
@@ -59,6 +63,7 @@ class FlowRunner:
         counters: Counters,
         step: Callable[[str], None],
         materialise: Materialise,
+        receipts: Receipts | None = None,
     ) -> None:
         self._rules = rules
         self._catalog = catalog
@@ -68,6 +73,7 @@ class FlowRunner:
         self._counters = counters
         self._step = step
         self._errors = ErrorRows(catalog, tables, letters, settings.transform, step, materialise)
+        self._receipting = Receipting(receipts, letters)
         self._lock = threading.Lock()
         self._compiled: OrderedDict[tuple[str, int, int, str, int], LiveFlow | ProblemError] = OrderedDict()
         self._known_rules: OrderedDict[tuple[str, int], Rule] = OrderedDict()
@@ -85,6 +91,7 @@ class FlowRunner:
         except LookupError:
             message = f"Version {entry.rule_version} of the rule is not kept any more."
             self._give_up(batch.records, WHOLE, "RuleNotFound", message)
+            self._receipting.given_up(batch, None)
             return []
         payloads = self._read([record for record in batch.records if record.entry.stream != LOG_ERRORS])
         lost = [one.record for one in payloads if not rule.flows_of(one.record.entry.stream)]
@@ -98,6 +105,7 @@ class FlowRunner:
                 need = self._flow(batch, rule, flow, workspace, mine, session)
                 if need is not None:
                     needs.append(need)
+        self._receipting.given_up(batch, rule)
         return [*needs, *self._errors.write(batch, rule, session)]
 
     def _read(self, records: Sequence[Record]) -> list[_Payload]:
@@ -125,7 +133,7 @@ class FlowRunner:
         if table is None:
             self._vanished(flow, payloads)
             return None
-        way = _Way(batch, flow, table, f"{batch.key[0]}/{rule.immutable_id}/{flow.index}")
+        way = _Way(batch, rule, flow, workspace, table, f"{batch.key[0]}/{rule.immutable_id}/{flow.index}")
         live = self._live(rule, flow, table)
         if isinstance(live, ProblemError):
             records = [one.record for one in payloads]
@@ -181,6 +189,17 @@ class FlowRunner:
             else:
                 raise
         rows -= dead
+        offsets = {body.offset for body in due}
+        place = self._receipting.before_publishing(
+            way.rule,
+            way.flow,
+            way.workspace,
+            way.table,
+            way.app_id,
+            [record for record in way.batch.records if record.offset in offsets],
+            path,
+            written.rows,
+        )
         if not written.rows:
             self._tables.discard(way.table, path)
             self._count(live, way, rows, 0)
@@ -199,6 +218,7 @@ class FlowRunner:
             self._tables.publish(way.table, file)
             # Only now: a batch that has to be tried again is counted once.
             self._count(live, way, rows, written.rows)
+            self._receipting.published(place)
         except PositionError:
             self._tables.discard(way.table, path)
         except BaseException:

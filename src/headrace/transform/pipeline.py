@@ -21,6 +21,7 @@ from headrace.clock import Clock
 from headrace.disk import Disk, RealDisk
 from headrace.journal.model import JournalReader
 from headrace.kql.sql.session import prepare as prepare_session
+from headrace.observe.receipts import Receipts
 from headrace.settings import Settings
 from headrace.tables.model import TableBrokenError, TableKey, TablesError
 from headrace.tables.recovery import Recovered
@@ -97,6 +98,7 @@ class Pipeline:
         prepare: Callable[[duckdb.DuckDBPyConnection], None] = prepare_session,
         step: Callable[[str], None] = lambda _: None,
         materialise: Materialise = lambda _customer, _table: None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._readers = readers
         self._catalog = catalog
@@ -106,11 +108,14 @@ class Pipeline:
         self._clock = clock
         self._prepare = prepare
         self._step = step
+        self._receipts = receipts
         self._checkpoints = Checkpoints(settings.data_dir / "checkpoints", disk or RealDisk())
         self._counters = Counters()
         own = settings.transform
         self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock)
-        self._flows = FlowRunner(rules, catalog, tables, dead_letters, settings, self._counters, step, materialise)
+        self._flows = FlowRunner(
+            rules, catalog, tables, dead_letters, settings, self._counters, step, materialise, receipts
+        )
         self._journals: dict[str, _Journal] = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -418,6 +423,9 @@ class Pipeline:
             checkpoint = Checkpoint(watermark, self._lanes.settled_above(key, watermark))
             if checkpoint == journal.saved:
                 continue
+            if self._receipts is not None:
+                # What the journal lets go is not replayed: its receipts must be safe before.
+                self._receipts.sync()
             self._step("checkpoint")
             try:
                 self._checkpoints.save(key, checkpoint)

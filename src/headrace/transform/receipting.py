@@ -1,0 +1,131 @@
+"""What the pipeline writes into the receipts: what each call became on each of its ways."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headrace.catalog import system
+from headrace.catalog.model import Table
+from headrace.catalog.rules import DataFlow, Rule
+from headrace.journal.model import Record
+from headrace.observe.receipts import CallRows, Frame, Place, Receipts, id_bytes
+from headrace.transform.dead_letters import WHOLE, DeadLetters, Fate
+from headrace.transform.lanes import Batch
+
+Fates = Mapping[tuple[int, int], Fate]
+
+
+class Receipting:
+    """Writes receipts; shared by all workers. Without `receipts` it does nothing."""
+
+    def __init__(self, receipts: Receipts | None, letters: DeadLetters) -> None:
+        self._receipts = receipts
+        self._letters = letters
+
+    def before_publishing(
+        self,
+        rule: Rule,
+        flow: DataFlow,
+        workspace: str,
+        table: Table,
+        app_id: str,
+        records: Sequence[Record],
+        file: Path | None,
+        rows: int,
+    ) -> Place | None:
+        """The flow made `rows` rows in `file` of these records; without rows there is nothing to publish."""
+        if self._receipts is None or not records:
+            return None
+        fates = self._letters.fates(records[0].journal, [record.offset for record in records])
+        dead = {record.offset: _dead(fates.get(record.offset, {}), flow.index) for record in records}
+        left = {record.offset: record.entry.rows - sum(dead[record.offset].values()) for record in records}
+        if rows == sum(left.values()):
+            stored: Mapping[int, int] = left
+        else:
+            stored = _rows_by_offset(file) if file is not None and rows else {}
+        calls = [_call(record, stored.get(record.offset, 0), dead[record.offset]) for record in records]
+        return self._receipts.append(
+            Frame(
+                journal=records[0].journal,
+                rule=rule.immutable_id,
+                rule_version=rule.version,
+                stream=flow.streams[0],
+                flow=flow.index,
+                ways=_ways(rule, flow.streams[0]),
+                workspace=workspace,
+                table=table.name,
+                incarnation=table.incarnation,
+                app_id=app_id if rows else "",
+                calls=calls,
+            )
+        )
+
+    def published(self, place: Place | None) -> None:
+        """What was written before is visible now."""
+        if self._receipts is not None:
+            self._receipts.visible(place)
+
+    def given_up(self, batch: Batch, rule: Rule | None) -> None:
+        """Whole payloads of the batch are dead letters, now or since before a restart; called after its flows."""
+        if self._receipts is None:
+            return
+        records = {record.offset: record for record in batch.records}
+        groups: dict[tuple[str, int], list[CallRows]] = {}
+        for offset, fates in self._letters.fates(batch.key[0], records).items():
+            record = records[offset]
+            for (index, row), fate in fates.items():
+                if row == WHOLE:
+                    call = _call(record, 0, {fate.reason: record.entry.rows})
+                    groups.setdefault((record.entry.stream, index), []).append(call)
+        flows = {flow.index: flow for flow in rule.flows} if rule is not None else {}
+        for (stream, index), calls in groups.items():
+            flow = flows.get(index)
+            for workspace in flow.workspaces if flow is not None else ("",):
+                self._receipts.append(
+                    Frame(
+                        journal=batch.key[0],
+                        rule=batch.key[1],
+                        rule_version=batch.records[0].entry.rule_version,
+                        stream=stream,
+                        flow=index,
+                        ways=_ways(rule, stream) if flow is not None and rule is not None else 1,
+                        workspace=workspace,
+                        table=flow.table if flow is not None else "",
+                        incarnation="",
+                        app_id="",
+                        calls=calls,
+                    )
+                )
+
+
+def _ways(rule: Rule, stream: str) -> int:
+    return sum(len(flow.workspaces) for flow in rule.flows_of(stream))
+
+
+def _call(record: Record, stored: int, dead: dict[str, int]) -> CallRows:
+    entry = record.entry
+    return CallRows(
+        id_bytes(entry.request_id) or b"", record.offset, record.received, entry.rows, stored, dead
+    )
+
+
+def _dead(fates: Fates, flow: int) -> dict[str, int]:
+    """Rows by reason that this flow could not store."""
+    reasons: Counter[str] = Counter()
+    for (index, _), fate in fates.items():
+        if index in (flow, WHOLE):
+            reasons[fate.reason] += fate.rows
+    return dict(reasons)
+
+
+def _rows_by_offset(file: Path) -> dict[int, int]:
+    """How many rows of a file each payload gave."""
+    with pq.ParquetFile(file) as opened:
+        column = opened.read(columns=[system.OFFSET.physical]).column(0)
+    counts: Iterable[Mapping[str, int]] = pc.value_counts(column).to_pylist()
+    return {one["values"]: one["counts"] for one in counts}

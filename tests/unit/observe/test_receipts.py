@@ -1,0 +1,237 @@
+"""Receipts: found by request id in open and in full files, bounded, and true after a crash at any step."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.transform_kit import RULE, STREAM, PipelineBench, make_flow, make_rule, make_table, wait_idle
+
+from headrace.clock import DAY, ManualClock
+from headrace.disk import RealDisk
+from headrace.journal.model import Entry
+from headrace.observe.answers import make_receipt
+from headrace.observe.receipts import CallRows, Frame, Receipts, id_bytes
+from headrace.transform.model import find_table
+from headrace.transform.pipeline import Pipeline
+
+
+def frame(*ids: str, flow: int = 0, stored: int = 1, app_id: str = "a", ways: int = 1) -> Frame:
+    calls = [CallRows(id_bytes(one) or b"", place, 1, 2, stored, {}) for place, one in enumerate(ids)]
+    return Frame("j", "dcr-1", 1, STREAM, flow, ways, "w", "T_CL", "inc", app_id, calls)
+
+
+def new_ids(count: int) -> list[str]:
+    return [str(uuid.uuid4()) for _ in range(count)]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+Opener = Callable[..., Receipts]
+
+
+@pytest.fixture
+def opened(tmp_path: Path, clock: ManualClock) -> Iterator[Opener]:
+    made: list[Receipts] = []
+
+    def opener(**sizes: int) -> Receipts:
+        made.append(Receipts(tmp_path / "receipts", RealDisk(), clock, **sizes))
+        return made[-1]
+
+    yield opener
+    for one in made:
+        one.close()
+
+
+def test_calls_are_found_in_open_and_full_files_and_after_a_restart(opened: Opener, tmp_path: Path) -> None:
+    receipts = opened(segment_bytes=2000)
+    ids = new_ids(200)
+    for one in ids:
+        receipts.append(frame(one, "00000000-0000-4000-8000-000000000000"))
+    assert len(list((tmp_path / "receipts").glob("*.index"))) > 3
+    for one in ids:
+        (found,) = receipts.find(one.upper())
+        assert found.call.request_id == id_bytes(one)
+    assert receipts.find(new_ids(1)[0]) == []
+    assert receipts.find("no id at all") == []
+    receipts.close()
+    again = opened(segment_bytes=2000)
+    assert all(len(again.find(one)) == 1 for one in ids)
+    assert len(again.find("00000000-0000-4000-8000-000000000000")) == len(ids)
+
+
+def test_a_torn_end_costs_its_frame_alone(opened: Opener, tmp_path: Path) -> None:
+    receipts = opened()
+    first, last = new_ids(2)
+    receipts.append(frame(first))
+    receipts.append(frame(last))
+    receipts.close()
+    (path,) = (tmp_path / "receipts").glob("*.receipts")
+    path.write_bytes(path.read_bytes()[:-3])
+    again = opened()
+    assert len(again.find(first)) == 1
+    assert again.find(last) == []
+
+
+def test_receipts_are_bounded_in_bytes_and_time(opened: Opener, tmp_path: Path, clock: ManualClock) -> None:
+    receipts = opened(segment_bytes=1000, max_bytes=5000)
+    ids = new_ids(300)
+    for one in ids:
+        receipts.append(frame(one))
+    assert sum(path.stat().st_size for path in (tmp_path / "receipts").glob("*.receipts")) <= 6000
+    assert receipts.find(ids[0]) == []
+    assert receipts.find(ids[-1])
+    receipts.close()
+    clock.set(10**6 * int((tmp_path / "receipts").stat().st_mtime) + DAY + 10**8)
+    assert opened(segment_bytes=1000).find(ids[-1]) == []
+
+
+def test_a_receipt_says_nothing_before_the_rows_are_there(opened: Opener) -> None:
+    receipts = opened()
+    (one,) = new_ids(1)
+    place = receipts.append(frame(one))
+
+    def status(there: bool | None) -> tuple[str, int]:
+        receipt = make_receipt(one, receipts.find(one), lambda _frame, _offset: there)
+        assert receipt is not None
+        return receipt.document["status"], len(receipt.document["destinations"])
+
+    assert status(False) == status(None) == ("Processing", 0)
+    assert status(True) == ("Complete", 1)
+    receipts.visible(place)
+    assert status(None) == ("Complete", 1)
+    assert status(False) == ("Processing", 0)
+
+
+def test_all_ways_are_waited_for_and_the_newest_word_counts(opened: Opener) -> None:
+    receipts = opened()
+    (one,) = new_ids(1)
+    receipts.append(frame(one, stored=2, ways=2))
+    receipts.append(frame(one, ways=2))
+    known = make_receipt(one, receipts.find(one), lambda _frame, _offset: True)
+    assert known is not None
+    assert known.document["status"] == "Processing"
+    receipts.append(frame(one, flow=1, stored=0, app_id="", ways=2))
+    known = make_receipt(one, receipts.find(one), lambda _frame, _offset: True)
+    assert known is not None
+    assert known.document["status"] == "Complete"
+    assert [(way["rowsStored"], way["rowsFiltered"]) for way in known.document["destinations"]] == [
+        (1, 1),
+        (0, 2),
+    ]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[PipelineBench]:
+    flows = (make_flow(0, "source | where Id > 1"), make_flow(1, table="Gone_CL"))
+    rule = make_rule(*flows)
+    with PipelineBench(tmp_path, {(rule.immutable_id, 1): rule}, (make_table(),)) as opened:
+        yield opened
+
+
+def receipt_of(bench: PipelineBench, receipts: Receipts, request_id: str) -> dict[str, object] | None:
+    store = bench.store
+    assert store is not None
+
+    def published(one: Frame, offset: int) -> bool | None:
+        table = find_table(bench.view.current, one.workspace, one.table)
+        return None if table is None else store.position(table, one.app_id) >= offset
+
+    found = make_receipt(request_id, receipts.find(request_id), published)
+    return None if found is None else found.document
+
+
+def send(bench: PipelineBench, *numbers: int) -> str:
+    request_id = str(uuid.uuid4())
+    assert bench.journal is not None
+    body = json.dumps([{"Id": number} for number in numbers]).encode()
+    entry = Entry(request_id, "", "p", RULE, 1, STREAM, "", body, len(body), len(numbers))
+    bench.loop.run_until_complete(bench.journal.append(entry))
+    return request_id
+
+
+def expected(rows: int, stored: int) -> list[tuple[object, ...]]:
+    return [("Things_CL", stored, rows - stored, 0, {}), ("Gone_CL", 0, 0, rows, {"TableNotFound": rows})]
+
+
+def shown(document: dict[str, object] | None) -> list[tuple[object, ...]]:
+    assert document is not None
+    ways = document["destinations"]
+    assert isinstance(ways, list)
+    names = ("table", "rowsStored", "rowsFiltered", "rowsDeadLettered", "reasons")
+    return [tuple(way[name] for name in names) for way in ways]
+
+
+def with_receipts(bench: PipelineBench, receipts: Receipts, step: Callable[[str], None]) -> Pipeline:
+    assert bench.reader is not None
+    assert bench.store is not None
+    assert bench.letters is not None
+    reader = bench.reader
+    return Pipeline(
+        lambda: {reader.journal_id: reader},
+        lambda rule, version: bench.rules[rule, version],
+        bench.view,
+        bench.store,
+        bench.letters,
+        bench.settings,
+        bench.clock,
+        disk=bench.disk,
+        step=step,
+        receipts=receipts,
+    )
+
+
+def test_the_pipeline_tells_each_call_its_own_counts(bench: PipelineBench, opened: Opener) -> None:
+    receipts = opened()
+    calls = {send(bench, 1, 2, 3): (3, 2), send(bench, 0): (1, 0), send(bench, 5, 6): (2, 2)}
+    pipeline = with_receipts(bench, receipts, lambda _: None)
+    pipeline.start()
+    wait_idle(pipeline)
+    assert pipeline.stop()
+    for request_id, (rows, stored) in calls.items():
+        document = receipt_of(bench, receipts, request_id)
+        assert document is not None
+        assert document["status"] == "Complete"
+        assert document["rowsReceived"] == rows
+        assert shown(document) == expected(rows, stored)
+
+
+@pytest.mark.parametrize("point", ["publish", "published", "letters", "lettered", "commit"])
+def test_after_a_crash_at_any_step_a_receipt_is_never_wrong(
+    bench: PipelineBench, opened: Opener, point: str
+) -> None:
+    receipts = opened()
+    request_id = send(bench, 1, 2, 3)
+
+    def step(name: str) -> None:
+        if name == point and (point != "commit" or receipts.find(request_id)):
+            raise KeyError(name)
+
+    pipeline = with_receipts(bench, receipts, step)
+    pipeline.start()
+    while pipeline.progress().failure is None:
+        pass
+    assert not pipeline.stop()
+    bench.close()
+    bench.open()
+    early = receipt_of(bench, receipts, request_id)
+    if early is not None:
+        assert all(one in expected(3, 2) for one in shown(early))
+        if expected(3, 2)[0] in shown(early):
+            assert len(bench.rows("Id")) == 2
+    receipts.close()
+    receipts = opened()
+    pipeline = with_receipts(bench, receipts, lambda _: None)
+    pipeline.start()
+    wait_idle(pipeline)
+    assert pipeline.stop()
+    document = receipt_of(bench, receipts, request_id)
+    assert document is not None
+    assert document["status"] == "Complete"
+    assert sorted(shown(document), key=str) == sorted(expected(3, 2), key=str)
