@@ -82,6 +82,9 @@ def configure_logging(verbose: bool, process: str) -> None:
     )
     for noisy in ("httpx", "alembic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if process.startswith("gateway"):
+        # Anyone can send what is no HTTP: not a line of log each.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 async def _run(config: ProcessConfig, main: RoleMain) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from granian.constants import Interfaces, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.server.embed import Server as TlsServer
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.process import ProcessConfig
 from headrace.store import sockets
 
 _HEADER_SECONDS = 30
+_HEADER_BYTES = 128 * 1024
 _BACKLOG = 1024
 _STOP_SECONDS = 20.0
 
@@ -26,26 +25,18 @@ _STOP_SECONDS = 20.0
 @contextlib.asynccontextmanager
 async def serving_tls(app: ASGIApp, config: ProcessConfig) -> AsyncIterator[None]:
     """Serve on the public port, shared with other gateways, inside the block; in-flight requests finish."""
-    # Its logger warns at each start that this way of running is new; errors still show.
-    logging.getLogger("_granian").setLevel(logging.ERROR)
-    server = TlsServer(
-        app,
-        address=config.settings.server.host,
-        port=config.port,
-        interface=Interfaces.ASGINL,
-        websockets=False,
-        backlog=_BACKLOG,
-        log_enabled=False,
-        ssl_cert=config.certificate,
-        ssl_key=config.key,
-        ssl_protocol_min=SSLProtocols.tls12,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_SECONDS * 1000),
-    )
-    task = asyncio.create_task(server.serve())
+    host = config.settings.server.host
+    own = _plain_config(app, ssl_certfile=config.certificate, ssl_keyfile=config.key, backlog=_BACKLOG)
+    own.host, own.port = host, config.port
+    own.load()
+    own.http_protocol_class = GuardedProtocol
+    server = _Server(own)
+    listener = _shared_listener(host, config.port)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield
     finally:
-        server.stop()
+        server.should_exit = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(task, _STOP_SECONDS)
 
@@ -81,11 +72,57 @@ async def serving_http(app: ASGIApp, host: str, port: int) -> AsyncIterator[None
 
 def _shared_listener(host: str, port: int) -> socket.socket:
     """The supervisor holds the port bound; sharing is how we listen on it."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.bind((host, port))
     return listener
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 for clients that nobody knows: a request's head is bound in time and size."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEADER_BYTES:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is there."""
+        self._forget_head()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+            self._head_bytes = 0
 
 
 class _Server(uvicorn.Server):
@@ -97,14 +134,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _plain_config(app: ASGIApp) -> uvicorn.Config:
+def _plain_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http="httptools",
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=64 * 1024,
+        **more,
     )
