@@ -30,7 +30,7 @@ def fold(function: Function, arguments: Sequence[Expr], result: KustoType) -> Li
     values: list[Any] = []
     for argument in arguments:
         constant = argument.constant
-        if constant is None or constant.value is None:
+        if constant is None or constant.value is None or argument.type is _T.DYNAMIC:
             return None
         values.append(constant.value)
     try:

@@ -101,11 +101,11 @@ class QueryBinder(JoinBinder):
                 return self._refused(rows, operator)
             before = len(self.problems)
             made = method(self, rows, operator)
-            return replace(made, broken=True, _by_name={}) if len(self.problems) > before else made
+            return _broken(made, operator) if len(self.problems) > before else made
         except TooLarge:
             raise
         except BindProblem:
-            return replace(rows, broken=True, _by_name={})
+            return _broken(rows, operator)
 
     def _refused(self, rows: Relation, operator: n.Operator) -> Relation:
         name = operator.name if isinstance(operator, t.Refused) else type(operator).__name__.lower()
@@ -278,9 +278,8 @@ class QueryBinder(JoinBinder):
         if self.functions.find(node.name) is not None:
             self.fail("KQL0130", f"`{node.name}()` gives a value, not a table.", node)
         known = [*self.environment.all_names(), *self.options.functions]
-        raise self.fail(
-            "KQL0107", f"There is no function `{node.name}`.", node, self.did_you_mean(node.name, known)
-        )
+        self.no_function(node, known)
+        raise BindProblem
 
     def _materialize(self, node: n.Expression) -> Relation:
         return self.share(self.relation(node))
@@ -537,6 +536,14 @@ class QueryBinder(JoinBinder):
         from headrace.kql.plan.nodes import Aggregate
 
         return Aggregate((column,), rows.plan, (), (((column,), applied),), rows.order)
+
+
+_KEEP_COLUMNS = (t.Where, t.Sort, t.Take, t.Top)
+"""What follows these sees the same columns even when they have a problem, so its own problems are told too."""
+
+
+def _broken(rows: Relation, operator: n.Operator) -> Relation:
+    return rows if isinstance(operator, _KEEP_COLUMNS) else replace(rows, broken=True, _by_name={})
 
 
 def _python_literal(value: Any) -> Literal:

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.expressions import POISON
 from headrace.kql.bind.searching import SearchBinder
-from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, missing, ref
+from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
 from headrace.kql.syntax import nodes as n
 from headrace.kql.types import KustoType
 
@@ -124,16 +124,6 @@ class SpecialBinder(SearchBinder):
             rows = self.relation(node.arguments[0].value)
         names = [column.name for column in rows.visible]
         return Literal(_T.DYNAMIC, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
-
-    def _materialize(self, node: n.Call) -> Expr:  # type: ignore[override]
-        value = node.arguments[0].value if len(node.arguments) == 1 else None
-        if value is None:
-            self.report("KQL0109", "`materialize` takes 1 argument.", node)
-            return POISON
-        return self.bind(value)
-
-    def _absent(self, node: n.Call) -> Expr:
-        return missing(_T.STRING)
 
 
 _SPECIAL: dict[str, Callable[[Any, n.Call], Expr]] = {

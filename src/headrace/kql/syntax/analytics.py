@@ -148,7 +148,9 @@ class AnalyticsParser(OperatorParser):
                 begin = self.token.start
                 column = self.take_name("a column name")
                 self.expect("=", f"after `{column}`")
-                assignments.append(t.Assignment(begin, self.last_end, column, self.expression()))
+                assignments.append(
+                    t.Assignment(start=begin, name=column, value=self.expression(), end=self.last_end)
+                )
                 if not self.accept(","):
                     break
         self.expect(";", "after the step")
@@ -158,7 +160,7 @@ class AnalyticsParser(OperatorParser):
         self.settings()
         self.expect("by", "after `reduce`")
         value = self.expression()
-        return t.Reduce(start, self.last_end, value, self.property_list())
+        return t.Reduce(start=start, value=value, options=self.property_list(), end=self.last_end)
 
     def _search(self, start: int) -> n.Operator:
         kind = next((setting.value for setting in self.settings() if setting.name == "kind"), "default")

@@ -149,21 +149,21 @@ class OperatorParser(ExpressionParser):
         return t.Where(start, self.last_end, predicate)
 
     def _extend(self, start: int) -> n.Operator:
-        return t.Extend(start, self.last_end, self.named_list())
+        return t.Extend(start=start, items=self.named_list(), end=self.last_end)
 
     def _project(self, start: int) -> n.Operator:
         if self.at("|") or self.at(";") or self.at(")") or self.token.kind == "end":
             return t.Project(start, self.last_end, ())
-        return t.Project(start, self.last_end, self.named_list())
+        return t.Project(start=start, items=self.named_list(), end=self.last_end)
 
     def _project_away(self, start: int) -> n.Operator:
-        return t.ProjectAway(start, self.last_end, self.pattern_list(), False)
+        return t.ProjectAway(start=start, patterns=self.pattern_list(), keep=False, end=self.last_end)
 
     def _project_keep(self, start: int) -> n.Operator:
-        return t.ProjectAway(start, self.last_end, self.pattern_list(), True)
+        return t.ProjectAway(start=start, patterns=self.pattern_list(), keep=True, end=self.last_end)
 
     def _project_rename(self, start: int) -> n.Operator:
-        return t.ProjectRename(start, self.last_end, self.named_list())
+        return t.ProjectRename(start=start, items=self.named_list(), end=self.last_end)
 
     def _project_reorder(self, start: int) -> n.Operator:
         keys: list[t.ReorderKey] = []
@@ -179,7 +179,7 @@ class OperatorParser(ExpressionParser):
                 return t.ProjectReorder(start, self.last_end, tuple(keys))
 
     def _project_by_names(self, start: int) -> n.Operator:
-        return t.ProjectByNames(start, self.last_end, self.expression_list())
+        return t.ProjectByNames(start=start, values=self.expression_list(), end=self.last_end)
 
     def _summarize(self, start: int) -> n.Operator:
         settings = self.settings()
@@ -193,24 +193,24 @@ class OperatorParser(ExpressionParser):
     def _sort(self, start: int) -> n.Operator:
         self.settings()
         self.expect("by", "after `sort`")
-        return t.Sort(start, self.last_end, self.sort_keys())
+        return t.Sort(start=start, keys=self.sort_keys(), end=self.last_end)
 
     def _top(self, start: int) -> n.Operator:
         count = self.expression()
         self.expect("by", "after the row count of `top`")
         self.settings()
-        return t.Top(start, self.last_end, count, self.sort_keys())
+        return t.Top(start=start, count=count, keys=self.sort_keys(), end=self.last_end)
 
     def _take(self, start: int) -> n.Operator:
-        return t.Take(start, self.last_end, self.expression())
+        return t.Take(start=start, count=self.expression(), end=self.last_end)
 
     def _sample(self, start: int) -> n.Operator:
-        return t.Take(start, self.last_end, self.expression(), True)
+        return t.Take(start=start, count=self.expression(), sample=True, end=self.last_end)
 
     def _sample_distinct(self, start: int) -> n.Operator:
         count = self.expression()
         self.expect("of", "after the count of `sample-distinct`")
-        return t.SampleDistinct(start, self.last_end, count, self.expression())
+        return t.SampleDistinct(start=start, count=count, value=self.expression(), end=self.last_end)
 
     def _count(self, start: int) -> n.Operator:
         name = "Count"
@@ -221,7 +221,7 @@ class OperatorParser(ExpressionParser):
 
     def _distinct(self, start: int) -> n.Operator:
         self.settings()
-        return t.Distinct(start, self.last_end, self.expression_list())
+        return t.Distinct(start=start, items=self.expression_list(), end=self.last_end)
 
     def _join(self, start: int, lookup: bool = False) -> n.Operator:
         settings = self.settings()
@@ -392,7 +392,7 @@ class OperatorParser(ExpressionParser):
 
     def _serialize(self, start: int) -> n.Operator:
         if self.token.kind == NAME or self.at_bracketed_name():
-            return t.Serialize(start, self.last_end, self.named_list())
+            return t.Serialize(start=start, items=self.named_list(), end=self.last_end)
         return t.Serialize(start, self.last_end, ())
 
     def _getschema(self, start: int) -> n.Operator:
@@ -400,19 +400,19 @@ class OperatorParser(ExpressionParser):
 
     def _as(self, start: int) -> n.Operator:
         self.settings()
-        return t.As(start, self.last_end, self.take_name("a name"))
+        return t.As(start=start, name=self.take_name("a name"), end=self.last_end)
 
     def _consume(self, start: int) -> n.Operator:
         self.settings()
         return t.Consume(start, self.last_end)
 
     def _invoke(self, start: int) -> n.Operator:
-        return t.Invoke(start, self.last_end, self.unary())
+        return t.Invoke(start=start, call=self.unary(), end=self.last_end)
 
     # Sources.
 
     def _print(self, start: int) -> n.Operator:
-        return t.Print(start, self.last_end, self.named_list())
+        return t.Print(start=start, items=self.named_list(), end=self.last_end)
 
     def _range(self, start: int) -> n.Operator:
         name = self.take_name("a column name")
@@ -421,7 +421,9 @@ class OperatorParser(ExpressionParser):
         self.expect("to", "after the first value of `range`")
         high = self.expression()
         self.expect("step", "after the last value of `range`")
-        return t.RangeSource(start, self.last_end, name, low, high, self.expression())
+        return t.RangeSource(
+            start=start, name=name, low=low, high=high, step=self.expression(), end=self.last_end
+        )
 
     def _datatable(self, start: int) -> n.Operator:
         self.expect("(", "after `datatable`")

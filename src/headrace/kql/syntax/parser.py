@@ -182,7 +182,7 @@ class Parser(AnalyticsParser):
                 if isinstance(source, n.Operator):
                     return n.Pipeline(start, self.last_end, source, ())
                 return source
-            return n.Pipeline(start, self.last_end, source, self._operators())
+            return n.Pipeline(start=start, source=source, operators=self._operators(), end=self.last_end)
         finally:
             self.depth -= 1
 
