@@ -219,7 +219,7 @@ def _scope_target(subscription: str | None, group: str | None) -> Target | None:
 
 def _loose(scope: str, rest: Sequence[str], subscription: str | None, group: str | None) -> Target | None:
     """`/subscriptions/{id}/resources`, `/subscriptions/{id}/locations` and their like."""
-    if not scope or len(rest) != 1:
+    if not scope or len(rest) != 1 or rest[0].lower() == "subscriptions":
         return None
     return Target(scope, RESOURCES, (rest[0].lower(),), (), subscription, group)
 

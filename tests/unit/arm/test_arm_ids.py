@@ -116,6 +116,12 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
+def test_a_subscription_holds_no_subscriptions() -> None:
+    with pytest.raises(HttpError) as raised:
+        parse_path("/subscriptions/a/subscriptions")
+    assert raised.value.status == 404
+
+
 @given(st.lists(WORDS, max_size=12), st.data())
 def test_an_id_read_again_is_the_same_in_every_case(words: list[str], data: st.DataObject) -> None:
     path = "/" + "/".join(words)

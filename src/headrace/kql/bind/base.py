@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from headrace.errors import Problem
 from headrace.kql.bind.functions import FUNCTIONS
+from headrace.kql.bind.functions.gaps import GAPS
 from headrace.kql.bind.scope import Environment, Relation
 from headrace.kql.model import Database, QueryOptions, Render
 from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison
@@ -137,6 +138,16 @@ class BinderBase:
                 return f"Did you mean `{candidate}`? Names are case-sensitive."
         close = get_close_matches(name, names, 1, 0.7)
         return f"Did you mean `{close[0]}`?" if close else None
+
+    def no_function(self, node: n.Call, known: Iterable[str]) -> None:
+        """Report a call of what is no function, or of one that is left out on purpose."""
+        at = n.Name(node.start, node.name_end, node.name)
+        reason = GAPS.get(node.name)
+        if reason is not None:
+            self.report("KQL0203", f"`{node.name}` is refused: {reason}.", at)
+            return
+        hint = self.did_you_mean(node.name, known)
+        self.report("KQL0107", f"There is no function `{node.name}`.", at, hint)
 
     def call(self, name: str, *arguments: Expr) -> Apply:
         """A call that the compiler itself makes of a declared function."""

@@ -8,6 +8,7 @@ from typing import Any
 from headrace.kql.bind.base import BinderBase, BindProblem, text_literal
 from headrace.kql.bind.fold import fold
 from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Mismatch
+from headrace.kql.bind.patterns import pattern_fault, pattern_place
 from headrace.kql.bind.scope import FunctionBinding, ScalarBinding
 from headrace.kql.plan.expressions import (
     Apply,
@@ -267,12 +268,7 @@ class ExpressionBinder(BinderBase):
         function = self.functions.find(node.name)
         if function is None:
             known = [*self.functions.names(), *self.environment.all_names()]
-            self.report(
-                "KQL0107",
-                f"There is no function `{node.name}`.",
-                n.Name(node.start, node.name_end, node.name),
-                self.did_you_mean(node.name, known),
-            )
+            self.no_function(node, known)
             for argument in node.arguments:
                 if not isinstance(argument.value, n.Wildcard):
                     self.bind(argument.value)
@@ -335,10 +331,24 @@ class ExpressionBinder(BinderBase):
         except Mismatch as mismatch:
             self.report("KQL0109", f"{shown} {mismatch.message}.", self._at_fault(node, mismatch))
             return POISON
+        if not self._patterned(node, function, arguments):
+            return POISON
         folded = fold(function, arguments, resolution.result)
         if folded is not None:
             return folded
         return Apply(resolution.result, function, tuple(arguments), resolution)
+
+    def _patterned(self, node: n.Node, function: Function, arguments: Sequence[Expr]) -> bool:
+        """Whether a call's constant pattern is one; a wrong one is reported."""
+        place = pattern_place(function.name, arguments)
+        constant = arguments[place].constant if place is not None else None
+        if constant is None or not isinstance(constant.value, str):
+            return True
+        fault = pattern_fault(constant.value)
+        if fault is not None:
+            at = node.arguments[place] if isinstance(node, n.Call) and place is not None else node
+            self.report("KQL0121", f"This is no regular expression (RE2): {fault}.", at)
+        return fault is None
 
     @staticmethod
     def _at_fault(node: n.Node, mismatch: Mismatch) -> n.Node:

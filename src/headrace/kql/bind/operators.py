@@ -10,6 +10,7 @@ from typing import Any
 from headrace.kql.bind.base import BindProblem, long_literal
 from headrace.kql.bind.expressions import POISON, ExpressionBinder
 from headrace.kql.bind.functions.registry import Kind
+from headrace.kql.bind.patterns import pattern_fault
 from headrace.kql.bind.scope import Relation
 from headrace.kql.model import Render
 from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Nth, Poison, Ref, ref, walk
@@ -422,10 +423,13 @@ class OperatorBinder(ExpressionBinder):
         return self.filtered(result, ref(matched)) if matched is not None else result
 
     def check_pattern(self, operator: t.Parse) -> None:
-        """Report what no regular expression may hold."""
-        for part in operator.parts:
-            if part.text is not None and re.search(r"\(\?(?:=|!|<=|<!)", part.text):
-                self.report("KQL0121", "Look-around is not supported in regular expressions (RE2).", part)
+        """Report a pattern that no regular expression can hold."""
+        whole = "".join("(.*)" if part.text is None else part.text for part in operator.parts)
+        fault = pattern_fault(whole)
+        if fault is not None:
+            faulty = [part for part in operator.parts if part.text is not None and pattern_fault(part.text)]
+            at: n.Node = faulty[0] if faulty else operator
+            self.report("KQL0121", f"This is no regular expression (RE2): {fault}.", at)
 
     def parse_kv(self, rows: Relation, operator: t.ParseKv) -> Relation:
         """`parse-kv`."""
@@ -447,6 +451,10 @@ class OperatorBinder(ExpressionBinder):
                 self.report("KQL0122", f"`parse-kv` takes no such option as `{name}`.", node)
                 continue
             options[name] = value.value
+            if name == "regex":
+                fault = pattern_fault(str(value.value), 2)
+                if fault is not None:
+                    self.report("KQL0121", f"This is no regular expression (RE2): {fault}.", node)
         fields = tuple(
             (self.new_column(declared.name, declared.type), declared.name) for declared in operator.columns
         )

@@ -82,11 +82,7 @@ _ERRORS = (
         "The values of a `datatable` do not fill its rows.",
         "Give a value for each column of each row.",
     ),
-    (
-        "KQL0121",
-        "The pattern uses what regular expressions (RE2) do not have.",
-        "Write it without look-around.",
-    ),
+    ("KQL0121", "The pattern is no regular expression (RE2).", "The message says why."),
     ("KQL0122", "An operator has no such option.", "See the operator's options."),
     ("KQL0123", "A property of `render` is no constant.", "Write a constant."),
     ("KQL0124", "More names are given than an aggregate makes columns.", "Give fewer names."),

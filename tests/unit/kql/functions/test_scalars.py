@@ -47,6 +47,8 @@ A, B = Dynamic("[1,2,3]"), Dynamic("[2,3,4]")
         ("extract", ("x=([0-9]+)", 1, "hello x=45"), "45"),
         ("extract", ("(a)(b)(c)(d)(e)(f)(g)(h)(i)(j)(k)", 11, "abcdefghijk"), "k"),
         ("extract", ("nope(.)", 1, "abc"), ""),
+        ("extract_all", (r"(?P<l>\w)(?<d>\d)", Dynamic('["d"]'), "ä1 b2 c3"), '["2","3"]'),
+        ("indexof_regex", ("äöb1", r"\d"), 3),
         ("extract", ("([0-9.]+)", 1, "v 2.5", "real"), 2.5),
         ("extract_all", (r"(\w)(\d)", "a1 b2"), '[["a","1"],["b","2"]]'),
         ("extract_all", (r"\d", "a1 b2"), '["1","2"]'),

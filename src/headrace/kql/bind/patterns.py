@@ -1,0 +1,53 @@
+"""Constant regular expressions, checked when a text is compiled: a wrong one would fail on the first row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import re2
+
+from headrace.kql.plan.expressions import Expr
+
+_PLACES: Mapping[str, int] = MappingProxyType(
+    {
+        "__matches_regex": 1,
+        "countof": 1,
+        "extract": 0,
+        "extract_all": 0,
+        "indexof_regex": 1,
+        "replace_regex": 1,
+        "trim": 0,
+        "trim_end": 0,
+        "trim_start": 0,
+    }
+)
+"""Which argument of each function is a pattern."""
+_LOOKS = ("(?=", "(?!", "(?<=", "(?<!")
+
+
+def pattern_place(name: str, arguments: Sequence[Expr]) -> int | None:
+    """The place of a call's pattern; None if it takes none, or takes its text as it is."""
+    place = _PLACES.get(name)
+    if name == "countof":
+        kind = arguments[2].constant if len(arguments) > 2 else None
+        return place if kind is not None and kind.value == "regex" else None
+    return place if place is not None and place < len(arguments) else None
+
+
+def pattern_fault(pattern: str, groups: int = 0) -> str | None:
+    """Why a text is no pattern of RE2 with that many groups at least; None if it is one."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except UnicodeError:
+        return "it is not Unicode"
+    except re2.error as error:
+        if any(look in pattern for look in _LOOKS):
+            return "look-around is not supported"
+        reason = error.args[0] if error.args else b""
+        return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+    if compiled.groups < groups:
+        return f"it needs {groups} groups and has {compiled.groups}"
+    return None
