@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import ServerProcess, running_server
+
+# The same examples in every run, so that a failure is the change's and not the day's. `make fuzz` searches further.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HEADRACE_HYPOTHESIS", "repeatable"))
 
 SHARED = Path(__file__).parents[2] / "shared"
 

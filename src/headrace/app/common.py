@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -18,14 +20,25 @@ from headrace.process import ProcessConfig
 from headrace.store.database import Database
 from headrace.store.feed import FeedClient
 from headrace.wire.addresses import Addresses
-from headrace.wire.problems import HttpError, handle_http_error, json_response
+from headrace.wire.problems import (
+    HttpError,
+    handle_http_error,
+    handle_unexpected,
+    handle_unrouted,
+    json_response,
+)
 
 _STORE_WAIT_SECONDS = 30.0
 
 
 def http_app(routes: Sequence[BaseRoute]) -> Starlette:
-    """An ASGI application of these routes with the one error shape."""
-    return Starlette(routes=routes, exception_handlers={HttpError: handle_http_error})
+    """An ASGI application of these routes, in which every failure has the one error shape."""
+    handlers: Mapping[Any, Any] = {
+        HttpError: handle_http_error,
+        HTTPException: handle_unrouted,
+        Exception: handle_unexpected,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def ready_route() -> Route:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace.errors import Problem
+
+_log = logging.getLogger(__name__)
 
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -64,3 +68,20 @@ async def handle_http_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HttpError):
         raise error
     return error_response(error)
+
+
+async def handle_unrouted(request: Request, error: Exception) -> Response:
+    """Starlette's handler for paths and methods that nothing answers."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 405:
+        message = f"{request.method} is not a method of this address."
+        return error_response(http_error(405, "MethodNotAllowed", message, headers=error.headers))
+    return error_response(http_error(error.status_code, "NotFound", "There is nothing at this address."))
+
+
+async def handle_unexpected(_request: Request, error: Exception) -> Response:
+    """Starlette's handler for what nobody foresaw; the log has the rest. The answer tells no inner things."""
+    problem = http_error(500, "InternalServerError", "An unexpected error occurred.")
+    _log.error("unexpected %s", type(error).__name__, exc_info=error)
+    return error_response(problem)
