@@ -217,19 +217,26 @@ async def measure(runner: Runner, case: Case, runs: int) -> Outcome:
     rows = runner.last_rows()
     ordered = case.name.startswith("top")
     equal = _comparable(rows, ordered) == _comparable(_plain(expected), ordered)
+    best = [min(timing.wall) for timing in (by_hand, fetched, answered)]
+    median = [statistics.median(timing.wall) for timing in (by_hand, fetched, answered)]
     return Outcome(
-        case.name,
-        len(rows),
-        equal,
-        *(
-            round(1000 * value, 2)
-            for timing in (by_hand, fetched, answered)
-            for value in (min(timing.wall), statistics.median(timing.wall))
-        ),
-        round(min(fetched.wall) / min(by_hand.wall), 2),
-        round(min(fetched.cpu) / min(by_hand.cpu), 2),
-        round(min(answered.wall) / min(by_hand.wall), 2),
+        name=case.name,
+        rows=len(rows),
+        equal=equal,
+        sql_best=_milliseconds(best[0]),
+        sql_median=_milliseconds(median[0]),
+        kql_best=_milliseconds(best[1]),
+        kql_median=_milliseconds(median[1]),
+        answer_best=_milliseconds(best[2]),
+        answer_median=_milliseconds(median[2]),
+        ratio_wall=round(best[1] / best[0], 2),
+        ratio_cpu=round(min(fetched.cpu) / min(by_hand.cpu), 2),
+        ratio_answer=round(best[2] / best[0], 2),
     )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 2)
 
 
 def _plain(table: pa.Table) -> list[list[Any]]:
@@ -265,7 +272,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the SQL that the KQL becomes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=120)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         data = make_data(scratch / "tables", options.rows, options.files_a_day, options.published)

@@ -110,7 +110,7 @@ class Statement:
 def sql_text(query: exp.Query) -> str:
     """The text of a statement's select, for DuckDB. Consumes `query`. Raises `KqlError` if it nests too deep."""
     try:
-        return query.sql("duckdb", copy=False)
+        return query.sql("duckdb", copy=False, comments=False)
     except RecursionError:
         raise _deep() from None
 

@@ -84,7 +84,9 @@ class Generator(ExpressionGenerator):
         """A layer that reads a finished select; `depth` is how many selects it nests."""
         values: dict[Column, exp.Expression] = {column: column_sql(column.sql_name) for column in columns}
         if depth < MAX_NESTED or self._outer:
-            return Layer(subquery(query, self.fresh("t")), values, depth + 1)
+            layer = Layer(subquery(query, self.fresh("t")), values, depth + 1)
+            layer.plain = True
+            return layer
         # Many selects inside each other would exhaust every parser's stack: the inner ones get a name.
         name = self.fresh("w")
         self.shared[name] = query

@@ -28,7 +28,7 @@ def is_cheap(expression: exp.Expression) -> bool:
 class Layer:
     """One select. `values` gives each column's expression over what the select reads from."""
 
-    __slots__ = ("cheap", "closed", "depth", "joins", "limit", "order", "source", "values", "where")
+    __slots__ = ("cheap", "closed", "depth", "joins", "limit", "order", "plain", "source", "values", "where")
 
     def __init__(
         self, source: exp.Expression | None, values: dict[Column, exp.Expression], depth: int = 0
@@ -43,6 +43,8 @@ class Layer:
         self.depth = depth
         # Nothing may be added: windows, limits and unnests must come before what follows them.
         self.closed = False
+        # Every column is read under its own name, and nothing was computed.
+        self.plain = False
 
     def read(self, column: Column) -> exp.Expression:
         """A fresh expression of a column's value."""
@@ -53,6 +55,7 @@ class Layer:
 
     def add(self, column: Column, value: exp.Expression, *, cheap: bool | None = None) -> None:
         """A computed column."""
+        self.plain = False
         self.values[column] = value
         if is_cheap(value) if cheap is None else cheap:
             self.cheap.add(column)
@@ -63,7 +66,7 @@ class Layer:
 
     def extended(self, columns: Iterable[Column], made: Iterable[tuple[str, exp.Expression]]) -> exp.Select:
         """The select of these columns and more named values; `*` where that is the same and shorter."""
-        plain = all(
+        plain = self.plain or all(
             isinstance(value, exp.Column) and value.name == c.sql_name for c, value in self.values.items()
         )
         select = self.select(() if plain else columns)
