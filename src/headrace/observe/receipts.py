@@ -186,7 +186,8 @@ class Receipts:
                     found += [one for frame, moment, _ in places for one in _of(frame, moment, wanted)]
                 else:
                     found += self._look_up(number, wanted)
-            except FileNotFoundError:
+            except OSError:
+                # Dropped meanwhile, or unreadable: what it says is not known.
                 continue
         return found
 
@@ -217,12 +218,13 @@ class Receipts:
     def _roll(self) -> None:
         os.close(self._file)
         self._file = -1
-        self._seal(self._number)
+        full = self._number
         self._number += 1
+        self._seal(full)
         self._prune()
 
     def _seal(self, number: int) -> None:
-        """Write the sorted index of a file that takes no more frames."""
+        """Write the sorted index of a file that takes no more frames; without it the file is read through."""
         keys = [
             (int.from_bytes(call.request_id[:8], "big"), place)
             for frame, _, place in self._frames(number)
@@ -231,8 +233,11 @@ class Receipts:
         table = np.array(keys, _KEYS)
         table.sort(order=("key", "place"))
         temporary = self._index(number).with_suffix(".tmp")
-        temporary.write_bytes(table.tobytes())
-        temporary.replace(self._index(number))
+        try:
+            temporary.write_bytes(table.tobytes())
+            temporary.replace(self._index(number))
+        except OSError as error:
+            _LOG.warning("receipts are not indexed: %s", type(error).__name__)
 
     def _prune(self) -> None:
         """Drop what is older than a day, and the oldest beyond the bound."""
@@ -240,14 +245,18 @@ class Receipts:
         oldest = self._clock.now() / SECOND - DAY / SECOND
         for number in reversed(self._numbers()):
             path = self._path(number)
-            stat = path.stat()
-            total += stat.st_size
-            if total > self._max_bytes or stat.st_mtime < oldest:
-                self._index(number).unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                total += stat.st_size
+                if total > self._max_bytes or stat.st_mtime < oldest:
+                    self._index(number).unlink(missing_ok=True)
+                    path.unlink()
 
     def _look_up(self, number: int, wanted: bytes) -> list[Found]:
         index = self._index(number)
+        if not index.exists():
+            frames = self._frames(number)
+            return [one for frame, moment, _ in frames for one in _of(frame, moment, wanted)]
         if index.stat().st_size == 0:
             return []
         table = np.memmap(index, _KEYS, "r")

@@ -66,6 +66,29 @@ def test_calls_are_found_in_open_and_full_files_and_after_a_restart(opened: Open
     assert len(again.find("00000000-0000-4000-8000-000000000000")) == len(ids)
 
 
+def test_a_file_without_its_index_is_read_through(opened: Opener, tmp_path: Path) -> None:
+    receipts = opened(segment_bytes=2000)
+    ids = new_ids(100)
+    for one in ids:
+        receipts.append(frame(one))
+    for index in (tmp_path / "receipts").glob("*.index"):
+        index.unlink()
+    assert all(len(receipts.find(one)) == 1 for one in ids)
+
+
+def test_a_disk_that_refuses_costs_receipts_and_nothing_else(opened: Opener, tmp_path: Path) -> None:
+    receipts = opened(segment_bytes=500)
+    kept, lost = new_ids(2)
+    receipts.append(frame(kept))
+    for number in range(2, 5):
+        # What would be the next file cannot be opened.
+        (tmp_path / "receipts" / f"{number:010d}.receipts").mkdir()
+    places = [receipts.append(frame(lost, *new_ids(9))) for _ in range(3)]
+    assert None in places
+    receipts.visible(None)
+    assert len(receipts.find(kept)) == 1
+
+
 def test_a_torn_end_costs_its_frame_alone(opened: Opener, tmp_path: Path) -> None:
     receipts = opened()
     first, last = new_ids(2)
