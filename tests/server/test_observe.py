@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.kit import INGEST_SCOPE, TABLES, Api, Rule, api_of, eventually
-from tests.servers import running_server
+from tests.servers import running_server, start_server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -283,3 +284,45 @@ def test_a_receipt_is_for_those_who_may_send(api: Api) -> None:
 def headrace_json(api: Api, *arguments: str) -> dict[str, str]:
     found: dict[str, str] = json.loads(headrace(api, *arguments))
     return found
+
+
+def test_what_was_told_survives_kills_and_is_told_once(tmp_path: Path) -> None:
+    arguments = ("--data-dir", str(tmp_path / "data"), "--port", "0")
+    variables = {"HEADRACE_MODE": "compatible"}
+    calls: list[str] = []
+
+    def tell(rule: Rule, dead: Rule) -> None:
+        rule.post(b'{"Id": "bare"}')
+        dead.send([{"Id": "dead"}])
+        calls.append(rule.post(b'[{"Id": "kept"}, 1]').headers["x-ms-request-id"])
+
+    first = start_server(tmp_path, *arguments, variables=variables)
+    with api_of(first) as api:
+        api.make_table("Killed_CL", {"Id": "string"})
+        rule, dead = api.make_rule("Killed", {"Id": "string"}, "Killed_CL"), broken_rule(api, "KilledDead")
+        # Killed as soon as all is answered, before the pipeline can have come to it.
+        tell(rule, dead)
+    first.kill_all()
+    second = start_server(tmp_path, *arguments, variables=variables)
+    with api_of(second) as api:
+        tell(*(Rule(api, one.path, one.immutable_id, one.stream) for one in (rule, dead)))
+        # Killed when rows are visible and not committed: they come again from the journal.
+        eventually(lambda: api.value("Killed_CL | count"), lambda count: count == 2)
+    second.kill_all()
+    with running_server(tmp_path, *arguments, variables=variables) as server, api_of(server) as api:
+        for one, rows in ((rule, 4), (dead, 2)):
+            text = ERRORS.format(rule=one.path.lower())
+            told = eventually(partial(api.rows, text), partial(has, rows))
+            assert len(told) == rows
+        for call in calls:
+            answer = eventually(
+                partial(receipt, api, call),
+                lambda answer: answer.status_code == 200 and answer.json()["status"] == "Complete",
+            )
+            (way,) = answer.json()["destinations"]
+            assert (way["rowsStored"], way["rowsDeadLettered"]) == (1, 0)
+        assert api.value("Killed_CL | count") == 2
+
+
+def has(count: int, rows: list[list[object]]) -> bool:
+    return len(rows) >= count
