@@ -55,7 +55,7 @@ TRANSFORMS = {
 | extend TimeGenerated = Time, Message = tostring(RawData), Severity = iff(Level == "Error", 3, 1)
 | project TimeGenerated, Host, Application, Severity, Message""",
     "access line": r"""source
-| parse RawData with Ip " " Ident " " User " [" Stamp "] \"" Method " " Path " " Protocol "\" " Status:int " " Bytes:long
+| parse RawData with Ip " " Id " " User " [" Stamp "] \"" Method " " Path " " Protocol "\" " Status:int " " Bytes:long
 | where Status >= 400 and Method in ("GET", "POST")
 | extend TimeGenerated = Time, Section = tostring(split(Path, "/")[1]), Failed = Status >= 500
 | project TimeGenerated, Host, Ip, Method, Path, Section, Status, Bytes, Failed""",

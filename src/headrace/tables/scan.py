@@ -99,16 +99,17 @@ def _physical_columns(
 def _select(
     root: Path, table: Table, group: Sequence[StoredFile], request: ScanRequest, physical: Mapping[int, str]
 ) -> exp.Select:
-    outputs = [
-        exp.alias_(_expression(table, name, physical), sql_name, quoted=True)
-        for sql_name, name in request.columns
-    ]
-    select = exp.select(*(outputs or [_nothing()]), copy=False).from_(
-        read_parquet([root / file.path for file in group]), copy=False
-    )
-    for condition in _time_conditions(group, request):
-        select = select.where(condition, copy=False)
+    outputs = [_named(_expression(table, name, physical), sql_name) for sql_name, name in request.columns]
+    source = read_parquet([root / file.path for file in group])
+    select = exp.Select(expressions=outputs or [_nothing()], from_=exp.From(this=source))
+    conditions = _time_conditions(group, request)
+    if conditions:
+        select.set("where", exp.Where(this=exp.and_(*conditions, copy=False)))
     return select
+
+
+def _named(value: exp.Expr, name: str) -> exp.Alias:
+    return exp.Alias(this=value, alias=exp.Identifier(this=name, quoted=True))
 
 
 def read_parquet(paths: Iterable[Path]) -> exp.Table:
@@ -133,7 +134,9 @@ def _time_conditions(group: Sequence[StoredFile], request: ScanRequest) -> list[
 def moment(microseconds: int) -> exp.Expr:
     """A TIMESTAMPTZ constant."""
     text = to_datetime(min(max(microseconds, _FIRST), _LAST)).isoformat(sep=" ")
-    return exp.cast(exp.Literal.string(text), "TIMESTAMPTZ")
+    # Built by hand: a type given as text is parsed each time.
+    kind = exp.DataType(this=exp.DataType.Type.TIMESTAMPTZ)
+    return exp.Cast(this=exp.Literal.string(text), to=kind)
 
 
 def _expression(table: Table, name: str, physical: Mapping[int, str]) -> exp.Expr:
