@@ -6,15 +6,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from headrace.kql.bind.operators import has_window
 from headrace.kql.bind.queries import UNKNOWN, QueryBinder
 from headrace.kql.bind.scope import Relation
-from headrace.kql.plan.expressions import Convert, Expr, Literal, Poison, ref
-from headrace.kql.plan.nodes import Correlated, Expand, ExpandItem, OrderKey, Rows
+from headrace.kql.plan.depth import inputs_of
+from headrace.kql.plan.expressions import Column, Convert, Expr, Literal, Poison, columns_of, ref
+from headrace.kql.plan.nodes import Compute, Correlated, Expand, ExpandItem, OrderKey, Plan, Rows
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType
 
 _T = KustoType
+
+
+def _windows_over(plan: Plan, outer: set[Column]) -> bool:
+    """Whether a window function of a sub-query reads the row that the sub-query runs for: no engine can."""
+    computes: list[Compute] = []
+    stack = [plan]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Compute):
+            computes.append(node)
+        stack.extend(inputs_of(node))
+    for node in reversed(computes):
+        for column, value in node.items:
+            if columns_of(value) & outer:
+                if has_window(value):
+                    return True
+                outer = outer | {column}
+    return False
 
 
 class ExpandingBinder(QueryBinder):
@@ -128,6 +148,9 @@ class ExpandingBinder(QueryBinder):
                 body = self.relation(operator.body)
         finally:
             self.input_rows = before
+        if _windows_over(body.plan, set(outer)):
+            message = "A window function inside `mv-apply` reads the elements, not columns of the outer row."
+            self.report("KQL0203", message, operator, "Compute it before or after the `mv-apply`.")
         # Columns of the outer rows that the sub-query keeps are read from the outer row itself.
         own_columns = tuple(column for column in body.columns if column not in rows.columns)
         names = {column.name for column in own_columns}
