@@ -28,6 +28,7 @@ from rich.table import Table
 from tests.servers import ServerProcess, running_server
 
 from benchmarks.bodies import SHAPES
+from benchmarks.peer import run_peer
 from benchmarks.sender import Load, Running, Sent, start_load
 
 BODIES = {"1K": (1024, 32), "64K": (64 * 1024, 8), "900K": (900 * 1024, 2)}
@@ -145,7 +146,12 @@ class Target:
 
 
 def run(
-    shape: str, body: str, seconds: float, max_mb_s: float | None, arguments: list[str]
+    shape: str,
+    body: str,
+    seconds: float,
+    max_mb_s: float | None,
+    arguments: list[str],
+    peer: str | None = None,
 ) -> dict[str, Any]:
     """One run; the figures by name."""
     with (
@@ -176,7 +182,8 @@ def run(
         used = {role: seconds - before[role] for role, seconds in _cpu_seconds(server).items()}
         done.set()
         watcher.join()
-        return _figures(sent, watch, drained, target.count()) | _cpu_figures(used, sent)
+        figures = _figures(sent, watch, drained, target.count()) | _cpu_figures(used, sent)
+    return figures | (run_peer(load) if peer else {})
 
 
 def _watch(
@@ -278,10 +285,13 @@ def main() -> None:
     parser.add_argument("--body", choices=BODIES, default="64K")
     parser.add_argument("--transform", choices=SHAPES, default="plain")
     parser.add_argument("--max-mb-s", type=float, help="send no faster than this")
+    parser.add_argument("--peer", choices=["fluent-bit"], help="the same load against a peer afterwards")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--server", nargs="*", default=[], help="more arguments for `headrace up`")
     options = parser.parse_args()
-    figures = run(options.transform, options.body, options.seconds, options.max_mb_s, options.server)
+    figures = run(
+        options.transform, options.body, options.seconds, options.max_mb_s, options.server, options.peer
+    )
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     table = Table(
