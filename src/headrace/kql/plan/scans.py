@@ -32,7 +32,8 @@ def table_scans(plan: p.Plan) -> Iterator[p.TableScan]:
                 seen.add(id(item.shared))
                 stack.append(item.shared.pruned or item.shared.plan)
         elif isinstance(item, _PARTS):
-            stack.extend(getattr(item, name) for name in reversed(fields_of(type(item))))
+            kind: type = type(item)
+            stack.extend(getattr(item, name) for name in reversed(fields_of(kind)))
 
 
 @functools.cache

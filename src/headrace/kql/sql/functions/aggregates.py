@@ -285,9 +285,14 @@ def _percentage(argument: Typed) -> float:
     return min(max(float(value or 0), 0.0), 100.0)
 
 
+def _share(percentage: float) -> float:
+    """The percentage as a share, without the binary remainder that would push a rank up by one."""
+    return round(percentage / 100, 12)
+
+
 def _percentile(value: Typed, percentage: float) -> exp.Expression:
     """The nearest rank: the least value that at least that share of values does not exceed."""
-    return b.call("quantile_disc", b.again(value.sql), b.real(percentage / 100))
+    return b.call("quantile_disc", b.again(value.sql), b.real(_share(percentage)))
 
 
 @lowers("percentile")
@@ -299,7 +304,7 @@ def percentile(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 @lowers_several("percentiles")
 def percentiles(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
     """One sort for all of them."""
-    shares = [_percentage(argument) / 100 for argument in arguments[1:]]
+    shares = [_share(_percentage(argument)) for argument in arguments[1:]]
     listed = b.call("quantile_disc", arguments[0].sql, b.array([b.real(share) for share in shares]))
     if len(shares) == 1:
         return [b.call("list_extract", listed, 1)]
@@ -318,7 +323,7 @@ def _shares(arguments: Sequence[Typed]) -> list[float]:
 @lowers("percentiles_array")
 def percentiles_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """As a dynamic array."""
-    shares = [b.real(share / 100) for share in _shares(arguments[1:])]
+    shares = [b.real(_share(share)) for share in _shares(arguments[1:])]
     listed = b.call("quantile_disc", arguments[0].sql, b.array(shares))
     return _array_of(listed, arguments[0])
 
