@@ -160,7 +160,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 
 _SOURCES = {
     "print": ("one row of values", "print Answer = 6 * 7"),
-    "datatable": ("a table of constants; one row in a transform", "datatable (Name: string, Size: long) ['a', 1]"),
+    "datatable": (
+        "a table of constants; one row in a transform",
+        "datatable (Name: string, Size: long) ['a', 1]",
+    ),
     "range": ("a row for each step", "range Day from 1 to 7 step 1"),
 }
 """Where rows can come from beside tables (`source` in a transform)."""

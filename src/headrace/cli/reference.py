@@ -23,7 +23,12 @@ from headrace.settings import AZURE_LIMITS, MIB, Settings, setting_fields, varia
 
 def pages() -> dict[str, str]:
     """The text of every generated page, by file name."""
-    return {"cli.md": cli_page(), "settings.md": settings_page(), "kql.md": kql_page(), "metrics.md": metrics_page()}
+    return {
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+        "kql.md": kql_page(),
+        "metrics.md": metrics_page(),
+    }
 
 
 def cli_page() -> str:
