@@ -18,7 +18,7 @@ from headrace.arm.store import deleted_tables
 from headrace.arm.views import CatalogLoader, load_rule
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
-from headrace.clock import Clock, SystemClock
+from headrace.clock import SECOND, Clock, SystemClock
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.routes import identity_routes, token_routes
@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 _HOUSEKEEPING_SECONDS = 5.0
 _FAILURE_LOOK_SECONDS = 0.5
+_LAG = SECOND // 2
 
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -83,7 +84,9 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
-        await stack.enter_async_context(running_beside(_keep_house(tables, database)))
+        await stack.enter_async_context(
+            running_beside(_keep_house(tables, database, partial(_lags, pipeline, clock)))
+        )
         await stack.enter_async_context(
             telling_numbers(
                 folder, config, lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock)
@@ -179,11 +182,17 @@ async def _stop_on_failure(pipeline: Pipeline, stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _keep_house(tables: TableStore, database: Database) -> None:
+def _lags(pipeline: Pipeline, clock: Clock) -> bool:
+    """Whether payloads wait longer than a batch takes to fill and run."""
+    oldest = pipeline.progress().oldest
+    return oldest is not None and clock.now() - oldest > _LAG
+
+
+async def _keep_house(tables: TableStore, database: Database, busy: Callable[[], bool]) -> None:
     """Compact, vacuum and drop what deleted tables left, now and then."""
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        await asyncio.to_thread(tables.maintain)
+        await asyncio.to_thread(tables.maintain, busy=busy())
         await asyncio.to_thread(_drop_deleted_tables, tables, database)
 
 

@@ -156,6 +156,8 @@ def _this_command() -> str:
     if shutil.which("headrace"):
         return "headrace"
     path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return f"{sys.executable} -m headrace"
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.tables.commit import stored_file
@@ -29,6 +29,12 @@ class Compaction:
     """A joined file takes files up to this sum."""
     least: int = 8
     """So many small files of a day make a compaction worth it."""
+    least_while_busy: int = 96
+    """The same while the pipeline lags: rows that wait come first, as long as scans do not suffer."""
+
+    def while_busy(self) -> Compaction:
+        """What holds while the pipeline lags."""
+        return replace(self, least=max(self.least, self.least_while_busy))
 
 
 def maintain(state: TableState, tools: Tools, compaction: Compaction) -> None:

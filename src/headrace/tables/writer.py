@@ -169,15 +169,19 @@ class TableStore:
                 failures.append(Failure(state.key, error))
         return Round(tuple(done), tuple(failures))
 
-    def maintain(self) -> Round:
-        """Checkpoints, compaction and vacuum where they are due; call it every few seconds."""
+    def maintain(self, *, busy: bool = False) -> Round:
+        """Checkpoints, compaction and vacuum where they are due; call it every few seconds.
+
+        While `busy` compaction waits for many more files.
+        """
+        compaction = self._compaction.while_busy() if busy else self._compaction
         done: list[TableKey] = []
         failures: list[Failure] = []
         for state in self._all():
             if state.broken:
                 continue
             try:
-                maintain(state, self._tools, self._compaction)
+                maintain(state, self._tools, compaction)
                 done.append(state.key)
             except (TablesError, OSError) as error:
                 failures.append(Failure(state.key, error))

@@ -52,6 +52,20 @@ def test_small_files_of_a_day_are_joined_and_stay_readable_for_a_while(bench: Be
     assert DeltaTable(bench.folder).to_pyarrow_table().num_rows == 18
 
 
+def test_while_the_pipeline_lags_small_files_wait_for_more(tmp_path: Path) -> None:
+    rule = Compaction(least=2, least_while_busy=5)
+    with Bench(tmp_path / "tables", settings=_SETTINGS, compaction=rule) as bench:
+        _commit_each(bench, range(4))
+        bench.store.maintain(busy=True)
+        with bench.reader.pin(bench.table) as pinned:
+            assert len(pinned.files) == 4
+        _commit_each(bench, range(4, 5))
+        bench.store.maintain(busy=True)
+        with bench.reader.pin(bench.table) as pinned:
+            assert len(pinned.files) == 1
+        assert bench.places() == expected(5)
+
+
 def test_days_and_schema_versions_are_joined_apart(tmp_path: Path) -> None:
     table = make_table((FIRST_SCHEMA, SECOND_SCHEMA))
     older = make_table(workspace=table.workspace, incarnation=table.incarnation)
