@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.disk import Disk, replace_durably
+from headrace.disk import Disk, write_replacement
 from headrace.errors import Problem, ProblemError
 
 FORMATS: Mapping[str, int] = {"journal": 1, "tables": 1, "store": 1}
@@ -100,7 +100,7 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
     """
     folder = DataFolder(root)
     folder.socket(_LONGEST_SOCKET)
-    lock = _open_lock(root)
+    lock = _open_lock(root, disk)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -120,9 +120,12 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
     return folder, lock
 
 
-def _open_lock(root: Path) -> int:
+def _open_lock(root: Path, disk: Disk) -> int:
+    missing = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:
+            disk.sync_dir(path.parent, "folder.root")
         return os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ProblemError(
@@ -136,7 +139,10 @@ def _open_lock(root: Path) -> int:
 
 def _check_formats(path: Path, disk: Disk) -> None:
     if not path.exists():
-        replace_durably(disk, path, msgspec.json.encode(FORMATS), "folder.format")
+        # Its name becomes durable with the folder's other entries.
+        write_replacement(
+            path, msgspec.json.encode(FORMATS), before_rename=lambda new: disk.sync_file(new, "folder.format")
+        )
         return
     try:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
