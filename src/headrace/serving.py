@@ -30,28 +30,17 @@ async def serving_tls(app: ASGIApp, config: ProcessConfig) -> AsyncIterator[None
     own.host, own.port = host, config.port
     own.load()
     own.http_protocol_class = GuardedProtocol
-    server = _Server(own)
-    listener = _shared_listener(host, config.port)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
+    async with _serving(own, _shared_listener(host, config.port), _STOP_SECONDS):
         yield
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(task, _STOP_SECONDS)
 
 
 @contextlib.asynccontextmanager
 async def serving_socket(app: ASGIApp, path: Path) -> AsyncIterator[None]:
     """Serve on a unix socket that only this user can reach, inside the block."""
-    listener = sockets.bind(path)
-    server = _Server(_plain_config(app))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield
+        async with _serving(_plain_config(app), sockets.bind(path)):
+            yield
     finally:
-        server.should_exit = True
-        await task
         path.unlink(missing_ok=True)
 
 
@@ -60,14 +49,23 @@ async def serving_http(app: ASGIApp, host: str, port: int) -> AsyncIterator[None
     """Serve plain HTTP inside the block; only ever on loopback."""
     config = _plain_config(app)
     config.host, config.port = host, port
+    async with _serving(config, _shared_listener(host, port)):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    config: uvicorn.Config, listener: socket.socket, stop_seconds: float | None = None
+) -> AsyncIterator[None]:
+    """Serve on `listener` inside the block; at its end wait for what is under way, at most `stop_seconds`."""
     server = _Server(config)
-    listener = _shared_listener(host, port)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield
     finally:
         server.should_exit = True
-        await task
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(task, stop_seconds)
 
 
 def _shared_listener(host: str, port: int) -> socket.socket:

@@ -28,7 +28,7 @@ from headrace.observe.log_errors import (
     lettered_message,
 )
 from headrace.settings import TransformSettings
-from headrace.tables.model import DataFile, PositionError, TableBrokenError, TableDroppedError
+from headrace.tables.model import PositionError, TableBrokenError, TableDroppedError
 from headrace.transform.compile import TIME, compile_flow
 from headrace.transform.dead_letters import DeadLetters, Fate
 from headrace.transform.lanes import Batch, Need
@@ -162,15 +162,7 @@ class ErrorRows:
         try:
             live = compile_flow(own, flow, table, self._settings)
             written = session.run(live, batch_table(bodies), path, app_id)
-            file = DataFile(
-                path=f"{path.parent.name}/{path.name}",
-                rows=written.rows,
-                bytes=written.bytes,
-                schema_version=live.schema_version,
-                min_time=written.min_time,
-                max_time=written.max_time,
-                positions={app_id: batch.last},
-            )
+            file = written.data_file(path, live.schema_version, {app_id: batch.last})
             self._step("publish errors")
             self._tables.publish(table, file)
         except (ProblemError, RowsError, PositionError) as error:

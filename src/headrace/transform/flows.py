@@ -204,15 +204,7 @@ class FlowRunner:
             self._tables.discard(way.table, path)
             self._count(live, way, rows, 0)
             return None
-        file = DataFile(
-            path=f"{path.parent.name}/{path.name}",
-            rows=written.rows,
-            bytes=written.bytes,
-            schema_version=live.schema_version,
-            min_time=written.min_time,
-            max_time=written.max_time,
-            positions={way.app_id: way.batch.last},
-        )
+        file = written.data_file(path, live.schema_version, {way.app_id: way.batch.last})
         self._step("publish")
         try:
             self._tables.publish(way.table, file)

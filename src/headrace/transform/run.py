@@ -6,7 +6,7 @@ one thread a statement, no files outside the tables folder, no extensions, confi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from headrace.clock import SECOND
 from headrace.kql.sql.session import prepare as prepare_session
+from headrace.tables.model import DataFile
 from headrace.transform.compile import BATCH, FILE, SOURCE, TIME, LiveFlow
 
 BATCH_SCHEMA = pa.schema(
@@ -68,6 +69,18 @@ class Written:
     bytes: int
     min_time: int | None
     max_time: int | None
+
+    def data_file(self, path: Path, schema_version: int, positions: Mapping[str, int]) -> DataFile:
+        """The written file at `path`, as it is published. `positions`: last offset by application id."""
+        return DataFile(
+            path=f"{path.parent.name}/{path.name}",
+            rows=self.rows,
+            bytes=self.bytes,
+            schema_version=schema_version,
+            min_time=self.min_time,
+            max_time=self.max_time,
+            positions=positions,
+        )
 
 
 def batch_table(bodies: Sequence[Body]) -> pa.Table:
