@@ -11,7 +11,6 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 
 import httpx
 
@@ -27,16 +26,6 @@ _READY_SECONDS = 120.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _STEADY_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessState:
-    """A child as an operator sees it."""
-
-    role: Role
-    index: int
-    pid: int | None
-    restarts: int
 
 
 class Child:
@@ -116,13 +105,6 @@ class Supervisor:
     def __init__(self, configs: list[ProcessConfig], lock_fd: int) -> None:
         self._children = [Child(config, lock_fd) for config in configs]
         self._tasks: list[asyncio.Task[None]] = []
-
-    def states(self) -> list[ProcessState]:
-        """Each child with its process id and how often it was started again."""
-        return [
-            ProcessState(child.config.role, child.config.index, child.pid, child.restarts)
-            for child in self._children
-        ]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from headrace.kql.types import KustoType
 
@@ -27,13 +26,6 @@ class TableSchema:
 
     version: int
     columns: tuple[Column, ...]
-
-
-class TableState(StrEnum):
-    """Whether a table takes rows."""
-
-    ACTIVE = "active"
-    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)

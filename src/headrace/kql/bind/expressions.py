@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.kql.bind.base import BinderBase, BindProblem, text_literal
+from headrace.kql.bind.base import BinderBase, text_literal
 from headrace.kql.bind.fold import fold
 from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Mismatch
 from headrace.kql.bind.patterns import pattern_fault, pattern_place
@@ -456,20 +456,6 @@ class ExpressionBinder(BinderBase):
             if value.type in (_T.LONG, _T.INT) and type is _T.REAL:
                 return Literal(type, float(constant.value))
         return Convert(type, value)
-
-    def constant_int(self, node: n.Expression, what: str) -> int:
-        """A row count or the like that must be known."""
-        value = self.bind(node)
-        constant = value.constant
-        if (
-            constant is None
-            or not isinstance(constant.value, int | float)
-            or isinstance(constant.value, bool)
-        ):
-            if not isinstance(value, Poison):
-                self.report("KQL0114", f"{what} must be a constant number.", node)
-            raise BindProblem
-        return int(constant.value)
 
     def own_name(self, node: n.Expression) -> str | None:
         """The name an expression brings along: a column's, or a path's `a_b`; None if it has none."""

@@ -87,10 +87,6 @@ def _strcat(types: Sequence[KustoType], values: Sequence[Any], result: KustoType
     return text if len(text) <= MAX_TEXT else None
 
 
-def _day_start(ticks: int) -> int:
-    return ticks // TICKS_PER_DAY * TICKS_PER_DAY
-
-
 def _start_of(unit: str) -> Callable[[Sequence[KustoType], Sequence[Any], KustoType], Value]:
     def rule(types: Sequence[KustoType], values: Sequence[Any], result: KustoType) -> Value:
         if types[0] is not _T.DATETIME:
