@@ -55,6 +55,7 @@ def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
         "HEADRACE_ARM_URL": endpoint.base,
         "HEADRACE_INGEST_URL": endpoint.base,
         "HEADRACE_QUERY_URL": f"{endpoint.base}/v1",
+        "HEADRACE_KUSTO_URL": endpoint.base,
         "HEADRACE_PORTAL_URL": endpoint.base,
         "HEADRACE_RESOURCE_GROUP": sample.resource_group,
         "HEADRACE_LOCATION": sample.location,

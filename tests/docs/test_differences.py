@@ -207,10 +207,3 @@ def test_users_get_no_tokens(client: Server) -> None:
 @pytest.mark.server
 def test_a_table_without_data_is_an_empty_answer(client: Server) -> None:
     assert ask(client, "Syslog | where Computer == 'none'") == []
-
-
-@pytest.mark.server
-def test_metadata_is_not_there_yet(client: Server) -> None:
-    url = f"{client.variable('HEADRACE_QUERY_URL')}/workspaces/{client.variable('HEADRACE_WORKSPACE_ID')}/metadata"
-    answer = client.request("GET", url, headers={"Authorization": f"Bearer {client.token(QUERY_SCOPE)}"})
-    assert answer.status_code == 404, json.dumps(answer.json())

@@ -14,6 +14,8 @@ from headrace.identity.access import load_access
 from headrace.identity.verify import TokenVerifier
 from headrace.process import ProcessConfig
 from headrace.query.engine import QueryEngine
+from headrace.query.kusto.routes import KustoService
+from headrace.query.readers import Readers
 from headrace.query.routes import QueryService
 from headrace.serving import serving_socket
 from headrace.store.live import LiveView
@@ -34,14 +36,18 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
             TableReader(folder.tables), folder.tables, folder.spill, config.settings.query, clock
         )
         stack.callback(engine.close)
-        service = QueryService(
-            engine,
+        readers = Readers(
             TokenVerifier(access, addresses_of(config), clock),
             access=lambda: access.current,
             catalog=lambda: catalog.current,
-            settings=config.settings.query,
-            clock=clock,
+        )
+        settings = config.settings.query
+        service = QueryService(engine, readers, settings, clock)
+        kusto = KustoService(
+            engine, readers, settings, addresses_of(config), lambda: access.current.tenant, clock
         )
         await stack.enter_async_context(telling_numbers(folder, config))
-        async with serving_socket(http_app([ready_route(), *service.routes()]), folder.socket("query")):
+        async with serving_socket(
+            http_app([ready_route(), *kusto.routes(), *service.routes()]), folder.socket("query")
+        ):
             await stop.wait()

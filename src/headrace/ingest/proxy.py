@@ -110,12 +110,10 @@ async def _refuse(exchange: _Exchange, receive: Receive, send: Send, error: Http
 
 
 def two_processes(engine: Upstream, query: Upstream) -> Proxy:
-    """The gateway's proxy: `/v1/...` to the query process, all else (`/v1/rest/...` too) to the engine."""
+    """The gateway's proxy: `/v1/...` and Kusto's `/v2/...` to the query process, all else to the engine."""
 
     def choose(segments: tuple[str, ...]) -> Upstream:
-        if segments[:1] == ("v1",) and segments[1:2] != ("rest",):
-            return query
-        return engine
+        return query if segments[:1] in (("v1",), ("v2",)) else engine
 
     return Proxy(choose, (engine, query))
 

@@ -76,6 +76,31 @@ class PreparedQueries:
     warnings: tuple[Problem, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much of a result is answered."""
+
+    rows: int
+    bytes: int
+
+    @classmethod
+    def of(cls, settings: QuerySettings, request: QueryRequest) -> _Limits:
+        rows = settings.max_rows if request.max_rows is None else min(request.max_rows, settings.max_rows)
+        return cls(rows, settings.max_bytes)
+
+    def passed(self, more_rows: bool, size: int) -> Problem | None:
+        """What was cut off, if anything was."""
+        if more_rows:
+            limit = f"record count limit {self.rows}"
+        elif size > self.bytes:
+            limit = f"internal data size limit {self.bytes}"
+        else:
+            return None
+        return Problem(
+            _RESULT_TOO_LARGE, f"Query result set has exceeded the {limit} (E_QUERY_RESULT_SET_TOO_LARGE)."
+        )
+
+
 class QueryEngine:
     """One DuckDB instance and the threads that queries run on."""
 
@@ -151,11 +176,12 @@ class QueryEngine:
         started = self._clock.monotonic()
         tables: list[ResultTable] = []
         partial: Problem | None = None
+        limits = _Limits.of(self._settings, request)
         with contextlib.ExitStack() as pins:
             prepared = self.prepare(view, request, pins, cursor)
             for index, query in enumerate(prepared.queries):
                 name = "PrimaryResult" if index == 0 else f"Table_{index}"
-                table, cut = self._fetch(cursor, query, name)
+                table, cut = self._fetch(cursor, query, name, limits)
                 tables.append(table)
                 partial = partial or cut
         renders = (query.statement.render for query in prepared.queries)
@@ -184,6 +210,7 @@ class QueryEngine:
         options = QueryOptions(
             now=self._clock.now() * TICKS_PER_MICROSECOND,
             functions=view.functions(),
+            parameters=request.parameters,
             probe=probe if cursor is not None else None,
         )
         compiled = compile_query(request.text, view, options)
@@ -201,7 +228,7 @@ class QueryEngine:
         return cursor
 
     def _fetch(
-        self, cursor: duckdb.DuckDBPyConnection, query: PreparedQuery, name: str
+        self, cursor: duckdb.DuckDBPyConnection, query: PreparedQuery, name: str, limits: _Limits
     ) -> tuple[ResultTable, Problem | None]:
         statement = query.statement
         columns = tuple((column.name, column.type.value) for column in statement.columns)
@@ -211,13 +238,13 @@ class QueryEngine:
         types = [column.type for column in statement.columns]
         try:
             for batch in _batches(cursor, query.sql):
-                room = self._settings.max_rows - rows
+                room = limits.rows - rows
                 kept = batch.slice(0, room)
                 if kept.num_rows:
                     chunks.append(encode_rows(kept, types))
                     rows += kept.num_rows
                     size += len(chunks[-1])
-                cut = self._limit_passed(batch.num_rows > room, size)
+                cut = limits.passed(batch.num_rows > room, size)
                 if cut is not None:
                     break
         except duckdb.OutOfMemoryException:
@@ -228,17 +255,6 @@ class QueryEngine:
             _log.error("a query failed in the engine: %s", type(error).__name__)
             raise QueryFailedError(type(error).__name__) from None
         return ResultTable(name, columns, b"[" + b",".join(chunks) + b"]", rows), cut
-
-    def _limit_passed(self, more_rows: bool, size: int) -> Problem | None:
-        if more_rows:
-            limit = f"record count limit {self._settings.max_rows}"
-        elif size > self._settings.max_bytes:
-            limit = f"internal data size limit {self._settings.max_bytes}"
-        else:
-            return None
-        return Problem(
-            _RESULT_TOO_LARGE, f"Query result set has exceeded the {limit} (E_QUERY_RESULT_SET_TOO_LARGE)."
-        )
 
     def close(self) -> None:
         """Stop what runs and let go of the engine."""

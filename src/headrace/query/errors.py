@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.errors import Problem
-from headrace.wire.problems import HttpError, error_object
+from headrace.identity.model import TokenError
+from headrace.wire.problems import HttpError, error_object, http_error
 
 BAD_ARGUMENT = "BadArgumentError"
 _SYNTAX_PREFIX = "KQL00"
@@ -15,6 +16,17 @@ def bad_argument(message: str, target: str | None = None) -> HttpError:
     """400: a property of the request is wrong."""
     detail = Problem("QueryValidationError", message, target=target)
     return HttpError(400, Problem(BAD_ARGUMENT, "The request had some invalid properties", details=(detail,)))
+
+
+def token_refused(error: TokenError) -> HttpError:
+    """401 or 403: the token does not let its bearer in."""
+    if error.kind == "missing":
+        return http_error(
+            401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+        )
+    if error.kind == "audience":
+        return http_error(403, "InvalidAuthenticationTokenAudience", error.message)
+    return http_error(403, "InvalidAuthenticationToken", f"The access token is invalid. {error.message}")
 
 
 def workspace_not_found(name: str) -> HttpError:

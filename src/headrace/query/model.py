@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.errors import Problem
@@ -24,11 +25,17 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """One query against one workspace and any others named beside it."""
+    """One query against one workspace and any others named beside it.
+
+    `parameters` gives values to `declare query_parameters`; `max_rows` bounds the rows further than the
+    server's own limit does.
+    """
 
     text: str
     time_range: TimeRange = (None, None)
     workspaces: tuple[str, ...] = ()
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
+from starlette.requests import Request
 
 from headrace.query.errors import bad_argument
 from headrace.query.model import Preferences, QueryRequest, TimeRange
 from headrace.query.timespan import TimespanError, intersect, parse_timespan
 from headrace.settings import QuerySettings
+from headrace.wire.problems import http_error
 
 _T = TypeVar("_T")
 
@@ -42,6 +44,20 @@ class BatchBody(msgspec.Struct, frozen=True):
     """The JSON body of a batch."""
 
     requests: list[BatchItem]
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a query, within its bound. Raises `HttpError` 413."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise http_error(
+                413, "RequestEntityTooLarge", f"A query's body has at most {MAX_BODY_BYTES} bytes."
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def read_query(content: bytes, url: Mapping[str, str], now: int) -> QueryRequest:

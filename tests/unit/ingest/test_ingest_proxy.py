@@ -172,8 +172,8 @@ def test_where_requests_go(front: Front, engine: Echo, query: Echo) -> None:
         b"/v1": "query",
         b"/v1/workspaces/x/query": "query",
         b"//V1//$batch": "query",
-        b"/v1/rest/auth/metadata": "engine",
-        b"/v2/rest/query": "engine",
+        b"/v1/rest/auth/metadata": "query",
+        b"/v2/rest/query": "query",
         b"/v1x/query": "engine",
         b"/tenant/oauth2/v2.0/token": "engine",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -37,6 +38,10 @@ from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType, Schema
 
 _T = KustoType
+_LITERAL = re.compile(
+    r"(?:bool|boolean|datetime|date|dynamic|guid|int|long|real|double|decimal|timespan|time)\((.*)\)",
+    re.DOTALL,
+)
 MAX_TABLES = 2000
 """How many tables a pattern may name."""
 UNKNOWN = Relation(Rows((), ()), (), broken=True)
@@ -420,7 +425,8 @@ class QueryBinder(JoinBinder):
         for parameter in statement.parameters:
             value: Expr
             if parameter.name in self.options.parameters:
-                value = self.as_type(_python_literal(self.options.parameters[parameter.name]), parameter.type)
+                given = _given(self.options.parameters[parameter.name], parameter.type)
+                value = self.as_type(_python_literal(given), parameter.type)
             elif parameter.default is not None:
                 value = self.bind_as(parameter.default, parameter.type)
             else:
@@ -544,6 +550,12 @@ _KEEP_COLUMNS = (t.Where, t.Sort, t.Take, t.Top)
 
 def _broken(rows: Relation, operator: n.Operator) -> Relation:
     return rows if isinstance(operator, _KEEP_COLUMNS) else replace(rows, broken=True, _by_name={})
+
+
+def _given(value: Any, kusto: KustoType) -> Any:
+    """A query parameter's value: clients may write one that is no string as a literal, `long(7)`."""
+    literal = _LITERAL.fullmatch(value.strip()) if isinstance(value, str) and kusto is not _T.STRING else None
+    return literal[1] if literal else value
 
 
 def _python_literal(value: Any) -> Literal:
