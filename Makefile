@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up install install-dev test fuzz check format docs bench lock clean
+.PHONY: help up install install-dev test soak fuzz check format docs bench lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -32,6 +32,9 @@ $(VENV)/.installed-dev: requirements/dev.lock $(VENV)/.installed
 
 test: install-dev ## Run the whole test suite (ARGS="-k name" and the like)
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: install-dev ## Kill processes of a loaded server a thousand times (HEADRACE_KILLS=N, ARGS)
+	HEADRACE_KILLS=$${HEADRACE_KILLS:-1000} $(BIN)/python -m pytest tests/faults/test_kills.py $(ARGS)
 
 fuzz: install-dev ## Run the property tests with many more and other examples
 	HEADRACE_HYPOTHESIS=search $(BIN)/python -m pytest tests/fuzz tests/unit $(ARGS)

@@ -26,6 +26,7 @@ from headrace.tables.reader import TableReader
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.pipeline import Pipeline
+from headrace.transform.seen import SeenCalls
 
 JOURNAL = "0b5c1f0a-1111-4222-8333-444455556666"
 RULE = "dcr-00000000000000000000000000000001"
@@ -122,6 +123,7 @@ class PipelineBench:
         self.reader: FileJournalReader | None = None
         self.store: TableStore | None = None
         self.letters: DeadLetters | None = None
+        self.seen: SeenCalls | None = None
         self.sql = duckdb.connect()
         self.sql.execute("SET TimeZone = 'UTC'")
 
@@ -155,6 +157,8 @@ class PipelineBench:
         self.store = TableStore(self.root / "tables", self.disk, self.settings.tables, self.clock)
         self.store.recover()
         self.letters = DeadLetters(self.root / "dead-letters", self.disk)
+        window = self.settings.ingest.repeat_window_seconds
+        self.seen = SeenCalls(self.root / "seen", self.disk, self.clock, window)
 
     def close(self) -> None:
         """Close everything."""
@@ -166,7 +170,9 @@ class PipelineBench:
             self.store.close()
         if self.letters is not None:
             self.letters.close()
-        self.journal = self.reader = self.store = self.letters = None
+        if self.seen is not None:
+            self.seen.close()
+        self.journal = self.reader = self.store = self.letters = self.seen = None
 
     def send(
         self,
@@ -177,6 +183,8 @@ class PipelineBench:
         version: int = 1,
         zipped: bool = False,
         count: int | None = None,
+        client: str = "",
+        request: str = "request",
     ) -> Record:
         """Append a payload to the journal: rows as objects, or text as it is."""
         assert self.journal is not None
@@ -184,8 +192,8 @@ class PipelineBench:
         body = gzip.compress(text) if zipped else text
         rows_in = count if count is not None else len(rows) if isinstance(rows, list) else 0
         entry = Entry(
-            "request",
-            "client",
+            request,
+            client,
             "principal",
             rule,
             version,
@@ -217,6 +225,7 @@ class PipelineBench:
             self.clock,
             disk=self.disk,
             step=step,
+            seen=self.seen,
         )
 
     def drain(self) -> Pipeline:

@@ -53,6 +53,11 @@ class DataFolder:
         return self.root / "receipts"
 
     @property
+    def seen(self) -> Path:
+        """Which calls came within the window of repeats."""
+        return self.root / "seen"
+
+    @property
     def tls(self) -> Path:
         """The local CA and the server's certificate."""
         return self.root / "tls"

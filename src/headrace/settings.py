@@ -63,6 +63,12 @@ class IngestSettings(Section):
     )
     rule_bytes_per_minute: int | None = Field(None, description="bytes a minute one rule may send")
     rule_requests_per_minute: int | None = Field(None, description="requests a minute one rule may send")
+    repeat_window_seconds: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="a call repeated so soon, with its x-ms-client-request-id and body, is stored once; 0: again",
+    )
     endpoint_template: str | None = Field(
         None, description="form of logsIngestion addresses, with {name} and {base}; unset: the base address"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.pipeline_child import OTHERS, THINGS, make_rules
-from tests.transform_kit import PipelineBench, make_catalog, make_table
+from tests.transform_kit import JOURNAL, PipelineBench, make_catalog, make_table
 
 from headrace.testing.powercut import PowerCutDisk
 from headrace.transform.dead_letters import read_letters
@@ -107,3 +107,24 @@ def row_comes_back(folder: Path, seed: int, without: frozenset[str]) -> bool:
 def test_checkpoints_need_each_of_their_syncs(tmp_path: Path, site: str) -> None:
     assert not any(row_comes_back(tmp_path / "with", seed, frozenset()) for seed in range(3))
     assert any(row_comes_back(tmp_path / "without", seed, frozenset([site])) for seed in range(8))
+
+
+def repeat_is_known(folder: Path, seed: int, without: frozenset[str]) -> bool:
+    """Whether a call that is repeated after the power failed is stored once, though the journal let go of it."""
+    root = folder / f"data{seed}"
+    root.mkdir(parents=True)
+    with PowerCutDisk(root, without=without) as disk:
+        for cut in (True, False):
+            with parts(root, disk) as bench:
+                bench.send([{"Id": 1}], client="sender-1")
+                assert bench.drain().progress().journals[JOURNAL].watermark == (1 if cut else 2)
+                if not cut:
+                    return bench.rows("Id", table=THINGS) == [(1,)]
+            disk.cut(seed)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("site", ["seen.append", "seen.folder"])
+def test_noted_calls_need_each_of_their_syncs(tmp_path: Path, site: str) -> None:
+    assert all(repeat_is_known(tmp_path / "with", seed, frozenset()) for seed in range(3))
+    assert not all(repeat_is_known(tmp_path / "without", seed, frozenset([site])) for seed in range(8))

@@ -187,11 +187,13 @@ def test_the_numbers_of_the_metrics_add_up(api: Api) -> None:
         "stored": 2,
         "filtered": 2,
         "dead_lettered": 0,
+        "duplicate": 0,
     }
     assert by_label(flows, "result", rule=dead.immutable_id) == {
         "stored": 0,
         "filtered": 0,
         "dead_lettered": 2,
+        "duplicate": 0,
     }
     for labels, number in seen["headrace_flow_rows_received_total"].items():
         assert sum(by_label(flows, "result", **dict(labels)).values()) == number
@@ -221,6 +223,23 @@ def test_a_killed_process_is_counted_and_the_rest_still_tells(tmp_path: Path) ->
 def receipt(api: Api, request_id: str, token: str | None = None) -> httpx.Response:
     bearer = {"Authorization": f"Bearer {token}"} if token else api.bearer(INGEST_SCOPE)
     return api.http.get(f"{api.base}/receipts/{request_id}", headers=bearer)
+
+
+def test_a_repeated_call_is_stored_once_and_says_so(api: Api) -> None:
+    api.make_table("Repeated_CL", {"Id": "string"})
+    rule = api.make_rule("Repeated", {"Id": "string"}, "Repeated_CL")
+    first, again = (rule.post(b'[{"Id": "a"}]', x_ms_client_request_id="my-call") for _ in range(2))
+    assert (first.status_code, again.status_code) == (204, 204)
+    assert rule.post(b'[{"Id": "b"}]', x_ms_client_request_id="my-call").status_code == 204
+    document = eventually(
+        lambda: receipt(api, again.headers["x-ms-request-id"]), lambda answer: answer.status_code == 200
+    ).json()
+    assert (document["status"], document["destinations"]) == ("Complete", [])
+    assert document["duplicateOf"] == first.headers["x-ms-request-id"]
+    rows = eventually(lambda: api.rows("Repeated_CL | project Id"), lambda rows: len(rows) > 1)
+    assert sorted(rows) == [["a"], ["b"]]
+    results = by_label(numbers(api)["headrace_flow_rows_total"], "result", rule=rule.immutable_id)
+    assert results == {"stored": 2, "filtered": 0, "dead_lettered": 0, "duplicate": 1}
 
 
 def test_a_receipt_tells_what_became_of_one_call(api: Api) -> None:

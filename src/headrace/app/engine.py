@@ -20,7 +20,7 @@ from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
 from headrace.clock import SECOND, Clock, SystemClock
 from headrace.data_folder import DataFolder
-from headrace.disk import RealDisk
+from headrace.disk import Disk, RealDisk
 from headrace.identity.routes import identity_routes, token_routes
 from headrace.journal.files import journal_folders
 from headrace.journal.model import JournalReader
@@ -40,6 +40,7 @@ from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.model import find_table
 from headrace.transform.numbers import pipeline_snapshot
 from headrace.transform.pipeline import Pipeline
+from headrace.transform.seen import SeenCalls
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         stack.callback(letters.close)
         receipts = Receipts(folder.receipts, disk, clock)
         stack.callback(receipts.close)
+        seen = _seen_calls(folder, settings, disk, clock, stack)
         pipeline = Pipeline(
             _journal_readers(folder),
             _rule_source(database),
@@ -81,6 +83,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             prepare=_session_preparer(settings),
             materialise=_table_maker(database, clock),
             receipts=receipts,
+            seen=seen,
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
@@ -118,6 +121,18 @@ def _journal_readers(folder: DataFolder) -> Callable[[], Mapping[str, JournalRea
         return known
 
     return readers
+
+
+def _seen_calls(
+    folder: DataFolder, settings: Settings, disk: Disk, clock: Clock, stack: contextlib.AsyncExitStack
+) -> SeenCalls | None:
+    """What tells repeated calls; None where they are to be stored again."""
+    window = settings.ingest.repeat_window_seconds
+    if not window:
+        return None
+    seen = SeenCalls(folder.seen, disk, clock, window)
+    stack.callback(seen.close)
+    return seen
 
 
 def _rule_source(database: Database) -> Callable[[str, int], Rule]:

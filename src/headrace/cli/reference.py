@@ -102,7 +102,7 @@ def metrics_page() -> str:
         "`off`.\n",
         table(("Metric", "Kind", "Labels", "What it tells"), rows),
         "## How the numbers add up\n",
-        "For each flow, `headrace_flow_rows_received_total` is at any moment the sum of its three results in\n"
+        "For each flow, `headrace_flow_rows_received_total` is at any moment the sum of its results in\n"
         "`headrace_flow_rows_total`: no row vanishes. A stream that several data flows take counts in each, and so\n"
         "does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
         "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting`\n"

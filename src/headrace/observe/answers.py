@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from headrace.clock import iso
 from headrace.observe.receipts import Found, Frame
@@ -41,8 +42,10 @@ def make_receipt(request_id: str, found: Sequence[Found], published: Published) 
         "ruleVersion": first.frame.rule_version,
         "stream": first.frame.stream,
         "rowsReceived": first.call.rows,
-        "destinations": [_destination(one) for one in settled],
+        "destinations": [_destination(one) for one in settled if not one.call.duplicate_of],
     }
+    if first.call.duplicate_of:
+        document["duplicateOf"] = str(UUID(bytes=first.call.duplicate_of))
     return Receipt(first.frame.rule, first.frame.rule_version, document)
 
 

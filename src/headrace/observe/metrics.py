@@ -64,7 +64,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "headrace_flow_rows_total",
         "counter",
-        "What became of those rows: stored, filtered (by the transform) or dead_lettered.",
+        "What became of those rows: stored, filtered (by the transform), dead_lettered, or duplicate (of a call that "
+        "was stored before).",
         (*_FLOW, "result"),
     ),
     Metric(

@@ -52,6 +52,8 @@ class CallRows(msgspec.Struct, frozen=True, array_like=True):
     stored: int
     dead: dict[str, int]
     """By reason."""
+    duplicate_of: bytes = b""
+    """The 16 bytes of the request id of the call that this one repeats, if it does: that one has the rows."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, 
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
+from headrace.transform.seen import SeenCalls
 
 MAX_COMPILED = 4096
 MAX_ATTEMPTS = 3
@@ -64,6 +65,7 @@ class FlowRunner:
         step: Callable[[str], None],
         materialise: Materialise,
         receipts: Receipts | None = None,
+        seen: SeenCalls | None = None,
     ) -> None:
         self._rules = rules
         self._catalog = catalog
@@ -72,6 +74,7 @@ class FlowRunner:
         self._settings = settings
         self._counters = counters
         self._step = step
+        self._seen = seen
         self._errors = ErrorRows(catalog, tables, letters, settings.transform, step, materialise)
         self._receipting = Receipting(receipts, letters)
         self._lock = threading.Lock()
@@ -93,7 +96,14 @@ class FlowRunner:
             self._give_up(batch.records, WHOLE, "RuleNotFound", message)
             self._receipting.given_up(batch, None)
             return []
-        payloads = self._read([record for record in batch.records if record.entry.stream != LOG_ERRORS])
+        repeats = self._repeats(batch)
+        payloads = self._read(
+            [
+                record
+                for record in batch.records
+                if record.entry.stream != LOG_ERRORS and record.offset not in repeats
+            ]
+        )
         lost = [one.record for one in payloads if not rule.flows_of(one.record.entry.stream)]
         if lost:
             message = "No data flow of the rule takes the stream."
@@ -106,7 +116,28 @@ class FlowRunner:
                 if need is not None:
                     needs.append(need)
         self._receipting.given_up(batch, rule)
-        return [*needs, *self._errors.write(batch, rule, session)]
+        needs += self._errors.write(batch, rule, session)
+        self._tell_repeats(batch, rule, repeats)
+        return needs
+
+    def _repeats(self, batch: Batch) -> dict[int, str]:
+        """Calls of the batch that repeat an earlier one, by offset: the request id of that one."""
+        if self._seen is None:
+            return {}
+        self._seen.before_publishing()
+        asked = {record.offset: self._seen.original(batch.key[0], record.offset) for record in batch.records}
+        return {offset: original for offset, original in asked.items() if original is not None}
+
+    def _tell_repeats(self, batch: Batch, rule: Rule, repeats: Mapping[int, str]) -> None:
+        """Count and note them, at the end of a run: a batch that has to be tried again is counted once."""
+        for record in batch.records:
+            if record.offset in repeats:
+                entry = record.entry
+                for index in _ways(rule, entry.stream):
+                    self._counters.add(
+                        entry.rule, entry.stream, index, received=entry.rows, duplicate=entry.rows
+                    )
+                self._receipting.repeated(record, repeats[record.offset])
 
     def _read(self, records: Sequence[Record]) -> list[_Payload]:
         payloads: list[_Payload] = []
@@ -328,6 +359,11 @@ class FlowRunner:
                 while len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)
         return live
+
+
+def _ways(rule: Rule, stream: str) -> Sequence[int]:
+    """The flows that a stream's rows count in, each as often as it has workspaces; -1 where there are none."""
+    return [flow.index for flow in rule.flows_of(stream) for _ in flow.workspaces] or [WHOLE]
 
 
 def _letter(

@@ -29,4 +29,9 @@ def pipeline_snapshot(progress: Progress, letters: int, clock: Clock) -> Snapsho
 
 
 def _results(counts: FlowCounts) -> dict[str, int]:
-    return {"stored": counts.stored, "filtered": counts.filtered, "dead_lettered": counts.dead}
+    return {
+        "stored": counts.stored,
+        "filtered": counts.filtered,
+        "dead_lettered": counts.dead,
+        "duplicate": counts.duplicate,
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,7 @@ import duckdb
 from headrace.catalog.model import Table
 from headrace.clock import Clock
 from headrace.disk import Disk, RealDisk
-from headrace.journal.model import JournalReader
+from headrace.journal.model import JournalReader, Record
 from headrace.kql.sql.session import prepare as prepare_session
 from headrace.observe.receipts import Receipts
 from headrace.settings import Settings
@@ -34,6 +34,7 @@ from headrace.transform.lanes import Batch, Lanes, Need
 from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables
 from headrace.transform.progress import Counters, JournalProgress, Progress, by_flow
 from headrace.transform.run import Engine, EngineError, Session
+from headrace.transform.seen import SeenCalls
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ class Pipeline:
     used by one thread only. `rules(immutable_id, version)` gives a kept version of a rule and raises
     `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on each connection.
     `step` is told each point between which a crash may fall, for tests. `materialise(customer_id, table)` is
-    called before rows of a standard table that no rule names are published.
+    called before rows of a standard table that no rule names are published. Without `seen`, repeated calls are
+    stored again.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Pipeline:
         step: Callable[[str], None] = lambda _: None,
         materialise: Materialise = lambda _customer, _table: None,
         receipts: Receipts | None = None,
+        seen: SeenCalls | None = None,
     ) -> None:
         self._readers = readers
         self._catalog = catalog
@@ -109,12 +112,13 @@ class Pipeline:
         self._prepare = prepare
         self._step = step
         self._receipts = receipts
+        self._seen = seen
         self._checkpoints = Checkpoints(settings.data_dir / "checkpoints", disk or RealDisk())
         self._counters = Counters()
         own = settings.transform
         self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock)
         self._flows = FlowRunner(
-            rules, catalog, tables, dead_letters, settings, self._counters, step, materialise, receipts
+            rules, catalog, tables, dead_letters, settings, self._counters, step, materialise, receipts, seen
         )
         self._journals: dict[str, _Journal] = {}
         self._lock = threading.Lock()
@@ -249,6 +253,8 @@ class Pipeline:
             journal = _Journal(reader, checkpoint, first, first, saved=checkpoint)
             with self._lock:
                 self._journals[key] = journal
+        if self._seen is not None:
+            self._seen.among(len(self._journals))
 
     def _read_loop(self) -> None:
         looked = self._clock.monotonic()
@@ -263,6 +269,8 @@ class Pipeline:
             elif self._clock.monotonic() - looked >= DISCOVER_SECONDS:
                 looked = self._clock.monotonic()
                 self._discover()
+            if self._seen is not None and self._seen.lost():
+                self._reset.set()
             if self._reset.is_set():
                 self._rewind()
             moved = [self._read(key, one) for key, one in list(self._journals.items())]
@@ -283,6 +291,8 @@ class Pipeline:
         if room <= 0:
             return False
         records = journal.reader.read(journal.next, min(READ_BYTES, room))
+        if not self._note(key, records):
+            return False
         for record in records:
             if not journal.checkpoint.covers(record.entry.rule, record.offset):
                 self._lanes.put(record)
@@ -292,6 +302,16 @@ class Pipeline:
             journal.damaged = sum(damage.count for damage in journal.reader.damaged())
             _LOG.error("journal %s: %d records cannot be read any more", key, journal.damaged)
         return journal.next > before
+
+    def _note(self, key: str, records: Sequence[Record]) -> bool:
+        """Tell repeated calls; whether that was possible."""
+        if self._seen is not None:
+            try:
+                self._seen.note(records)
+            except OSError as error:
+                _LOG.warning("journal %s waits, calls cannot be noted: %s", key, type(error).__name__)
+                return False
+        return True
 
     def _trim(self) -> None:
         for journal in self._journals.values():
@@ -306,6 +326,8 @@ class Pipeline:
         for key, journal in self._journals.items():
             journal.next = self._lanes.watermark(key, journal.next)
         if self._lanes.reset():
+            if self._seen is not None:
+                self._seen.reopen()
             self._reset.clear()
 
     # -- working ------------------------------------------------------------------------------------
@@ -428,6 +450,8 @@ class Pipeline:
                 self._receipts.sync()
             self._step("checkpoint")
             try:
+                if self._seen is not None:
+                    self._seen.sync()
                 self._checkpoints.save(key, checkpoint)
             except OSError as error:
                 _LOG.warning("checkpoint of journal %s was not kept: %s", key, type(error).__name__)
@@ -435,6 +459,8 @@ class Pipeline:
             journal.saved = checkpoint
             journal.trim_to = watermark
             self._letters.forget(key, watermark)
+            if self._seen is not None:
+                self._seen.settled(key, watermark)
 
 
 def _nap(seconds: float = POLL_SECONDS) -> None:

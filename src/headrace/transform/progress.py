@@ -16,12 +16,13 @@ StreamKey = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """Rows since the start: each received one ends as stored, filtered or dead."""
+    """Rows since the start: each received one ends as stored, filtered, dead or a duplicate."""
 
     received: int = 0
     stored: int = 0
     filtered: int = 0
     dead: int = 0
+    duplicate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,12 @@ class Counters:
         stored: int = 0,
         filtered: int = 0,
         dead: int = 0,
+        duplicate: int = 0,
     ) -> None:
         """Add to the counts of a flow."""
         with self._lock:
-            counts = self._streams.setdefault((rule, stream, flow), [0, 0, 0, 0])
-            for place, amount in enumerate((received, stored, filtered, dead)):
+            counts = self._streams.setdefault((rule, stream, flow), [0] * 5)
+            for place, amount in enumerate((received, stored, filtered, dead, duplicate)):
                 counts[place] += amount
 
     def snapshot(self) -> dict[StreamKey, FlowCounts]:
@@ -93,5 +95,6 @@ def by_flow(streams: Mapping[StreamKey, FlowCounts]) -> dict[FlowKey, FlowCounts
             sum_.stored + one.stored,
             sum_.filtered + one.filtered,
             sum_.dead + one.dead,
+            sum_.duplicate + one.duplicate,
         )
     return flows

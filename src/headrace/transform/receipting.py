@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from headrace.catalog import system
 from headrace.catalog.model import Table
@@ -101,6 +102,27 @@ class Receipting:
                         calls=calls,
                     )
                 )
+
+    def repeated(self, record: Record, original: str) -> None:
+        """The call repeats another one, which has its rows."""
+        if self._receipts is None:
+            return
+        entry = record.entry
+        self._receipts.append(
+            Frame(
+                journal=record.journal,
+                rule=entry.rule,
+                rule_version=entry.rule_version,
+                stream=entry.stream,
+                flow=WHOLE,
+                ways=1,
+                workspace="",
+                table="",
+                incarnation="",
+                app_id="",
+                calls=[structs.replace(_call(record, 0, {}), duplicate_of=id_bytes(original) or b"")],
+            )
+        )
 
 
 def _ways(rule: Rule, stream: str) -> int:

@@ -60,7 +60,7 @@ def bench(tmp_path: Path, things: Table) -> Iterator[PipelineBench]:
 
 
 def test_dead_letters_are_told_once_a_batch_with_their_count(bench: PipelineBench, things: Table) -> None:
-    bench.send([{"Id": 1}, {"Id": 2}])
+    bench.send([{"Id": 1}, {"Id": 2}], client="client")
     bench.send([{"Id": 3}])
     bench.drain()
     assert len(bench.rows("Id", table=things)) == 3
