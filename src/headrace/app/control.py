@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from headrace.app.common import addresses_of
 from headrace.arm.bootstrap import bootstrap_sample
+from headrace.arm.cloud import cloud_routes
 from headrace.arm.model import ArmDeps, Published
 from headrace.arm.routes import arm_routes
 from headrace.arm.views import load_rule
@@ -22,6 +23,7 @@ from headrace.identity.access import Access, load_access
 from headrace.identity.admin import AppAdmin, admin_routes
 from headrace.identity.bootstrap import bootstrap, home_subscription, is_secret_of
 from headrace.identity.endpoint import TokenEndpoint, load_authority
+from headrace.identity.graph import Graph, graph_routes
 from headrace.identity.routes import SignIn
 from headrace.identity.verify import TokenVerifier
 from headrace.ids import new_guid
@@ -44,7 +46,7 @@ _PUBLISH_SECONDS = 2.0
 def control_plane_routes(
     config: ProcessConfig, database: Database, feed: FeedServer, clock: Clock
 ) -> list[BaseRoute]:
-    """The addresses of apps and of all ARM resources."""
+    """The addresses of apps, of the directory, of the cloud's description and of all ARM resources."""
     addresses = addresses_of(config)
     access = LiveView(database, load_access, clock=clock)
     database.on_change(refreshing(access))
@@ -56,7 +58,9 @@ def control_plane_routes(
     deps = arm_deps(config.settings, database, access, addresses, clock, published)
     verifier = TokenVerifier(access, addresses, clock)
     admin = AppAdmin(database, access, verifier, addresses, clock, published)
-    return [*admin_routes(admin), *arm_routes(deps)]
+    graph = Graph(database, access, verifier, addresses)
+    clouds = cloud_routes(addresses, lambda: access.current.tenant)
+    return [*admin_routes(admin), *clouds, *graph_routes(graph), *arm_routes(deps)]
 
 
 def receipt_route(

@@ -24,6 +24,13 @@ ENDPOINT_TYPE = "Microsoft.Insights/dataCollectionEndpoints"
 ASSOCIATION_TYPE = "Microsoft.Insights/dataCollectionRuleAssociations"
 ASSIGNMENT_TYPE = "Microsoft.Authorization/roleAssignments"
 DEFINITION_TYPE = "Microsoft.Authorization/roleDefinitions"
+LOCK_TYPE = "Microsoft.Authorization/locks"
+TAGS_TYPE = "Microsoft.Resources/tags"
+PROVIDER_TYPE = "Microsoft.Resources/providers"
+DEPLOYMENT_TYPE = "Microsoft.Resources/deployments"
+DIAGNOSTIC_TYPE = "Microsoft.Insights/diagnosticSettings"
+DIAGNOSTIC_CATEGORY_TYPE = "Microsoft.Insights/diagnosticSettingsCategories"
+EVENT_TYPE = "Microsoft.Insights/eventtypes/values"
 
 _KNOWN = (
     WORKSPACE_TYPE,
@@ -34,7 +41,19 @@ _KNOWN = (
     ASSOCIATION_TYPE,
     ASSIGNMENT_TYPE,
     DEFINITION_TYPE,
-    "Microsoft.OperationalInsights/locations/operationStatuses",
+    LOCK_TYPE,
+    TAGS_TYPE,
+    DEPLOYMENT_TYPE,
+    f"{DEPLOYMENT_TYPE}/operations",
+    f"{DEPLOYMENT_TYPE}/operationStatuses",
+    DIAGNOSTIC_TYPE,
+    DIAGNOSTIC_CATEGORY_TYPE,
+    EVENT_TYPE,
+    f"{WORKSPACE_TYPE}/linkedServices",
+    f"{WORKSPACE_TYPE}/linkedStorageAccounts",
+    f"{WORKSPACE_TYPE}/dataSources",
+    f"{WORKSPACE_TYPE}/dataExports",
+    f"{WORKSPACE_TYPE}/intelligencePacks",
     GROUP_TYPE,
 )
 _CANONICAL = {known.lower(): known for known in _KNOWN}
@@ -81,6 +100,8 @@ class Target:
         if self.type == GROUP_TYPE:
             parts = ["/subscriptions", self.names[0], "resourceGroups", *self.names[1:]]
             return "/".join(parts)
+        if self.namespace == RESOURCES and self.types[0] == "providers":
+            return "/".join([self.scope, "providers", *self.names])
         parts = [self.scope, "providers", self.namespace]
         for place, type_name in enumerate(self.types):
             parts.append(type_name)
@@ -96,7 +117,7 @@ class Target:
     @property
     def parent_id(self) -> str:
         """The id of the resource that a nested resource or collection belongs to, else the scope."""
-        if len(self.types) < 2 or self.namespace == RESOURCES:
+        if len(self.types) < 2 or self.types[0] == "subscriptions":
             return self.scope
         parts = [self.scope, "providers", self.namespace]
         for type_name, name in zip(self.types[:-1], self.names, strict=False):
@@ -204,6 +225,9 @@ def _parse(segments: Sequence[str]) -> Target | None:
         return _scope_target(subscription, group)
     if lowered[rest] != "providers":
         return _loose(scope, segments[rest:], subscription, group)
+    provider = _provider(scope, segments[rest + 1 :], subscription, group)
+    if provider is not None:
+        return provider
     return _providers(scope, segments, lowered, rest, subscription, group)
 
 
@@ -222,6 +246,17 @@ def _loose(scope: str, rest: Sequence[str], subscription: str | None, group: str
     if not scope or len(rest) != 1 or rest[0].lower() == "subscriptions":
         return None
     return Target(scope, RESOURCES, (rest[0].lower(),), (), subscription, group)
+
+
+def _provider(scope: str, rest: Sequence[str], subscription: str | None, group: str | None) -> Target | None:
+    """`/subscriptions/{id}/providers[/{namespace}[/register]]`: the provider itself, not a resource of it."""
+    if subscription is None or group is not None or len(rest) > 2:
+        return None
+    if len(rest) == 2 and rest[1].lower() not in ("register", "unregister"):
+        return None
+    names = tuple(_NAMESPACES.get(name.lower(), name) for name in rest[:1])
+    types = ("providers", *(action.lower() for action in rest[1:]))
+    return Target(scope, RESOURCES, types, names, subscription, None)
 
 
 def _providers(
@@ -258,8 +293,3 @@ def _canonical(namespace: str, types: tuple[str, ...]) -> tuple[str, tuple[str, 
         head, front = _canonical(namespace, types[:-1])
         return head, (*front, types[-1])
     return _NAMESPACES.get(namespace.lower(), namespace), types
-
-
-def canonical_type(type_name: str) -> str:
-    """A resource type in Azure's casing, as sent when it is not a known one."""
-    return _CANONICAL.get(type_name.lower(), type_name)

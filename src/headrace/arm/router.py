@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from headrace.arm.ids import (
     ENDPOINT_TYPE,
+    PROVIDER_TYPE,
     RESOURCES,
     RULE_TYPE,
     SUBSCRIPTION_TYPE,
@@ -20,13 +21,17 @@ from headrace.arm.kinds.associations import Associations, AssociationsOf
 from headrace.arm.kinds.base import Kind, method_not_allowed
 from headrace.arm.kinds.datacollectionrules import Rules
 from headrace.arm.kinds.endpoints import Endpoints
+from headrace.arm.kinds.locks import Locks, check_locks
+from headrace.arm.kinds.providers import Providers
 from headrace.arm.kinds.resourcegroups import ResourceGroups, Resources
 from headrace.arm.kinds.roles import RoleAssignments, RoleDefinitions
 from headrace.arm.kinds.savedsearches import SavedSearches
 from headrace.arm.kinds.subscriptions import Locations, Subscriptions, Tenants
 from headrace.arm.kinds.tables import Tables
-from headrace.arm.kinds.workspaces import Workspaces
+from headrace.arm.kinds.tags import TagNames, Tags
+from headrace.arm.kinds.workspaces import Workspaces, unused_kinds
 from headrace.arm.model import Answer, ArmDeps, Call
+from headrace.arm.versions import check_version
 from headrace.identity.challenge import arm_forbidden, arm_unauthenticated
 from headrace.identity.model import ARM, Caller, TokenError
 from headrace.wire.problems import http_error
@@ -40,7 +45,7 @@ _OPEN_LISTS = (SUBSCRIPTION_TYPE, "Microsoft.Resources/tenants")
 
 def all_kinds() -> tuple[Kind, ...]:
     """Every kind of resource that there is."""
-    return (
+    kinds: tuple[Kind, ...] = (
         Subscriptions(),
         Tenants(),
         Locations(),
@@ -56,7 +61,12 @@ def all_kinds() -> tuple[Kind, ...]:
         AssociationsOf(ENDPOINT_TYPE),
         RoleAssignments(),
         RoleDefinitions(),
+        Locks(),
+        Tags(),
+        TagNames(),
+        *unused_kinds(),
     )
+    return (*kinds, Providers(tuple(kind.type for kind in kinds)))
 
 
 class Router:
@@ -86,6 +96,7 @@ class Router:
         version = require_arm_version(query.get("api-version"))
         target = parse_path(raw_path)
         kind, target, action = self._find(method, target, version)
+        check_version(version, kind.type, "", self._deps.clock.now())
         self._authorize(caller, method, target, action)
         body = await read_body() if method in ("PUT", "PATCH", "POST") else {}
         return await self._run(kind, method, target, action, version, query, headers, body, caller, base)
@@ -117,6 +128,7 @@ class Router:
                     call.prepared = kind.prepare(call)
             with deps.database.write() as connection:
                 call.connection = connection
+                check_locks(call)
                 answer = self._dispatch(kind, call)
             return answer, deps.database.change()
 
@@ -189,7 +201,9 @@ class Router:
 
 
 def _right(target: Target) -> str:
-    if target.namespace != RESOURCES or target.types[0] == "subscriptions":
+    if target.type == PROVIDER_TYPE and target.names:
+        return f"{SUBSCRIPTION_TYPE}/providers"
+    if target.namespace != RESOURCES or target.types[0] in ("subscriptions", "tags", "deployments"):
         return target.type
     inner = "resourceGroups/" if target.group else ""
     return f"{SUBSCRIPTION_TYPE}/{inner}{target.types[0]}"

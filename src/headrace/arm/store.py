@@ -97,6 +97,16 @@ table_schema = Table(
     Column("created", BigInteger, nullable=False),
 )
 
+workspace_key = Table(
+    "arm_workspace_key",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("primary_key", Text, nullable=False),
+    Column("secondary_key", Text, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+)
+"""A workspace's shared keys, base64 of 64 random bytes each, in the clear: who checks a signature needs them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -364,3 +374,39 @@ def deleted_tables(connection: Connection) -> list[tuple[str, str, str]]:
     """(customerId, name, incarnation) of every deleted table, for the removal of its files."""
     query = select(table.c.customer_id, table.c.name, table.c.incarnation).where(table.c.deleted.is_not(None))
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+
+# Shared keys
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKeys:
+    """A workspace's two keys, base64. A sender signs with either."""
+
+    primary: str = field(repr=False)
+    secondary: str = field(repr=False)
+
+
+def shared_keys(connection: Connection) -> dict[str, SharedKeys]:
+    """The keys of every workspace that has some, by customerId."""
+    rows = connection.execute(select(workspace_key))
+    return {row.customer_id: SharedKeys(row.primary_key, row.secondary_key) for row in rows}
+
+
+def find_shared_keys(connection: Connection, customer_id: str) -> SharedKeys | None:
+    """A workspace's keys; None when nobody has asked for them yet."""
+    query = select(workspace_key).where(workspace_key.c.customer_id == customer_id)
+    row = connection.execute(query).first()
+    return SharedKeys(row.primary_key, row.secondary_key) if row is not None else None
+
+
+def save_shared_keys(connection: Connection, customer_id: str, keys: SharedKeys, now: int) -> None:
+    """Set a workspace's keys."""
+    changes = {"primary_key": keys.primary, "secondary_key": keys.secondary, "changed": now}
+    statement = upsert(workspace_key).values(customer_id=customer_id, **changes)
+    connection.execute(statement.on_conflict_do_update(index_elements=["customer_id"], set_=changes))
+
+
+def remove_shared_keys(connection: Connection, customer_id: str) -> None:
+    """Forget a workspace's keys."""
+    connection.execute(delete(workspace_key).where(workspace_key.c.customer_id == customer_id))

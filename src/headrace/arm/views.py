@@ -213,3 +213,11 @@ def load_rule(connection: Connection, immutable_id: str, version: int) -> Rule:
 def _parse(document: Mapping[str, object], immutable_id: str, version: int, resource_id: str) -> Rule:
     limits = RuleLimits.stored()
     return parse_rule(document, immutable_id, version, resource_id=resource_id, limits=limits)
+
+
+def load_shared_keys(connection: Connection, change: int) -> Mapping[str, store.SharedKeys]:
+    """The shared keys of workspaces by lower-case customerId, for a `LiveView`.
+
+    A workspace has none before somebody asks for them (`sharedKeys`), so nobody can have signed with any.
+    """
+    return store.shared_keys(connection)

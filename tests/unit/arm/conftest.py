@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 
 from headrace.arm.bootstrap import Sample, bootstrap_sample
+from headrace.arm.cloud import cloud_routes
 from headrace.arm.model import ArmDeps
 from headrace.arm.routes import arm_routes
 from headrace.catalog.model import Catalog
@@ -25,6 +26,7 @@ from headrace.identity.access import Access, load_access
 from headrace.identity.apps import create_app
 from headrace.identity.assignments import assign
 from headrace.identity.bootstrap import FirstApp, bootstrap
+from headrace.identity.graph import Graph, graph_routes
 from headrace.identity.tokens import Grant, issue
 from headrace.identity.verify import TokenVerifier
 from headrace.store.database import Database
@@ -177,7 +179,9 @@ def world(tmp_path: Path, started: tuple[Path, FirstApp]) -> Iterator[World]:
 
     verifier = TokenVerifier(view, addresses, clock)
     deps = ArmDeps(database, verifier, view, addresses, clock, validate, publish, None, RuleLimits())
-    app = Starlette(routes=arm_routes(deps))
+    graph = Graph(database, view, verifier, addresses)
+    clouds = cloud_routes(addresses, lambda: view.current.tenant)
+    app = Starlette(routes=[*clouds, *graph_routes(graph), *arm_routes(deps)])
     runner = asyncio.Runner()
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
     made = World(database, clock, first, view, deps, runner, http, published, faults, validated)

@@ -23,6 +23,7 @@ from tests.unit.arm.conftest import (
 from headrace.arm.ids import TABLE_TYPE
 from headrace.arm.router import METHODS, all_kinds
 from headrace.arm.routes import MAX_BODY, parse_object, read_query
+from headrace.clock import SECOND
 from headrace.identity.apps import set_enabled
 from headrace.wire.problems import HttpError
 
@@ -190,6 +191,21 @@ def test_api_versions(world: World) -> None:
         assert world.call("GET", "/subscriptions", version=bad).status_code == 400
     for good in ("2031-01-31", "2019-11-01-preview"):
         assert world.call("GET", "/subscriptions", version=good).status_code == 200
+
+
+def test_rules_and_endpoints_have_azures_versions_and_newer_ones(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    for good in ("2021-09-01-preview", "2024-03-11", "2025-05-11", "2025-08-01"):
+        world.clock.set(1_790_000_000 * SECOND)
+        assert world.call("GET", RULE, version=good, token=world.token()).status_code == 200, good
+    for bad in ("2010-01-01", "2023-03-12", "2099-01-01"):
+        answer = world.call("GET", RULE, version=bad)
+        assert answer.status_code == 400, bad
+        error = answer.json()["error"]
+        assert error["code"] == "NoRegisteredProviderFound"
+        assert f"API version '{bad}' for type 'dataCollectionRules'" in error["message"]
+        assert "2023-03-11" in error["message"]
 
 
 def test_unknown_scopes_and_kinds_have_azures_codes(world: World) -> None:

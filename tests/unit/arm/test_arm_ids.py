@@ -43,6 +43,17 @@ SUB = "/subscriptions/aaaaaaaa-0000-0000-0000-000000000001"
             f"{TABLE_TYPE}/Migrate",
             f"{SUB}/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/W/tables/T_CL/Migrate",
         ),
+        (f"{SUB}/providers", "Microsoft.Resources/providers", f"{SUB}/providers"),
+        (
+            f"{SUB}/providers/microsoft.insights",
+            "Microsoft.Resources/providers",
+            f"{SUB}/providers/Microsoft.Insights",
+        ),
+        (
+            f"{SUB}/providers/microsoft.insights/Register",
+            "Microsoft.Resources/providers/register",
+            f"{SUB}/providers/Microsoft.Insights",
+        ),
         (
             f"{SUB}/providers/No.Such/a/b/c/d",
             "No.Such/a/c",
@@ -77,7 +88,6 @@ def test_only_table_names_keep_their_case_in_keys() -> None:
     [
         "/",
         "/providers",
-        f"{SUB}/providers",
         f"{SUB}/providers/x/y/providers/z/t/n",
         f"{SUB}/a/b",
         f"{SUB}/resourceGroups/g/providers/n/t/x/providers",

@@ -27,8 +27,9 @@ def remove_resource(call: Call, item: Resource) -> None:
 
 
 def _remove_workspace_contents(call: Call, item: Resource) -> None:
-    """The workspace's tables, and the rules that send nowhere else."""
+    """The workspace's tables and keys, and the rules that send nowhere else."""
     store.mark_tables_deleted(call.connection, item.unique_id or "", call.now)
+    store.remove_shared_keys(call.connection, item.unique_id or "")
     for rule in store.select_page(call.connection, RULE_TYPE):
         if _log_destinations(rule) == {item.key}:
             remove_resource(call, rule)

@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 from headrace.arm import store
+from headrace.arm.filters import Term, parse_filter
 from headrace.arm.ids import (
     GROUP_TYPE,
     SAVED_SEARCH_TYPE,
     SUBSCRIPTION_TYPE,
     TABLE_TYPE,
-    canonical_type,
 )
 from headrace.arm.kinds.base import (
     Kind,
@@ -20,20 +20,25 @@ from headrace.arm.kinds.base import (
     check_etag,
     check_tags,
     clean,
-    invalid,
     list_resources,
     new_resource,
+    next_link,
+    page_size,
     read_location,
     require_scope,
+    skip_token,
 )
 from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
+from headrace.clock import iso
 from headrace.identity.assignments import delete_assignments_under
 from headrace.wire.problems import HttpError, http_error
 
 _NAME = re.compile(r"[\w().-]{0,89}[\w()-]")
 _SHOWN_TYPE = "Microsoft.Resources/resourceGroups"
+_FIELDS = frozenset({"name", "resourcetype", "resourcegroup", "location", "tagname", "tagvalue"})
+_HIDDEN = (SUBSCRIPTION_TYPE, GROUP_TYPE, TABLE_TYPE, SAVED_SEARCH_TYPE)
 
 
 def group_document(item: Resource) -> dict[str, Any]:
@@ -136,34 +141,59 @@ class Resources(TrackedKind):
     type = "Microsoft.Resources/resources"
 
     def list(self, call: Call) -> Answer:
-        """GET of all tracked resources."""
+        """GET of all tracked resources that `$filter` lets through, in pages."""
         require_scope(call)
-        wanted = call.query.get("$filter")
-        kind = _type_filter(wanted) if wanted else None
+        terms = parse_filter(call.query.get("$filter"), _FIELDS)
         target = call.target
         group = (
             f"/subscriptions/{target.subscription}/resourceGroups/{target.group}" if target.group else None
         )
         items = store.select_page(
             call.connection,
-            kind,
+            None,
             subscription=target.subscription,
             group_key=group.lower() if group else None,
+            after=skip_token(call),
         )
-        hidden = (SUBSCRIPTION_TYPE, GROUP_TYPE, TABLE_TYPE, SAVED_SEARCH_TYPE)
-        shown = [_brief(item) for item in items if item.type not in hidden]
-        return Answer(200, {"value": shown})
+        found = [item for item in items if item.type not in _HIDDEN and item.location]
+        found = [item for item in found if _wanted(item, terms)]
+        limit = page_size(call)
+        body: dict[str, Any] = {"value": [_brief(item) for item in found[:limit]]}
+        if len(found) > limit:
+            body["nextLink"] = next_link(call, found[limit - 1].key)
+        return Answer(200, body)
 
 
 def _brief(item: Resource) -> dict[str, Any]:
-    entry = {"id": item.id, "name": item.name, "type": item.type, "location": item.location}
-    if item.document.get("tags") is not None:
-        entry["tags"] = item.document["tags"]
-    return entry
+    entry: dict[str, Any] = {"id": item.id, "name": item.name, "type": item.type, "location": item.location}
+    for name in ("kind", "tags", "identity"):
+        if item.document.get(name) is not None:
+            entry[name] = item.document[name]
+    return {
+        **entry,
+        "createdTime": iso(item.created),
+        "changedTime": iso(item.modified),
+        "provisioningState": "Succeeded",
+    }
 
 
-def _type_filter(text: str) -> str:
-    match = re.fullmatch(r"\s*resourceType\s+eq\s+'([\w./]{1,200})'\s*", text[:300], re.IGNORECASE)
-    if match is None:
-        raise invalid("The filter is not supported: use resourceType eq '{type}'.", "$filter")
-    return canonical_type(match[1])
+def _wanted(item: Resource, terms: tuple[Term, ...]) -> bool:
+    tags = item.document.get("tags")
+    tags = tags if isinstance(tags, dict) else {}
+    named = next((term.value for term in terms if term.field == "tagname"), None)
+    texts = {
+        "name": item.name,
+        "resourcetype": item.type,
+        "resourcegroup": item.group_key.rpartition("/")[2],
+        "location": item.location,
+    }
+    for term in terms:
+        if term.field == "tagname":
+            good = any(term.holds(name) for name in tags)
+        elif term.field == "tagvalue":
+            good = any(term.holds(value) for name, value in tags.items() if named in (None, name))
+        else:
+            good = term.holds(texts[term.field])
+        if not good:
+            return False
+    return True

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
-from headrace.arm import store
-from headrace.arm.ids import ASSIGNMENT_TYPE, DEFINITION_TYPE, parse_id
-from headrace.arm.kinds.base import Kind, not_found, require_scope
-from headrace.arm.kinds.tables import table_exists
+from headrace.arm.ids import ASSIGNMENT_TYPE, DEFINITION_TYPE
+from headrace.arm.kinds.base import Kind, not_found
+from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.model import Answer, Call
 from headrace.identity import assignments
-from headrace.identity.roles import BUILT_IN, role_document
+from headrace.identity.roles import BUILT_IN, role_definition_id, role_document
 from headrace.wire.problems import http_error
 
 _TERM = re.compile(
@@ -27,7 +27,7 @@ class RoleAssignments(Kind):
 
     def get(self, call: Call) -> Answer:
         """GET of an assignment at its own scope."""
-        _require_scope_resource(call)
+        require_scope_resource(call)
         found = assignments.get_assignment(call.connection, call.target.scope or "/", call.target.name)
         if found is None:
             raise http_error(
@@ -35,18 +35,18 @@ class RoleAssignments(Kind):
                 "RoleAssignmentNotFound",
                 f"The role assignment '{call.target.name}' is not found.",
             )
-        return Answer(200, found.document())
+        return Answer(200, _shown(call, found))
 
     def list(self, call: Call) -> Answer:
         """GET of the assignments that count at a scope."""
-        _require_scope_resource(call)
+        require_scope_resource(call)
         wanted = assignments.parse_filter(call.query.get("$filter"))
         found = assignments.list_assignments(call.connection, call.target.scope or "/", wanted)
-        return Answer(200, {"value": [assignment.document() for assignment in found]})
+        return Answer(200, {"value": [_shown(call, assignment) for assignment in found]})
 
     def put(self, call: Call) -> Answer:
         """PUT: 201 when it is new, 200 when it is there under that name."""
-        _require_scope_resource(call)
+        require_scope_resource(call)
         made, new = assignments.put_assignment(
             call.connection,
             scope=call.target.scope or "/",
@@ -55,12 +55,12 @@ class RoleAssignments(Kind):
             by=call.caller.object_id,
             now=call.now,
         )
-        return Answer(201 if new else 200, made.document())
+        return Answer(201 if new else 200, _shown(call, made))
 
     def delete(self, call: Call) -> Answer:
         """DELETE: 200 with what it was, 204 when there is none."""
         gone = assignments.delete_assignment(call.connection, call.target.scope or "/", call.target.name)
-        return Answer(204) if gone is None else Answer(200, gone.document())
+        return Answer(204) if gone is None else Answer(200, _shown(call, gone))
 
 
 class RoleDefinitions(Kind):
@@ -100,11 +100,9 @@ class RoleDefinitions(Kind):
         return Answer(200, {"value": [role_document(role, call.target.subscription) for role in roles]})
 
 
-def _require_scope_resource(call: Call) -> None:
-    """Raises `HttpError` 404 when the scope is a resource that does not exist."""
-    require_scope(call)
-    scope = parse_id(call.target.scope) if call.target.scope else None
-    if scope is None or not scope.names:
-        return
-    if not store.exists(call.connection, scope.key) and not table_exists(call.connection, scope):
-        raise http_error(404, "ResourceNotFound", f"The Resource '{scope.short}' was not found.")
+def _shown(call: Call, assignment: assignments.Assignment) -> dict[str, Any]:
+    """The assignment; its role is named inside the call's subscription, as lists of roles name it."""
+    document = assignment.document()
+    properties = document["properties"]
+    definition = role_definition_id(assignment.role_id, call.target.subscription)
+    return {**document, "properties": {**properties, "roleDefinitionId": definition}}

@@ -111,7 +111,6 @@ class Locations(Kind):
 
     def list(self, call: Call) -> Answer:
         """GET of the locations."""
-        used = {item.location for item in store.select_page(call.connection, None)} - {""}
         return Answer(
             200,
             {
@@ -123,7 +122,13 @@ class Locations(Kind):
                         "regionalDisplayName": name,
                         "type": "Region",
                     }
-                    for name in sorted(used | {"local"})
+                    for name in locations_in_use(call)
                 ]
             },
         )
+
+
+def locations_in_use(call: Call) -> list[str]:
+    """The names of the locations that some resource is in, and `local`."""
+    used = {item.location for item in store.select_page(call.connection, None)} - {""}
+    return sorted(used | {"local"})

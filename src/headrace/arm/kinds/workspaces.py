@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 from typing import Any
 
@@ -9,6 +11,7 @@ from headrace.arm import store
 from headrace.arm.ids import WORKSPACE_TYPE
 from headrace.arm.kinds.base import (
     READ_ONLY,
+    Kind,
     TrackedKind,
     answer,
     changed,
@@ -17,10 +20,11 @@ from headrace.arm.kinds.base import (
     invalid,
     new_resource,
     require,
+    require_parent,
 )
 from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.model import Answer, Call
-from headrace.arm.store import Resource
+from headrace.arm.store import Resource, SharedKeys
 from headrace.clock import iso
 from headrace.ids import new_guid
 from headrace.wire.problems import http_error
@@ -38,6 +42,7 @@ class Workspaces(TrackedKind):
     """Microsoft.OperationalInsights/workspaces. `customerId` is given once and never changes."""
 
     type = WORKSPACE_TYPE
+    actions = frozenset({"sharedkeys", "regeneratesharedkey"})
     read_only = frozenset({"provisioningState", "customerId", "createdDate", "modifiedDate"})
 
     def accept(
@@ -103,9 +108,57 @@ class Workspaces(TrackedKind):
             "modifiedDate": iso(item.modified),
         }
 
+    def post(self, call: Call) -> Answer:
+        """POST `sharedKeys`: both keys, made when first asked for; `regenerateSharedKey`: another for one."""
+        item = require(call)
+        customer_id = item.unique_id or ""
+        keys = store.find_shared_keys(call.connection, customer_id)
+        if keys is None or call.action == "regeneratesharedkey":
+            keys = _new_keys(keys, call.body.get("keyType"))
+            store.save_shared_keys(call.connection, customer_id, keys, call.now)
+        return Answer(
+            200,
+            {"primarySharedKey": keys.primary, "secondarySharedKey": keys.secondary},
+            {"Cache-Control": "no-store"},
+        )
+
     def removed(self, call: Call, item: Resource) -> None:
         """See `TrackedKind.removed`."""
         remove_resource(call, item)
+
+
+class Unused(Kind):
+    """What a workspace can have in Azure and never has here: its list is empty, and nothing can be put."""
+
+    def __init__(self, name: str, *, bare: bool = False) -> None:
+        self.type = f"{WORKSPACE_TYPE}/{name}"
+        self._bare = bare
+
+    def list(self, call: Call) -> Answer:
+        """GET: an empty list."""
+        require_parent(call, WORKSPACE_TYPE)
+        return Answer(200, [] if self._bare else {"value": []})
+
+
+def unused_kinds() -> tuple[Kind, ...]:
+    """The workspace's collections that tools list on the way."""
+    names = ("linkedServices", "linkedStorageAccounts", "dataSources", "dataExports")
+    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True))
+
+
+def _new_keys(before: SharedKeys | None, wanted: Any) -> SharedKeys:
+    """Two new keys, or those before with one of them anew: `Primary` (default) or `Secondary`."""
+    if before is None:
+        return SharedKeys(_new_key(), _new_key())
+    if wanted in (None, "Primary"):
+        return SharedKeys(_new_key(), before.secondary)
+    if wanted == "Secondary":
+        return SharedKeys(before.primary, _new_key())
+    raise invalid("'keyType' is Primary or Secondary.", "keyType")
+
+
+def _new_key() -> str:
+    return base64.b64encode(os.urandom(64)).decode()
 
 
 def _merged(old: Any, new: dict[str, Any]) -> dict[str, Any]:
