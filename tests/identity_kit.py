@@ -15,11 +15,13 @@ from starlette.applications import Starlette
 
 from headrace.clock import SECOND, ManualClock
 from headrace.identity.access import Access, load_access
-from headrace.identity.admin import AppAdmin, admin_routes
+from headrace.identity.admin import admin_routes
 from headrace.identity.apps import add_secret, create_app
 from headrace.identity.bootstrap import FirstApp, bootstrap
 from headrace.identity.endpoint import TokenEndpoint, load_authority
+from headrace.identity.explain_routes import explain_routes
 from headrace.identity.routes import SignIn, identity_routes
+from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
 from headrace.store.database import Database
 from headrace.store.live import LiveView
@@ -133,8 +135,14 @@ def open_world(folder: Path, first: FirstApp, now: int) -> Iterator[World]:
         published.append(change)
 
     endpoint = TokenEndpoint(LiveView(database, load_authority, clock=clock), ADDRESSES, clock)
-    admin = AppAdmin(database, view, verifier, ADDRESSES, clock, publish)
-    app = Starlette(routes=[*identity_routes(SignIn(endpoint, ADDRESSES, clock)), *admin_routes(admin)])
+    admin = Admin(database, view, verifier, ADDRESSES, clock, publish)
+    app = Starlette(
+        routes=[
+            *identity_routes(SignIn(endpoint, ADDRESSES, clock)),
+            *admin_routes(admin),
+            *explain_routes(admin),
+        ]
+    )
     try:
         with asyncio.Runner() as runner:
             client = Client(runner, app)

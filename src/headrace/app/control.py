@@ -20,11 +20,13 @@ from headrace.clock import Clock, SystemClock
 from headrace.data_folder import DataFolder
 from headrace.env_file import Sample
 from headrace.identity.access import Access, load_access
-from headrace.identity.admin import AppAdmin, admin_routes
+from headrace.identity.admin import admin_routes
 from headrace.identity.bootstrap import bootstrap, home_subscription, is_secret_of
 from headrace.identity.endpoint import TokenEndpoint, load_authority
+from headrace.identity.explain_routes import explain_routes
 from headrace.identity.graph import Graph, graph_routes
 from headrace.identity.routes import SignIn
+from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
 from headrace.ids import new_guid
 from headrace.ingest.receipts import receipts_route
@@ -57,10 +59,10 @@ def control_plane_routes(
 
     deps = arm_deps(config.settings, database, access, addresses, clock, published)
     verifier = TokenVerifier(access, addresses, clock)
-    admin = AppAdmin(database, access, verifier, addresses, clock, published)
+    admin = Admin(database, access, verifier, addresses, clock, published)
     graph = Graph(database, access, verifier, addresses)
     clouds = cloud_routes(addresses, lambda: access.current.tenant)
-    return [*admin_routes(admin), *clouds, *graph_routes(graph), *arm_routes(deps)]
+    return [*admin_routes(admin), *explain_routes(admin), *clouds, *graph_routes(graph), *arm_routes(deps)]
 
 
 def receipt_route(

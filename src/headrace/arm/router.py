@@ -177,7 +177,7 @@ class Router:
         verb = f"{action}/action" if action else _VERBS.get("GET" if method == "HEAD" else method, "action")
         right = f"{_right(target)}/{verb}"
         scope = target.parent_id if target.is_collection else target.id
-        if self._deps.access.current.allows(caller.object_id, right, scope or "/"):
+        if self._deps.access.current.allows(caller.object_id, right, scope or "/", groups=caller.groups):
             return
         raise arm_forbidden(caller, right, scope or "/")
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, Server
-from headrace.cli.output import OutputForm, OutputOption, console, print_rows
+from headrace.cli.client import ARM_SCOPE, EnvFileOption, Server
+from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
 group = typer.Typer(help="Role assignments: who may do what, where.", no_args_is_help=True)
@@ -71,6 +71,49 @@ def list_assignments(
         found = server.arm("GET", path, _VERSION)["value"]
     rows = [_row(item["properties"], names) for item in found]
     print_rows(("role", "principal", "scope"), rows, output)
+
+
+@group.command("explain")
+def explain(
+    principal: Annotated[
+        str, typer.Option(metavar="ID", help="Object id, client id or name of an app. Default: yourself.")
+    ] = "",
+    action: Annotated[
+        str, typer.Option(metavar="ACTION", help="What is to be done. Default: sending logs through a rule.")
+    ] = "Microsoft.Insights/Telemetry/Write",
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCOPE", help="Resource id, or the immutableId of a rule. Default: the sample rule."
+        ),
+    ] = None,
+    env_file: EnvFileOption = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
+    """Say whether a principal may do something, which role decides it, and what to do if not.
+
+    It ends with exit code 0 whether the action is allowed or not; `--output json` has the field `allowed`.
+    """
+    with Server.find(env_file) as server:
+        where = _scope(server, scope or server.variable("HEADRACE_DCR_IMMUTABLE_ID"))
+        asked = {
+            "principal": principal or server.variable("AZURE_CLIENT_ID"),
+            "action": action,
+            "scope": where,
+        }
+        url = f"{server.variable('HEADRACE_ARM_URL')}/headrace/access/explain"
+        found = server.send("POST", url, ARM_SCOPE, json=asked).json()
+    if output is not OutputForm.TABLE:
+        print_record(found, output)
+        return
+    word = "[bold green]allowed[/bold green]" if found["allowed"] else "[bold red]denied[/bold red]"
+    out = console()
+    out.print(f"{escape(found['name'] or found['principalId'])}: {word}. {escape(found['reason'])}")
+    if found["cure"]:
+        out.print(f"[bold]Cure:[/bold] {escape(found['cure'])}", soft_wrap=True)
+    if found["assignments"]:
+        columns = ("roleName", "scope", "allows", "reason")
+        print_rows(columns, [[one[name] for name in columns] for one in found["assignments"]], output)
 
 
 def _row(properties: dict[str, Any], names: dict[str, str]) -> list[str]:

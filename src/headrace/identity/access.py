@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from sqlalchemy import Connection, select
 
 from headrace.identity import keys
-from headrace.identity.assignments import ancestors, scope_key
-from headrace.identity.roles import BUILT_IN, Role
+from headrace.identity.definitions import load_roles
+from headrace.identity.roles import Role
+from headrace.identity.scopes import ancestors, root_group, scope_key
 from headrace.identity.store import app, principal, role_assignment
 from headrace.identity.store import tenant as tenant_table
 
@@ -31,19 +32,30 @@ class Access:
     principals: Mapping[str, str]
     grants: Mapping[str, Mapping[str, tuple[Role, ...]]] = field(repr=False)
 
-    def allows(self, object_id: str, action: str, scope: str, *, data: bool = False) -> bool:
+    def allows(
+        self, object_id: str, action: str, scope: str, *, data: bool = False, groups: Sequence[str] = ()
+    ) -> bool:
         """Whether the principal may perform `action` (a data action with `data`) at the resource `scope`.
 
-        True when a role assigned at the scope or above it gives the action. Case does not matter.
+        True when a role assigned to it or to one of its `groups`, at the scope or above it, gives the action.
+        Case does not matter.
         """
-        grants = self.grants.get(object_id)
-        if grants is None:
-            return False
-        for key in ancestors(scope_key(scope)):
-            for role in grants.get(key, ()):
-                if role.allows(action, data=data):
-                    return True
+        keys: list[str] | None = None
+        for holder in (object_id, *groups) if groups else (object_id,):
+            grants = self.grants.get(holder)
+            if grants is None:
+                continue
+            keys = keys or ancestors(_effective(scope_key(scope), self.tenant))
+            for key in keys:
+                for role in grants.get(key, ()):
+                    if role.allows(action, data=data):
+                        return True
         return False
+
+
+def _effective(key: str, tenant: str) -> str:
+    """The root management group stands for the root."""
+    return "" if key.startswith("/providers/microsoft.management/") and key == root_group(tenant) else key
 
 
 def load_access(connection: Connection, change: int) -> Access:
@@ -66,10 +78,11 @@ def load_access(connection: Connection, change: int) -> Access:
 
 
 def _grants(connection: Connection, disabled: set[str]) -> dict[str, dict[str, tuple[Role, ...]]]:
+    roles = load_roles(connection)
     grants: defaultdict[str, dict[str, tuple[Role, ...]]] = defaultdict(dict)
     columns = (role_assignment.c.principal_id, role_assignment.c.scope_key, role_assignment.c.role_id)
     for principal_id, scope, role_id in connection.execute(select(*columns)):
-        role = BUILT_IN.get(role_id)
+        role = roles.get(role_id)
         if role is not None and principal_id not in disabled:
             scopes = grants[principal_id]
             scopes[scope] = (*scopes.get(scope, ()), role)

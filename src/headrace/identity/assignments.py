@@ -6,7 +6,6 @@ A scope is a resource id (`/`, `/subscriptions/...`). It counts for itself and f
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,12 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, true, update
 
 from headrace.clock import iso
-from headrace.identity.roles import find_role, role_definition_id
+from headrace.identity.definitions import assignable_at, load_roles
+from headrace.identity.roles import Role, find_role, role_definition_id
+from headrace.identity.scopes import ROOT, ancestors, root_group, scope_key
 from headrace.identity.store import app, principal, role_assignment
 from headrace.identity.store import tenant as tenant_table
+from headrace.ids import guid_of, new_guid
 from headrace.wire.problems import http_error
 
 TYPE = "Microsoft.Authorization/roleAssignments"
@@ -31,10 +33,14 @@ _FILTER_TERM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One role assignment. Times are UTC microseconds, `created_by` and `updated_by` object ids."""
+    """One role assignment. Times are UTC microseconds, `created_by` and `updated_by` object ids.
+
+    `key` is the scope as it is compared.
+    """
 
     name: str
     scope: str
+    key: str
     role_id: str
     principal_id: str
     principal_type: str
@@ -82,23 +88,6 @@ class AssignmentFilter:
     principal_id: str | None = None
 
 
-def scope_key(scope: str) -> str:
-    """The form in which scopes are compared: lower case, no trailing or doubled slash; the root is empty."""
-    key = scope.lower().rstrip("/")
-    while "//" in key:
-        key = key.replace("//", "/")
-    return key if not key or key.startswith("/") else f"/{key}"
-
-
-def ancestors(key: str) -> list[str]:
-    """The scope key itself and those of all scopes above it, the root (an empty text) last."""
-    result = [key]
-    while key:
-        key = key[: key.rfind("/")]
-        result.append(key)
-    return result
-
-
 def parse_filter(text: str | None) -> AssignmentFilter:
     """The list operation's `$filter`: `atScope()`, `principalId eq '..'`, `assignedTo('..')`, joined by and.
 
@@ -133,19 +122,27 @@ def put_assignment(
     `RoleAssignmentUpdateNotPermitted`, `RoleAssignmentConditionNotSupported`; 404
     `RoleDefinitionDoesNotExist`; 409 `RoleAssignmentExists`.
     """
-    guid = _guid(name)
+    guid = guid_of(name)
     if guid is None:
         raise http_error(
             400,
             "InvalidRoleAssignmentId",
             f"The role assignment ID '{name[:80]}' is not valid. The role assignment ID must be a GUID.",
         )
-    role_id, principal_id, kept = _checked(properties)
+    role, principal_id, kept = _checked(properties, load_roles(connection))
+    role_id = role.id
     principal_type = _principal_type(connection, principal_id, kept.get("principalType"))
-    key = scope_key(scope)
+    key = assigned_key(connection, scope)
+    if not assignable_at(role, key or "/"):
+        raise http_error(
+            400,
+            "RoleAssignmentScopeNotAssignableToRoleDefinition",
+            f"The role '{role.name}' cannot be assigned at '{scope}'. Its assignable scopes are"
+            f" {', '.join(role.assignable_scopes)}.",
+        )
     existing = _by_name(connection, guid)
     if existing is not None and (
-        (scope_key(existing.scope), existing.role_id, existing.principal_id) != (key, role_id, principal_id)
+        (existing.key, existing.role_id, existing.principal_id) != (key, role_id, principal_id)
     ):
         raise http_error(
             400,
@@ -196,12 +193,12 @@ def assign(
     connection: Connection, *, scope: str, role: str, principal_id: str, by: str, now: int
 ) -> Assignment:
     """Give a principal a role (by name or id) at a scope; an assignment that is there already is returned."""
-    found = find_role(role)
+    found = find_role(role, load_roles(connection))
     if found is None:
         raise _no_such_role(role)
     same = connection.execute(
         select(role_assignment).where(
-            role_assignment.c.scope_key == scope_key(scope),
+            role_assignment.c.scope_key == assigned_key(connection, scope),
             role_assignment.c.role_id == found.id,
             role_assignment.c.principal_id == principal_id.lower(),
         )
@@ -209,14 +206,12 @@ def assign(
     if same is not None:
         return _assignment(same)
     properties = {"roleDefinitionId": role_definition_id(found.id), "principalId": principal_id}
-    return put_assignment(
-        connection, scope=scope, name=str(uuid.uuid4()), properties=properties, by=by, now=now
-    )[0]
+    return put_assignment(connection, scope=scope, name=new_guid(), properties=properties, by=by, now=now)[0]
 
 
 def get_assignment(connection: Connection, scope: str, name: str) -> Assignment | None:
     """The assignment `name` that was made at exactly this scope."""
-    guid = _guid(name)
+    guid = guid_of(name)
     found = _by_name(connection, guid) if guid else None
     return found if found is not None and scope_key(found.scope) == scope_key(scope) else None
 
@@ -235,7 +230,7 @@ def delete_assignments_under(connection: Connection, scope: str) -> int:
     Raises `ValueError` for the root scope.
     """
     key = scope_key(scope)
-    if not key:
+    if key == ROOT:
         raise ValueError("the root scope cannot be deleted")
     return connection.execute(delete(role_assignment).where(_at_or_below(key))).rowcount
 
@@ -245,7 +240,7 @@ def list_assignments(
 ) -> list[Assignment]:
     """The assignments that count at `scope` (made there or above) and, unless filtered out, those below."""
     wanted = wanted or AssignmentFilter()
-    key = scope_key(scope)
+    key = assigned_key(connection, scope)
     where: ColumnElement[bool] = role_assignment.c.scope_key.in_(ancestors(key))
     if not wanted.at_scope:
         where = or_(where, _at_or_below(key))
@@ -255,6 +250,13 @@ def list_assignments(
     return [_assignment(row) for row in rows]
 
 
+def assigned_key(connection: Connection, scope: str) -> str:
+    """The key that assignments at a scope are kept by: the root's for the root management group, too."""
+    key = scope_key(scope)
+    tenant = connection.execute(select(tenant_table.c.tenant_id)).scalar_one_or_none()
+    return ROOT if tenant and key == root_group(tenant) else key
+
+
 def _at_or_below(key: str) -> ColumnElement[bool]:
     if not key:
         return true()
@@ -262,7 +264,7 @@ def _at_or_below(key: str) -> ColumnElement[bool]:
     return or_(role_assignment.c.scope_key == key, below)
 
 
-def _checked(properties: Any) -> tuple[str, str, dict[str, Any]]:
+def _checked(properties: Any, roles: Mapping[str, Role]) -> tuple[Role, str, dict[str, Any]]:
     if not isinstance(properties, Mapping):
         raise _invalid("properties", "The request content has no properties object.")
     kept = {str(name): value for name, value in properties.items()}
@@ -276,19 +278,19 @@ def _checked(properties: Any) -> tuple[str, str, dict[str, Any]]:
     definition = kept.get("roleDefinitionId")
     if not isinstance(definition, str) or not definition:
         raise _invalid("properties.roleDefinitionId", "The role definition's resource id is missing.")
-    role_guid = _guid(definition.rstrip("/").rpartition("/")[2])
-    role = find_role(role_guid) if role_guid else None
+    role_guid = guid_of(definition.rstrip("/").rpartition("/")[2])
+    role = find_role(role_guid, roles) if role_guid else None
     if role is None:
         raise _no_such_role(definition)
     principal_id = kept.get("principalId")
-    guid = _guid(principal_id) if isinstance(principal_id, str) else None
+    guid = guid_of(principal_id) if isinstance(principal_id, str) else None
     if guid is None:
         raise _invalid(
             "properties.principalId", "The principal id is missing or no GUID; it is an object id."
         )
     if "/" not in definition:
         kept["roleDefinitionId"] = role_definition_id(role.id)
-    return role.id, guid, kept
+    return role, guid, kept
 
 
 def _principal_type(connection: Connection, principal_id: str, claimed: Any) -> str:
@@ -350,13 +352,6 @@ def _no_such_role(role: str) -> Exception:
     )
 
 
-def _guid(text: str) -> str | None:
-    try:
-        return str(uuid.UUID(text)) if len(text) in (32, 36) else None
-    except ValueError:
-        return None
-
-
 def _text(properties: Mapping[str, Any]) -> str:
     return msgspec.json.encode(properties).decode()
 
@@ -376,6 +371,7 @@ def _assignment(row: Row[Any]) -> Assignment:
     return Assignment(
         row.name,
         row.scope,
+        row.scope_key,
         row.role_id,
         row.principal_id,
         row.principal_type,

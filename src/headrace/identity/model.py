@@ -16,7 +16,8 @@ class Caller:
     """Who a verified token speaks for.
 
     `object_id` is the service principal's (what roles are assigned to), `app_id` the client id, both
-    lower-case GUIDs. `audience` is the token's `aud` verbatim, `expires` is in UTC seconds.
+    lower-case GUIDs. `audience` is the token's `aud` verbatim, `expires` is in UTC seconds. `groups` are the
+    ids of groups that it belongs to, `issuer` is the token's issuer when that is not this server itself.
     """
 
     object_id: str
@@ -24,6 +25,8 @@ class Caller:
     tenant: str
     audience: str
     expires: int
+    groups: tuple[str, ...] = ()
+    issuer: str | None = None
 
 
 class TokenError(Exception):

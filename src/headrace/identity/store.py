@@ -98,3 +98,32 @@ role_assignment = Table(
     Column("updated_by", Text, nullable=False),
     UniqueConstraint("scope_key", "role_id", "principal_id"),
 )
+
+role_definition = Table(
+    "identity_role_definition",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+    Column("permissions", Text, nullable=False),
+    Column("assignable_scopes", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_by", Text, nullable=False),
+)
+
+federated_credential = Table(
+    "identity_federated_credential",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("app_id", Text, ForeignKey(app.c.app_id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    UniqueConstraint("app_id", "name"),
+    UniqueConstraint("app_id", "issuer", "subject"),
+)

@@ -44,8 +44,10 @@ class Rights(Protocol):
         """The tenant's GUID; empty as long as there is none."""
         ...
 
-    def allows(self, object_id: str, action: str, scope: str, *, data: bool = False) -> bool:
-        """Whether the principal may do the (data) action at the scope."""
+    def allows(
+        self, object_id: str, action: str, scope: str, *, data: bool = False, groups: Sequence[str] = ()
+    ) -> bool:
+        """Whether the principal, or a group that it belongs to, may do the (data) action at the scope."""
         ...
 
 

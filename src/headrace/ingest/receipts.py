@@ -52,7 +52,9 @@ def receipts_route(
                 headers={"Retry-After": "1"},
             )
         scope = await asyncio.to_thread(scope_of, found.rule, found.rule_version)
-        if scope is None or not rights().allows(caller.object_id, WRITE_ACTION, scope, data=True):
+        if scope is None or not rights().allows(
+            caller.object_id, WRITE_ACTION, scope, data=True, groups=caller.groups
+        ):
             raise errors.access_denied(found.rule, scope or "", rights().tenant, caller.object_id)
         return json_response(found.document, headers=_headers(found))
 

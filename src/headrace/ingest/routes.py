@@ -148,7 +148,7 @@ class Gateway:
         self._lifespan = lifespan
         self._budget = Budget(settings.ingest.max_pending_bytes)
         self._decided_by: Rights | None = None
-        self._decisions: dict[tuple[str, str], bool] = {}
+        self._decisions: dict[tuple[str, tuple[str, ...], str], bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request, or the server's start and stop."""
@@ -317,10 +317,12 @@ class Gateway:
         if rights is not self._decided_by or len(self._decisions) > _MOST_DECISIONS:
             self._decided_by = rights
             self._decisions = {}
-        key = (caller.object_id, rule.resource_id)
+        key = (caller.object_id, caller.groups, rule.resource_id)
         allowed = self._decisions.get(key)
         if allowed is None:
-            allowed = rights.allows(caller.object_id, WRITE_ACTION, rule.resource_id, data=True)
+            allowed = rights.allows(
+                caller.object_id, WRITE_ACTION, rule.resource_id, data=True, groups=caller.groups
+            )
             self._decisions[key] = allowed
         if not allowed:
             raise errors.access_denied(rule.immutable_id, rule.resource_id, rights.tenant, caller.object_id)

@@ -16,6 +16,10 @@ from headrace.query import errors
 from headrace.query.database import WorkspaceView, find_workspace
 
 QUERY_ACTION = "Microsoft.OperationalInsights/workspaces/query/read"
+"""What a caller needs on a workspace to ask it anything."""
+
+TABLE_ACTION = "Microsoft.OperationalInsights/workspaces/tables/query/read"
+"""What lets a caller read the one table that it is given on; on the workspace, `.../query/{table}/read`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,13 @@ class Readers:
         return tuple(sorted(found, key=lambda workspace: workspace.name.lower()))
 
     def _may_query(self, caller: Caller, workspace: Workspace) -> bool:
-        return self.access().allows(caller.object_id, QUERY_ACTION, workspace.resource_id)
+        return self._allows(caller, QUERY_ACTION, workspace.resource_id)
 
     def _may_read(self, caller: Caller, workspace: Workspace, table: str) -> bool:
         action = f"Microsoft.OperationalInsights/workspaces/query/{table}/read"
-        return self.access().allows(caller.object_id, action, workspace.resource_id)
+        return self._allows(caller, action, workspace.resource_id) or self._allows(
+            caller, TABLE_ACTION, f"{workspace.resource_id}/tables/{table}"
+        )
+
+    def _allows(self, caller: Caller, action: str, scope: str) -> bool:
+        return self.access().allows(caller.object_id, action, scope, groups=caller.groups)

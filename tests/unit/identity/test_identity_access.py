@@ -18,7 +18,6 @@ from headrace.identity.apps import delete_app, set_enabled
 from headrace.identity.assignments import (
     Assignment,
     AssignmentFilter,
-    ancestors,
     assign,
     delete_assignment,
     delete_assignments_under,
@@ -26,9 +25,16 @@ from headrace.identity.assignments import (
     list_assignments,
     parse_filter,
     put_assignment,
-    scope_key,
 )
-from headrace.identity.roles import BUILT_IN, Role, find_role, role_definition_id, role_document
+from headrace.identity.roles import (
+    BUILT_IN,
+    Permission,
+    Role,
+    find_role,
+    role_definition_id,
+    role_document,
+)
+from headrace.identity.scopes import ancestors, scope_key
 from headrace.store.database import Database
 from headrace.store.feed import FeedClient
 from headrace.store.live import LiveView
@@ -105,13 +111,13 @@ def test_what_a_role_gives(role: str, action: str, data: bool, allowed: bool) ->
 
 
 def test_patterns_are_wildcards_and_nothing_else() -> None:
-    role = Role("id", "name", "", actions=("A.b/*/read", "C/(d|e)"), not_actions=("A.b/secret/*",))
+    role = Role("id", "name", "", (Permission(("A.b/*/read", "C/(d|e)"), ("A.b/secret/*",)),))
     assert role.allows("a.B/x/y/READ")
     assert not role.allows("AXb/x/read")
     assert not role.allows("A.b/secret/read")
     assert not role.allows("C/d")
     assert not role.allows("prefix A.b/x/read")
-    assert not Role("id", "name", "").allows("")
+    assert not Role("id", "name", "", (Permission(),)).allows("")
 
 
 def test_roles_are_found_by_name_id_and_resource_id() -> None:

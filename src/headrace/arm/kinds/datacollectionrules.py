@@ -246,7 +246,7 @@ def _check_linked(call: Call, workspaces: set[str]) -> None:
     """Who points a rule at a workspace writes to it: that takes a right at the workspace too."""
     caller = call.caller
     for key in sorted(workspaces):
-        if not call.deps.access.current.allows(caller.object_id, _LINKED_ACTION, key):
+        if not call.deps.access.current.allows(caller.object_id, _LINKED_ACTION, key, groups=caller.groups):
             raise http_error(
                 403,
                 "LinkedAuthorizationFailed",

@@ -10,7 +10,7 @@ from headrace.arm.kinds.base import Kind, changed, check_etag, clean, invalid, n
 from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
-from headrace.identity.assignments import ancestors
+from headrace.identity.scopes import ancestors
 from headrace.wire.problems import http_error
 
 _LEVELS = ("CanNotDelete", "ReadOnly", "NotSpecified")

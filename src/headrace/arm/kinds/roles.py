@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-import uuid
+from collections.abc import Callable
 from typing import Any
 
 from headrace.arm.ids import ASSIGNMENT_TYPE, DEFINITION_TYPE
-from headrace.arm.kinds.base import Kind, not_found
+from headrace.arm.kinds.base import Kind, require_scope
 from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.model import Answer, Call
 from headrace.identity import assignments
-from headrace.identity.roles import BUILT_IN, role_definition_id, role_document
+from headrace.identity.definitions import delete_role, load_roles, put_role, visible_at
+from headrace.identity.roles import role_definition_id, role_document
+from headrace.ids import guid_of
 from headrace.wire.problems import http_error
 
 _TERM = re.compile(
@@ -64,23 +66,24 @@ class RoleAssignments(Kind):
 
 
 class RoleDefinitions(Kind):
-    """Microsoft.Authorization/roleDefinitions: the built-in roles."""
+    """Microsoft.Authorization/roleDefinitions: the built-in roles and custom ones."""
 
     type = DEFINITION_TYPE
 
     def get(self, call: Call) -> Answer:
         """GET of a role by its GUID."""
-        try:
-            role = BUILT_IN.get(str(uuid.UUID(call.target.name)))
-        except ValueError:
-            role = None
+        role = load_roles(call.connection).get(guid_of(call.target.name) or "")
         if role is None:
-            raise not_found(call)
+            raise http_error(
+                404,
+                "RoleDefinitionDoesNotExist",
+                f"The specified role definition with ID '{call.target.name}' does not exist.",
+            )
         return Answer(200, role_document(role, call.target.subscription))
 
     def list(self, call: Call) -> Answer:
-        """GET of the roles, by `$filter=roleName eq '...'` or all."""
-        roles = list(BUILT_IN.values())
+        """GET of the roles of a scope, by `$filter=roleName eq '...'`, `type eq '...'` or all."""
+        roles = visible_at(load_roles(call.connection), call.target.scope or "/")
         for term in re.split(r"\band\b", call.query.get("$filter", "")[:1000]):
             if not term.strip():
                 continue
@@ -89,15 +92,42 @@ class RoleDefinitions(Kind):
                 raise http_error(
                     400,
                     "UnsupportedQuery",
-                    "The filter is not supported: use roleName eq '{name}' or type eq 'BuiltInRole'.",
+                    "The filter is not supported: use roleName eq '{name}', type eq 'BuiltInRole',"
+                    " type eq 'CustomRole' or atScopeAndBelow().",
                     target="$filter",
                 )
             if match["name"] is not None:
                 name = match["name"].replace("''", "'").lower()
                 roles = [role for role in roles if role.name.lower() == name]
-            if match["type"] is not None and match["type"].lower() != "builtinrole":
-                roles = []
+            if match["type"] is not None:
+                wanted = match["type"].lower()
+                roles = [role for role in roles if role.type.lower() == wanted]
         return Answer(200, {"value": [role_document(role, call.target.subscription) for role in roles]})
+
+    def put(self, call: Call) -> Answer:
+        """PUT of a custom role: 201, whether it is new or replaced."""
+        require_scope(call)
+        role, _ = put_role(
+            call.connection,
+            call.target.name,
+            call.body.get("properties"),
+            by=call.caller.object_id,
+            now=call.now,
+            may_write=_may_write(call),
+        )
+        return Answer(201, role_document(role, call.target.subscription))
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE: 200 with what it was, 204 when there is none."""
+        gone = delete_role(call.connection, call.target.name, _may_write(call))
+        return Answer(204) if gone is None else Answer(200, role_document(gone, call.target.subscription))
+
+
+def _may_write(call: Call) -> Callable[[str], bool]:
+    access, caller = call.deps.access.current, call.caller
+    return lambda scope: access.allows(
+        caller.object_id, f"{DEFINITION_TYPE}/write", scope, groups=caller.groups
+    )
 
 
 def _shown(call: Call, assignment: assignments.Assignment) -> dict[str, Any]:
