@@ -29,6 +29,7 @@ from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
 from headrace.journal.files import FileJournal, FileJournalReader
 from headrace.journal.model import JournalWriter, Record
+from headrace.observe import log_errors
 from headrace.settings import IngestSettings, JournalSettings, Settings
 from headrace.store.database import Database
 from headrace.store.live import LiveView
@@ -320,6 +321,15 @@ class World:
         while len(found) < reader.end():
             found.extend(reader.read(len(found), 1 << 30))
         return found
+
+    def payloads(self) -> list[Record]:
+        """The same without error rows."""
+        return [one for one in self.records() if one.entry.stream != log_errors.STREAM]
+
+    def error_rows(self) -> list[log_errors.ErrorRow]:
+        """The error rows that the journal holds."""
+        told = [one for one in self.records() if one.entry.stream == log_errors.STREAM]
+        return [row for one in told for row in log_errors.decode_rows(one.entry.body)]
 
     def with_rule(self, **changes: Any) -> None:
         """Change the rule, as the control plane would."""

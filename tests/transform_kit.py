@@ -22,6 +22,7 @@ from headrace.journal.model import Entry, Record
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.types import KustoType, SchemaColumn
 from headrace.settings import Settings, TransformSettings
+from headrace.tables.model import TableKey
 from headrace.tables.reader import TableReader
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
@@ -240,8 +241,7 @@ class PipelineBench:
         """Columns of a table through a fresh snapshot, by place in the journal."""
         reader = TableReader(self.root / "tables")
         with reader.pin(table or self.tables[0]) as snapshot:
-            folder = self.root / "tables" / CUSTOMER / (table or self.tables[0]).name
-            folder = folder / (table or self.tables[0]).incarnation
+            folder = TableKey.of(table or self.tables[0]).folder(self.root / "tables")
             paths = [str(folder / file.path) for file in snapshot.files]
             if not paths:
                 return []

@@ -81,6 +81,18 @@ def test_dead_letters_are_told_in_the_workspace(api: Api) -> None:
     assert "secret" not in message
 
 
+def test_refused_calls_are_told_in_the_workspace(api: Api) -> None:
+    api.make_table("Refused_CL", {"Id": "string"})
+    rule = api.make_rule("Refused", {"Id": "string"}, "Refused_CL")
+    answer = rule.post(b'[{"Id": "secret}]')
+    assert answer.status_code == 400
+    (row,) = eventually(lambda: api.rows(ERRORS.format(rule=rule.path.lower())), bool)
+    assert row[0] == "Ingestion"
+    assert row[1].startswith("A call was answered 400 MalformedJson, nothing of it was stored: ")
+    assert "secret" not in row[1]
+    assert row[3] == answer.headers["x-ms-request-id"]
+
+
 def headrace(api: Api, *arguments: str, code: int = 0) -> str:
     """The command, talking to the shared server; its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}

@@ -74,8 +74,13 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All workspaces at one change number, keyed by customerId and by lower-case ARM id."""
+    """All workspaces at one change number, keyed by customerId and by lower-case ARM id.
+
+    `error_destinations`: where the error rows of a rule go, by the rule's lower-case ARM id, as lower-case ARM ids of
+    workspaces; none switches them off. A rule that is not named there has them where its data flows send to.
+    """
 
     change: int
     workspaces: Mapping[str, Workspace]
     by_resource_id: Mapping[str, Workspace]
+    error_destinations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

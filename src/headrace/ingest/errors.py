@@ -32,7 +32,7 @@ def no_such_operation(method: str) -> HttpError:
     return http_error(
         404,
         "NotFound",
-        f"There is no operation {_quoted(method)} at this address. The Logs Ingestion API is "
+        f"There is no operation {quoted(method)} at this address. The Logs Ingestion API is "
         "POST /dataCollectionRules/{immutableId}/streams/{stream}?api-version=2023-01-01.",
     )
 
@@ -51,7 +51,7 @@ def invalid_version(version: str) -> HttpError:
     return http_error(
         400,
         "InvalidApiVersion",
-        f"The api-version '{_quoted(version)}' is invalid: it has the form YYYY-MM-DD or YYYY-MM-DD-preview.",
+        f"The api-version '{quoted(version)}' is invalid: it has the form YYYY-MM-DD or YYYY-MM-DD-preview.",
     )
 
 
@@ -83,7 +83,7 @@ def rule_not_found(immutable_id: str) -> HttpError:
     return http_error(
         404,
         "NotFound",
-        f"Data collection rule with immutable Id '{_quoted(immutable_id)}' not found.",
+        f"Data collection rule with immutable Id '{quoted(immutable_id)}' not found.",
     )
 
 
@@ -106,7 +106,7 @@ def stream_not_found(stream: str, immutable_id: str, declared: Sequence[str]) ->
     return http_error(
         400,
         "InvalidStream",
-        f"The stream {_quoted(stream)} was not configured in the data collection rule "
+        f"The stream {quoted(stream)} was not configured in the data collection rule "
         f"with immutable Id {immutable_id}.",
         details=(Problem("ConfiguredStreams", f"The rule's streams are: {known or 'none'}."),),
     )
@@ -114,7 +114,7 @@ def stream_not_found(stream: str, immutable_id: str, declared: Sequence[str]) ->
 
 def wrong_content_type(given: str) -> HttpError:
     """415 for anything but JSON in UTF-8."""
-    found = f"is '{_quoted(given)}'" if given else "is missing"
+    found = f"is '{quoted(given)}'" if given else "is missing"
     return http_error(
         415, "UnsupportedContentType", f"The Content-Type {found}. Send application/json, in UTF-8."
     )
@@ -125,7 +125,7 @@ def wrong_content_encoding(given: str) -> HttpError:
     return http_error(
         415,
         "UnsupportedContentEncoding",
-        f"The Content-Encoding '{_quoted(given)}' is not supported. Send gzip, or leave the header out.",
+        f"The Content-Encoding '{quoted(given)}' is not supported. Send gzip, or leave the header out.",
     )
 
 
@@ -164,7 +164,7 @@ def _retry(status: int, code: str, message: str, seconds: float) -> HttpError:
     return http_error(status, code, message, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """What the client sent, fit to stand in a message and a log: short, and nothing but printable."""
     cut = text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
     return cut if cut.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in cut)

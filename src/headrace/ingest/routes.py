@@ -8,7 +8,7 @@ type and encoding, body. 204 is sent when the payload is durable, and never befo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,6 +27,7 @@ from headrace.ingest.body import (
     drain_body,
     read_body,
 )
+from headrace.ingest.errorlog import ErrorLog, Told
 from headrace.ingest.model import (
     Dropped,
     Observer,
@@ -46,7 +47,6 @@ from headrace.journal.model import (
     JournalWriter,
     Record,
 )
-from headrace.observe import log_errors
 from headrace.settings import Settings
 from headrace.wire import correlation
 from headrace.wire.addresses import Addresses
@@ -68,9 +68,12 @@ class _Call:
     """One request of the ingestion API on its way."""
 
     __slots__ = (
+        "caller",
         "client_id",
         "drained",
+        "given_stream",
         "given_up",
+        "head",
         "headers",
         "ids",
         "receive",
@@ -89,7 +92,10 @@ class _Call:
             self.headers.get(correlation.RETURN_CLIENT_REQUEST_ID)
         ):
             self.ids.append((correlation.CLIENT_REQUEST_ID, self.client_id.encode()))
+        self.head: RuleHead | None = None
+        self.caller: Caller | None = None
         self.rule = ""
+        self.given_stream = ""
         self.stream = ""
         self.drained = False
         self.given_up = False
@@ -102,6 +108,25 @@ class _Call:
         """The declared length of the body, if any."""
         given = self.headers.get(b"content-length")
         return int(given) if given is not None and given.isdigit() else None
+
+    def known(self, caller: Caller, rule: RuleHead) -> None:
+        """A verified caller means an existing rule."""
+        self.caller = caller
+        self.head = rule
+        self.rule = rule.immutable_id
+
+    def told(self) -> Told | None:
+        """What an error row says of the call; None as long as its rule is not known."""
+        if self.head is None or self.caller is None:
+            return None
+        return Told(
+            rule=self.head,
+            principal=self.caller.object_id,
+            stream=self.stream or errors.quoted(self.given_stream),
+            declared=bool(self.stream),
+            request_id=self.request_id,
+            client_request_id=self.client_id,
+        )
 
 
 class Gateway:
@@ -143,7 +168,7 @@ class Gateway:
         self._throttle = throttle
         self._observer = observer or SilentObserver()
         self._clock = clock or SystemClock()
-        self._repeats = log_errors.Repeats()
+        self._error_log = ErrorLog(self._clock)
         self._metrics = metrics
         self._lifespan = lifespan
         self._budget = Budget(settings.ingest.max_pending_bytes)
@@ -202,9 +227,11 @@ class Gateway:
 
     async def _take(self, call: _Call, query: bytes, immutable_id: str, stream: str) -> None:
         """Everything between the request and its 204. Raises `HttpError`, `ClientGoneError`."""
+        call.given_stream = stream
         declared = call.content_length()
         if declared is not None and declared > self._ingest.max_wire_bytes:
             call.given_up = declared > DRAIN_BYTES
+            self._identify(call, immutable_id, stream)
             raise errors.wire_body_too_large(self._ingest.max_wire_bytes, declared)
         _check_version(query)
         self._check_feed()
@@ -212,7 +239,7 @@ class Gateway:
         rule = self._rules.current.get(immutable_id.lower())
         if rule is None:
             raise errors.rule_not_found(immutable_id)
-        call.rule = rule.immutable_id
+        call.known(caller, rule)
         self._check_role(caller, rule)
         call.stream = _declared_stream(rule, stream)
         wait = self._throttle.enter(rule.immutable_id)
@@ -226,9 +253,20 @@ class Gateway:
             self._throttle.add(rule.immutable_id, admitted.length)
             await self._keep(call, caller, rule, admitted)
 
+    def _identify(self, call: _Call, immutable_id: str, stream: str) -> None:
+        """Whose call it is that is refused before anybody asks, as far as that can be told."""
+        with suppress(HttpError):
+            self._check_feed()
+            caller = self._caller(call)
+            rule = self._rules.current.get(immutable_id.lower())
+            if rule is not None:
+                self._check_role(caller, rule)
+                call.known(caller, rule)
+                call.stream = _declared_stream(rule, stream)
+
     async def _keep(self, call: _Call, caller: Caller, rule: RuleHead, admitted: Admitted) -> None:
         if admitted.dropped:
-            await self._note_dropped(call, caller, rule, admitted)
+            await self._note_dropped(call, admitted)
         if admitted.rows:
             entry = _entry(
                 call,
@@ -242,30 +280,27 @@ class Gateway:
             )
             self._observer.accepted(await self._append(entry))
 
-    async def _note_dropped(self, call: _Call, caller: Caller, rule: RuleHead, admitted: Admitted) -> None:
+    async def _note_dropped(self, call: _Call, admitted: Admitted) -> None:
         """What is left out is told in the journal before anything is answered, within a bound of repeats."""
         whole = not admitted.body
         reason = "not an array" if whole else "not an object"
         self._observer.dropped(
             Dropped(call.request_id, call.client_id, call.rule, call.stream, admitted.dropped, reason)
         )
-        message = self._repeats.message(
-            (call.rule, call.stream, reason),
-            self._clock.now(),
-            log_errors.dropped_message(admitted.dropped, whole=whole),
-        )
-        if message is None:
+        told = call.told()
+        entry = self._error_log.dropped(told, admitted.dropped, whole=whole) if told is not None else None
+        if entry is not None:
+            await self._append(entry)
+
+    async def _note_refused(self, call: _Call, error: HttpError) -> None:
+        """Tell the rule's owner, as far as the journal takes it: the answer does not depend on it."""
+        told = call.told()
+        if told is None or isinstance(error.__cause__, JournalFullError | JournalBrokenError):
             return
-        row = log_errors.ErrorRow(
-            OperationName="Ingestion",
-            InputStreamId=call.stream,
-            Message=message,
-            ClientRequestId=call.client_id,
-            CorrelationId=call.request_id,
-            resource_id=rule.resource_id.lower(),
-        )
-        body = log_errors.encode_rows([row])
-        await self._append(_entry(call, caller, rule, log_errors.STREAM, body, len(body), 1, ""))
+        entry = self._error_log.refused(told, error.status, error.problem)
+        if entry is not None:
+            with suppress(HttpError):
+                await self._append(entry)
 
     async def _append(self, entry: Entry) -> Record:
         try:
@@ -335,6 +370,7 @@ class Gateway:
         if not call.drained and scope.get("http_version", "1.1").startswith("1"):
             headers = [*headers, (b"connection", b"close")]
         problem = error.problem
+        await self._note_refused(call, error)
         self._observer.refused(
             Refusal(
                 call.request_id,

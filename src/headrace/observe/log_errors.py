@@ -30,7 +30,7 @@ class ErrorRow(msgspec.Struct, frozen=True):
     """One row, named as Azure names its columns. Its `TimeGenerated` is the time of the payload's receipt."""
 
     OperationName: str
-    """`Ingestion` for what the gateway left out, `Transformation` for what the pipeline could not store."""
+    """`Ingestion` for what the gateway refused or left out, `Transformation` for what could not be stored."""
     InputStreamId: str
     Message: str
     ClientRequestId: str
@@ -108,6 +108,11 @@ def dropped_message(members: int, *, whole: bool) -> str:
         else (f"{members} members of the array are not objects and were")
     )
     return f"{what} not stored; the objects were."
+
+
+def refused_message(status: int, code: str, message: str) -> str:
+    """What is said of a call that was answered with an error."""
+    return f"A call was answered {status} {code}, nothing of it was stored: {message}"
 
 
 def lettered_message(rows: int, table: str, reason: str, message: str) -> str:

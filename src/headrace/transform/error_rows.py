@@ -1,4 +1,5 @@
-"""Errors as rows: what a batch could not store goes into `DCRLogErrors` of the flow's workspaces.
+"""Errors as rows: what a batch could not store goes into `DCRLogErrors` of the flow's workspaces, or where the rule's
+diagnostic setting wants it.
 
 The rows are published like those of any flow, under an application id of their own, so a replay does not
 double them. They do not hold data up: what cannot be told is left to the dead letters and the log.
@@ -90,7 +91,7 @@ class ErrorRows:
         )
         needs: list[Need] = []
         if found.told or found.letters:
-            for workspace in dict.fromkeys(one for flow in rule.flows for one in flow.workspaces):
+            for workspace in self._destinations(rule):
                 table = find_table(self._catalog.current, workspace, TABLE)
                 need = self._into(table, workspace, batch, rule, found, session) if table else None
                 if need is not None:
@@ -105,7 +106,7 @@ class ErrorRows:
             position = self._tables.position(table, app_id)
             due: dict[int, list[ErrorRow]] = {}
             for record, row in found.told:
-                if record.offset > position and workspace in _workspaces(rule, row.InputStreamId):
+                if record.offset > position and self._wants(workspace, rule, row.InputStreamId):
                     due.setdefault(record.offset, []).append(row)
             for record, row in self._lettered(workspace, batch, rule, found, position):
                 due.setdefault(record.offset, []).append(row)
@@ -132,7 +133,7 @@ class ErrorRows:
         flows = {flow.index: flow for flow in rule.flows}
         for (stream, index, reason), members in groups.items():
             flow = flows.get(index)
-            if workspace not in (flow.workspaces if flow else _workspaces(rule, stream)):
+            if not self._wants(workspace, rule, stream, flow):
                 continue
             first, fate = members[0]
             rows = sum(fate.rows for _, fate in members)
@@ -151,6 +152,22 @@ class ErrorRows:
                         resource_id=rule.resource_id,
                     ),
                 )
+
+    def _destinations(self, rule: Rule) -> Sequence[str]:
+        chosen = self._chosen(rule)
+        every = (one for flow in rule.flows for one in flow.workspaces)
+        return tuple(dict.fromkeys(every)) if chosen is None else chosen
+
+    def _wants(self, workspace: str, rule: Rule, stream: str, flow: DataFlow | None = None) -> bool:
+        """Whether a workspace gets the errors of a stream, or of one of its flows."""
+        chosen = self._chosen(rule)
+        if chosen is not None:
+            return workspace in chosen
+        return workspace in (flow.workspaces if flow is not None else _workspaces(rule, stream))
+
+    def _chosen(self, rule: Rule) -> Sequence[str] | None:
+        """The workspaces of the rule's diagnostic setting; None without one."""
+        return self._catalog.current.error_destinations.get(rule.resource_id.lower())
 
     def _publish(
         self, table: Table, batch: Batch, rule: Rule, bodies: Sequence[Body], app_id: str, session: Session

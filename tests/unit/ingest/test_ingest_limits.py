@@ -238,7 +238,9 @@ def test_requests_a_minute(tmp_path: Path, tenant: Tenant) -> None:
         assert (answer.error["code"], answer.header("retry-after")) == ("TooManyRequests", "40")
         world.clock.advance(40_000_000)
         assert world.post(BODY).status == 204
-        assert len(world.records()) == 3
+        assert len(world.payloads()) == 3
+        (row, _) = world.error_rows()
+        assert row.Message.startswith("A call was answered 429 TooManyRequests, nothing of it was stored: ")
 
 
 def test_bytes_a_minute_count_the_json(tmp_path: Path, tenant: Tenant) -> None:

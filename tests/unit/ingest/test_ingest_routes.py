@@ -187,7 +187,7 @@ def test_a_removed_role_or_app_ends_access_with_the_next_snapshot(tmp_path: Path
             delete_app(connection, world.app.app_id)
         tenant.access.refresh()
         assert world.post(BODY).status == 401
-        assert len(world.records()) == 3
+        assert len(world.payloads()) == 3
     tenant.close()
 
 

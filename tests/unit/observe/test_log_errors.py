@@ -10,7 +10,7 @@ import pytest
 from tests.transform_kit import COLUMNS, CUSTOMER, STREAM, PipelineBench, make_flow, make_rule, make_table
 
 from headrace.catalog import standard
-from headrace.catalog.model import Table
+from headrace.catalog.model import Table, Workspace
 from headrace.clock import HOUR
 from headrace.observe import log_errors
 from headrace.observe.log_errors import ErrorRow, Repeats, decode_rows, encode_rows
@@ -113,6 +113,30 @@ def test_what_the_gateway_tells_becomes_rows(bench: PipelineBench) -> None:
     ]
     assert bench.letters is not None
     assert len(bench.letters) == 0
+
+
+def test_a_diagnostic_setting_chooses_another_workspace_or_none(bench: PipelineBench) -> None:
+    other = replace(ERRORS, workspace="9a1de1a5-6a5c-4e51-9a11-000000000002")
+    errors = Workspace(other.workspace, "/workspaces/errors", "e", "eastus", {other.name: other})
+    bench.view.current = replace(
+        bench.view.current,
+        workspaces={**bench.view.current.workspaces, other.workspace: errors},
+        by_resource_id={**bench.view.current.by_resource_id, errors.resource_id: errors},
+        error_destinations={"/rules/r": (errors.resource_id,)},
+    )
+    bench.send([{"Id": 1}])
+    bench.send(
+        encode_rows([ErrorRow("Ingestion", STREAM, "Refused.", "c", "r", "/rules/r")]),
+        stream=log_errors.STREAM,
+        count=1,
+    )
+    bench.drain()
+    assert bench.rows("Message", table=ERRORS) == []
+    assert len(bench.rows("Message", table=other)) == 2
+    bench.view.current = replace(bench.view.current, error_destinations={"/rules/r": ()})
+    bench.send([{"Id": 2}])
+    bench.drain()
+    assert (bench.rows("Message", table=ERRORS), len(bench.rows("Message", table=other))) == ([], 2)
 
 
 def test_without_the_workspace_nothing_is_held_up(tmp_path: Path, things: Table) -> None:
