@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from headrace.kql.bind.aggregates import Aggregates, Keys
 from headrace.kql.bind.base import BindProblem, long_literal, text_literal
-from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.plugins import PluginBinder
-from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, SharedBinding
-from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison, missing, ref
+from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, ScalarBinding, SharedBinding
+from headrace.kql.plan.expressions import Column, Expr, Literal, Poison, missing, ref
 from headrace.kql.plan.nodes import (
     Aggregate,
     Compute,
@@ -60,8 +60,8 @@ class AnalyticsBinder(PluginBinder):
         keys = self.group_keys(rows, operator.keys, taken)
         with self.row_scope(rows):
             axis = self.bind(operator.axis.value)
-            aggregates = [self._series_item(column, taken) for column in operator.columns]
-        if isinstance(axis, Poison) or any(item is None for item in aggregates):
+            aggregates, outputs = self._series_items(operator.columns, keys, taken)
+        if isinstance(axis, Poison):
             raise BindProblem
         if axis.type is _T.INT:
             axis = self.as_type(axis, _T.LONG)
@@ -78,40 +78,53 @@ class AnalyticsBinder(PluginBinder):
             operator.axis.names[0] if operator.axis.names else self.own_name(operator.axis.value) or "Column1"
         )
         axis_column = self.new_column(name, _T.DYNAMIC)
-        made = tuple(item for item in aggregates if item is not None)
-        columns = (*(column for column, _ in keys), *(column for column, _, _ in made), axis_column)
-        plan = Series(columns, rows.plan, axis, axis_column, low, high, step, tuple(keys), made)
+        if operator.aligned and low is not None and high is not None:
+            low, high = self.call("bin", low, step), self._after(high)
+        columns = (*(column for column, _ in keys), *(column for column, _, _ in outputs), axis_column)
+        plan = Series(
+            columns,
+            rows.plan,
+            axis,
+            axis_column,
+            low,
+            high,
+            step,
+            tuple(keys),
+            tuple(aggregates),
+            tuple(outputs),
+            operator.nonempty,
+        )
         return rows.unordered(plan, columns)
 
-    def _series_item(self, item: t.SeriesColumn, taken: set[str]) -> tuple[Column, Apply, Expr] | None:
-        node = item.item.value
-        function = self.functions.find(node.name) if isinstance(node, n.Call) else None
-        if not isinstance(node, n.Call) or function is None or function.kind is not Kind.AGGREGATE:
-            self.report("KQL0111", "`make-series` takes aggregates.", item)
-            return None
-        before, self.aggregates = self.aggregates, []
-        try:
-            applied = self.aggregate_call(node, function)
-        finally:
-            self.aggregates = before
-        if applied is None:
-            return None
-        name = (
-            item.item.names[0]
-            if item.item.names
-            else (self._aggregate_names(item.item, node, applied)[0] or "")
-        )
-        name = name or f"Column{len(taken) + 1}"
-        taken.add(name)
+    def _after(self, high: Expr) -> Expr:
+        """The end that leaves out what an inclusive end takes in: one more tick or number."""
+        if high.type is _T.REAL:
+            return high
+        one = Literal(_T.TIMESPAN if high.type is not _T.LONG else _T.LONG, 1)
+        return self.call("__add", high, one)
+
+    def _series_items(
+        self, items: Sequence[t.SeriesColumn], keys: Keys, taken: set[str]
+    ) -> tuple[Aggregates, list[tuple[Column, Expr, Expr]]]:
+        """The aggregates of a bin, and the columns over them with the value for a bin without rows."""
+        aggregates: Aggregates = []
+        outputs: list[tuple[Column, Expr, Expr]] = []
+        for item in items:
+            made, values = self.aggregate_items([item.item], keys, taken)
+            aggregates.extend(made)
+            for column, value in values:
+                default = self._series_default(item, value.type)
+                outputs.append((self.new_column(column.name, _T.DYNAMIC), value, default))
+        return aggregates, outputs
+
+    def _series_default(self, item: t.SeriesColumn, type: KustoType) -> Expr:
         if item.default is not None:
-            default = self.bind_as(item.default, applied.type)
-        elif applied.type in (_T.LONG, _T.INT, _T.REAL, _T.DECIMAL, _T.TIMESPAN):
-            default = self.as_type(long_literal(0), applied.type)
-            if applied.type is _T.TIMESPAN:
-                default = Literal(_T.TIMESPAN, 0)
-        else:
-            default = missing(applied.type)
-        return self.new_column(name, _T.DYNAMIC), applied, default
+            return self.bind_as(item.default, type)
+        if type is _T.TIMESPAN:
+            return Literal(_T.TIMESPAN, 0)
+        if type in (_T.LONG, _T.INT, _T.REAL, _T.DECIMAL):
+            return self.as_type(long_literal(0), type)
+        return missing(type)
 
     # scan
 
@@ -326,9 +339,12 @@ class AnalyticsBinder(PluginBinder):
             same = self.bind(operator.column)
         plan = Filter(inner.plan.columns, inner.plan, self.call("__equal", same, ref(key)))
         start = replace(inner.with_plan(plan), order=(), serialized=False)
+        environment = Environment(self.environment)
+        if (name := self.own_name(operator.column)) is not None:
+            environment.names[name] = ScalarBinding(ref(key))
         before, self.input_rows = self.input_rows, start
         try:
-            with self.row_scope(None):
+            with self.environment_scope(environment), self.row_scope(None):
                 body = self.relation(operator.body)
         finally:
             self.input_rows = before

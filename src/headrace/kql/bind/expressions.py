@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from headrace.kql.bind.base import BinderBase, text_literal
@@ -69,6 +70,19 @@ class ExpressionBinder(BinderBase):
         """Membership in the rows of a sub-query."""
         raise NotImplementedError
 
+    query_depth: int = 0
+    """How many sub-queries (of `toscalar`, of `in`) enclose what is being bound."""
+
+    @contextmanager
+    def sub_query(self) -> Iterator[None]:
+        """The inside of a sub-query: it sees no rows of those around it."""
+        self.query_depth += 1
+        try:
+            with self.row_scope(None):
+                yield
+        finally:
+            self.query_depth -= 1
+
     # Names and paths.
 
     def _literal(self, node: n.Literal) -> Expr:
@@ -81,7 +95,17 @@ class ExpressionBinder(BinderBase):
                 return POISON if column in self.poisoned else ref(column)
         binding = self.environment.find(node.name)
         if isinstance(binding, ScalarBinding):
+            if binding.depth is not None and binding.depth < self.query_depth:
+                self.report(
+                    "KQL0143",
+                    f"`{node.name}` differs from row to row; the sub-query runs once for all rows.",
+                    node,
+                    "Use a `join`.",
+                )
+                return POISON
             return binding.value
+        if isinstance(binding, FunctionBinding) and not binding.function.parameters:
+            return self.bind_user_function(n.Call(node.start, node.end, node.name, (), node.end), binding)
         if binding is not None:
             self.report("KQL0103", f"`{node.name}` is a table or function, not a value.", node)
             return POISON

@@ -110,6 +110,8 @@ class OperatorBinder(ExpressionBinder):
             names.extend(automatic[len(names) :])
             names.extend([None] * (len(results) - len(names)))
             return [Nth(type, value, place) for place, type in enumerate(results)], names[: len(results)]
+        if isinstance(value, Apply) and value.function.columns and isinstance(item.value, n.Call):
+            return self._unpacked_series(item, item.value, value)
         if len(names) < 2:
             return [value], names or [self.own_name(item.value)]
         if value.type is not _T.DYNAMIC:
@@ -118,6 +120,26 @@ class OperatorBinder(ExpressionBinder):
         return [
             self.apply(item, "__index", (value, long_literal(i)), "the index") for i in range(len(names))
         ], names
+
+    def _unpacked_series(
+        self, item: n.Named, node: n.Call, value: Apply
+    ) -> tuple[list[Expr], list[str | None]]:
+        """The columns that a function like `series_stats` makes: one given name is the first one's, the others
+        have their own; several given names leave out the columns beyond them."""
+        first = self.own_name(node.arguments[0].value) if node.arguments else None
+        own = [f"{node.name}_{first or ''}_{suffix}" for suffix, _ in value.function.columns]
+        names: list[str | None] = (
+            [*item.names] if len(item.names) > 1 else [*item.names, *own[len(item.names) :]]
+        )
+        if len(names) > len(own):
+            self.report(
+                "KQL0124", f"`{node.name}` makes {len(own)} columns, but {len(names)} are named.", item
+            )
+        parts = [
+            self.as_type(self.apply(item, "__index", (value, long_literal(place)), "the index"), type)
+            for place, (_, type) in enumerate(value.function.columns[: len(names)])
+        ]
+        return parts, names[: len(parts)]
 
     def name_columns(
         self, bound: Sequence[tuple[str, Expr, bool, n.Named]], taken: Iterable[str] = ()
@@ -459,13 +481,15 @@ class OperatorBinder(ExpressionBinder):
             (self.new_column(declared.name, declared.type), declared.name) for declared in operator.columns
         )
         made = tuple(column for column, _ in fields)
+        # Where no delimiter is named, whatever is no letter or digit is one.
+        named = any(name in options for name in ("pair_delimiter", "kv_delimiter"))
         plan = SplitPairs(
             (*rows.plan.columns, *made),
             rows.plan,
             subject,
             fields,
-            str(options.get("pair_delimiter", " ")),
-            str(options.get("kv_delimiter", "=")),
+            str(options.get("pair_delimiter", " " if named else "")),
+            str(options.get("kv_delimiter", "=" if named else "")),
             str(options.get("quote", "")),
             str(options.get("escape", "")),
             options.get("regex"),

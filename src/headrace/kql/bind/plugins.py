@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.kql.bind.base import BindProblem, text_literal
@@ -23,6 +24,18 @@ Probe = Callable[[Plan, Sequence[Column]], Sequence[Sequence[Any]]]
 """Runs a plan and gives its rows: how the binder learns of columns that only the data knows."""
 
 
+_BAG_OPTIONS = ("OutputColumnPrefix", "columnsConflict", "ignoredProperties")
+
+
+@dataclass(frozen=True, slots=True)
+class BagOptions:
+    """What `bag_unpack` puts before names, does where a name is taken, and leaves out."""
+
+    prefix: str
+    conflict: str
+    ignored: frozenset[str]
+
+
 class PluginBinder(ExpandingBinder):
     """Binds `evaluate`."""
 
@@ -40,39 +53,82 @@ class PluginBinder(ExpandingBinder):
         return method(self, rows, operator, call)
 
     def bag_unpack(self, rows: Relation, operator: t.Evaluate, call: n.Call) -> Relation:
-        """`bag_unpack(column [, prefix])`: a column for each property."""
+        """`bag_unpack(column [, prefix, columnsConflict, ignoredProperties])`: a column for each property."""
         if not call.arguments:
             self.fail("KQL0109", "`bag_unpack` takes a column.", call)
         with self.row_scope(rows):
             value = self.bind_as(call.arguments[0].value, _T.DYNAMIC)
         if isinstance(value, Poison):
             raise BindProblem
-        prefix = ""
-        if len(call.arguments) > 1:
-            constant = self.bind(call.arguments[1].value).constant
-            prefix = str(constant.value) if constant is not None and constant.value is not None else ""
+        options = self._bag_options(call)
         source = self.own_name(call.arguments[0].value)
         kept = tuple(column for column in rows.columns if column.name != source)
+        taken = {column.name for column in kept}
         if operator.columns is not None:
+            # A declared name that the rows have already is that column; `*` keeps those anyway.
             wanted = [(declared.name, declared.type) for declared in operator.columns]
-            wanted = [item for item in wanted if rows.find(item[0]) is None or item[0] == source]
-            found = [(name, name.removeprefix(prefix), type) for name, type in wanted]
+            if operator.all_columns:
+                wanted = [item for item in wanted if item[0] not in taken]
+            found = [(name, name.removeprefix(options.prefix), type) for name, type in wanted]
             opened = False
         else:
-            found, opened = self._bag_columns(call, rows, value, prefix, {column.name for column in kept})
-        items = [
-            (self.new_column(name, type), self.as_type(self._property(call, value, key), type))
-            for name, key, type in found
-        ]
-        columns = (*kept, *(column for column, _ in items))
-        result = rows.with_columns(self.compute(rows, items), columns)
-        return Relation(result.plan, columns, result.order, result.serialized, open=opened or rows.open)
+            found, opened = self._bag_columns(call, rows, value, options)
+            if options.conflict == "keep_source":
+                found = [item for item in found if item[0] not in taken]
+            elif options.conflict == "error":
+                self._refuse_conflict(call, [name for name, _, _ in found if name in taken])
+        items: list[tuple[Column, Expr]] = []
+        for name, key, type in found:
+            own = rows.find(name) if operator.columns is not None and name in taken else None
+            part = ref(own) if own is not None else self._property(call, value, key)
+            items.append((self.new_column(name, type), self.as_type(part, type)))
+        if operator.columns is not None and not operator.all_columns:
+            columns = tuple(column for column, _ in items)
+            return rows.with_columns(self.compute(rows, items), columns)
+        result = self.replaced(rows.with_columns(rows.plan, kept), items)
+        return Relation(
+            result.plan, result.columns, result.order, result.serialized, open=opened or rows.open
+        )
+
+    def _bag_options(self, call: n.Call) -> BagOptions:
+        """The arguments of `bag_unpack` after the column, by name or by place."""
+        given: dict[str, Any] = {}
+        for place, argument in enumerate(call.arguments[1:]):
+            constant = self.bind(argument.value).constant
+            if constant is None:
+                self.fail("KQL0109", "`bag_unpack` takes constants after the column.", argument)
+            name = argument.name or _BAG_OPTIONS[min(place, len(_BAG_OPTIONS) - 1)]
+            if name not in _BAG_OPTIONS:
+                hint = self.did_you_mean(name, _BAG_OPTIONS)
+                self.fail("KQL0108", f"`bag_unpack` has no argument `{name}`.", argument, hint)
+            given[name] = constant.value
+        conflict = str(given.get("columnsConflict") or "error")
+        if conflict not in ("error", "replace_source", "keep_source"):
+            message = "`columnsConflict` is `error`, `replace_source` or `keep_source`."
+            self.fail("KQL0109", message, call)
+        try:
+            ignored = json.loads(str(given.get("ignoredProperties") or "[]"))
+        except ValueError:
+            ignored = None
+        if not isinstance(ignored, list):
+            self.fail("KQL0109", "`ignoredProperties` is an array of names.", call)
+        prefix = str(given.get("OutputColumnPrefix") or "")
+        return BagOptions(prefix, conflict, frozenset(str(name) for name in ignored))
+
+    def _refuse_conflict(self, call: n.Call, names: Sequence[str]) -> None:
+        if names:
+            self.fail(
+                "KQL0116",
+                f"`bag_unpack` makes the column `{names[0]}`, which is there already.",
+                call,
+                'Give it a prefix, or say `columnsConflict="keep_source"` or `"replace_source"`.',
+            )
 
     def _property(self, node: n.Node, value: Expr, key: str) -> Expr:
         return self.apply(node, "__index", (value, text_literal(key)), "the index")
 
     def _bag_columns(
-        self, call: n.Call, rows: Relation, value: Expr, prefix: str, taken: set[str]
+        self, call: n.Call, rows: Relation, value: Expr, options: BagOptions
     ) -> tuple[list[tuple[str, str, KustoType]], bool]:
         """Name, key and type of each property that the data has; open where nobody can be asked."""
         if self.probe is None:
@@ -98,9 +154,8 @@ class PluginBinder(ExpandingBinder):
         self._check_width(call, len(types))
         found: list[tuple[str, str, KustoType]] = []
         for name in sorted(types):
-            shown = prefix + name
-            if shown not in taken:
-                found.append((shown, name, _bag_type(types[name])))
+            if name not in options.ignored:
+                found.append((options.prefix + name, name, _bag_type(types[name])))
         return found, not types
 
     def apply_long_index(self, value: Expr, place: int) -> Expr:

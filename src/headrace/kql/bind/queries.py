@@ -30,6 +30,7 @@ from headrace.kql.plan.expressions import (
     Literal,
     Poison,
     ScalarQuery,
+    columns_of,
     ref,
 )
 from headrace.kql.plan.nodes import Expand, ExpandItem, Plan, Rows, Shared, SharedPlan, TableScan
@@ -343,17 +344,17 @@ class QueryBinder(JoinBinder):
         function = binding.function
         environment = Environment(binding.environment)
         given: dict[str, n.Expression] = {}
-        positional = [argument for argument in arguments if argument.name is None]
-        for parameter, argument in zip(function.parameters, positional, strict=False):
-            given[parameter.name] = argument.value
+        for parameter, argument in zip(function.parameters, arguments, strict=False):
+            if argument.name is None:
+                given[parameter.name] = argument.value
         for argument in arguments:
             if argument.name is not None:
                 if argument.name not in {parameter.name for parameter in function.parameters}:
                     self.fail("KQL0136", f"`{function.name}` has no parameter `{argument.name}`.", argument)
                 given[argument.name] = argument.value
-        if len(positional) > len(function.parameters):
+        if len(arguments) > len(function.parameters):
             count = len(function.parameters)
-            self.fail("KQL0136", f"`{function.name}` takes {count} arguments, not {len(positional)}.", node)
+            self.fail("KQL0136", f"`{function.name}` takes {count} arguments, not {len(arguments)}.", node)
         for parameter in function.parameters:
             value = given.get(parameter.name)
             if parameter.tabular:
@@ -361,9 +362,9 @@ class QueryBinder(JoinBinder):
                     self.fail("KQL0136", f"`{function.name}` needs a table as `{parameter.name}`.", node)
                 environment.names[parameter.name] = RelationBinding(value, self.environment, parameter)
                 continue
-            environment.names[parameter.name] = ScalarBinding(
-                self._scalar_argument(node, function, parameter, value)
-            )
+            bound = self._scalar_argument(node, function, parameter, value)
+            depth = self.query_depth if columns_of(bound) else None
+            environment.names[parameter.name] = ScalarBinding(bound, depth)
         return environment
 
     def _scalar_argument(
@@ -501,7 +502,7 @@ class QueryBinder(JoinBinder):
         if not self.profile.sub_queries:
             self.report("KQL0202", "A sub-query sees more than one row; a transform works row by row.", node)
             return POISON
-        with self.row_scope(None):
+        with self.sub_query():
             rows = self.relation(node.items[0])
         if isinstance(operand, Poison) or not rows.visible:
             if not rows.open and not rows.broken:

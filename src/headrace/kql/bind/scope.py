@@ -56,9 +56,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScalarBinding:
-    """A name for a scalar value."""
+    """A name for a scalar value. `depth`: how many sub-queries enclose the rows that it reads, if it reads any."""
 
     value: Expr
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.expressions import POISON
+from headrace.kql.bind.functions.registry import Constant
 from headrace.kql.bind.searching import SearchBinder
 from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
 from headrace.kql.syntax import nodes as n
@@ -76,7 +77,7 @@ class SpecialBinder(SearchBinder):
         if not self.profile.sub_queries:
             self.report("KQL0202", "`toscalar` sees more than one row; a transform works row by row.", node)
             return POISON
-        with self.row_scope(None):
+        with self.sub_query():
             rows = self.relation(value)
         if not rows.visible:
             if not rows.open and not rows.broken:
@@ -107,12 +108,36 @@ class SpecialBinder(SearchBinder):
         return ref(column) if column is not None else self.bind(node.arguments[1].value)
 
     def _pack_all(self, node: n.Call) -> Expr:
+        if not self._spelled(node, 1):
+            return POISON
+        without = self.bind(node.arguments[0].value).constant if node.arguments else Constant(False)
+        if without is None:
+            self.report("KQL0109", "`pack_all` takes a constant bool.", node.arguments[0])
+            return POISON
         arguments: list[Expr] = []
         for column in self.rows.visible if self.rows is not None else ():
             arguments.extend((text_literal(column.name), ref(column)))
         if not arguments:
             return Literal(_T.DYNAMIC, "{}")
-        return self.apply(node, "bag_pack", arguments, "`pack_all`")
+        return self.apply(node, "__pack_known" if without.value else "bag_pack", arguments, "`pack_all`")
+
+    def _bag_pack_columns(self, node: n.Call) -> Expr:
+        if not self._spelled(node, 1_000, 1):
+            return POISON
+        arguments: list[Expr] = []
+        for argument in node.arguments:
+            name = self.own_name(argument.value)
+            if name is None:
+                self.report("KQL0109", "`bag_pack_columns` takes columns.", argument)
+                return POISON
+            arguments.extend((text_literal(name), self.bind(argument.value)))
+        return self.apply(node, "bag_pack", arguments, "`bag_pack_columns`")
+
+    def _estimate_data_size(self, node: n.Call) -> Expr | None:
+        if not any(isinstance(argument.value, n.Wildcard) for argument in node.arguments):
+            return None
+        columns = [ref(column) for column in self.rows.visible] if self.rows is not None else []
+        return self.apply(node, "estimate_data_size", columns, "`estimate_data_size`")
 
     def _column_names_of(self, node: n.Call) -> Expr:
         import json
@@ -126,7 +151,7 @@ class SpecialBinder(SearchBinder):
         return Literal(_T.DYNAMIC, json.dumps(names, ensure_ascii=False, separators=(",", ":")))
 
 
-_SPECIAL: dict[str, Callable[[Any, n.Call], Expr]] = {
+_SPECIAL: dict[str, Callable[[Any, n.Call], Expr | None]] = {
     "now": SpecialBinder._now,
     "ago": SpecialBinder._ago,
     "ingestion_time": SpecialBinder._ingestion_time,
@@ -134,5 +159,7 @@ _SPECIAL: dict[str, Callable[[Any, n.Call], Expr]] = {
     "column_ifexists": SpecialBinder._column_ifexists,
     "columnifexists": SpecialBinder._column_ifexists,
     "pack_all": SpecialBinder._pack_all,
+    "bag_pack_columns": SpecialBinder._bag_pack_columns,
+    "estimate_data_size": SpecialBinder._estimate_data_size,
     "column_names_of": SpecialBinder._column_names_of,
 }

@@ -120,6 +120,7 @@ _ERRORS = (
         "The data would make too many columns.",
         "Filter the rows first, or give the plugin a schema.",
     ),
+    ("KQL0143", "A sub-query reads what differs from row to row.", "Use a `join`."),
     ("KQL0201", "The surface does not take the function.", "The message says why."),
     ("KQL0202", "The surface does not take the operator.", "The message says why."),
     ("KQL0203", "What is asked for is refused.", "The message says why."),

@@ -205,7 +205,10 @@ class Parse(Plan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitPairs(Plan):
-    """`parse-kv`: columns found by name among the key and value pairs of `subject`."""
+    """`parse-kv`: columns found by name among the key and value pairs of `subject`.
+
+    Without delimiters all that is no letter or digit is one.
+    """
 
     input: Plan
     subject: Expr
@@ -220,7 +223,10 @@ class SplitPairs(Plan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series(Plan):
-    """`make-series`: for each group an array per aggregate over the bins of the axis."""
+    """`make-series`: for each group an array per output over the bins of the axis.
+
+    `outputs` are expressions over the aggregates of one bin, each with its value for a bin without rows.
+    """
 
     input: Plan
     axis: Expr
@@ -229,7 +235,9 @@ class Series(Plan):
     high: Expr | None
     step: Expr
     keys: tuple[tuple[Column, Expr], ...]
-    aggregates: tuple[tuple[Column, Apply, Expr], ...]
+    aggregates: tuple[tuple[tuple[Column, ...], Apply], ...]
+    outputs: tuple[tuple[Column, Expr, Expr], ...]
+    nonempty: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ class PairsGenerator(Generator):
         layer, (subject,) = self.with_layer(layer, plan.input, [plan.subject])
         kept = [column for column in plan.input.columns if column in layer.values]
         keys, values = self.fresh("k"), self.fresh("v")
-        if plan.greedy and plan.regex is None:
+        if plan.greedy and plan.regex is None and plan.pair_delimiters:
             found_keys, found_values = self._greedy(subject, plan)
         else:
             pattern = b.text(plan.regex if plan.regex is not None else pair_pattern(plan))
@@ -77,8 +77,28 @@ class PairsGenerator(Generator):
         return b.call("list_transform", items, b.lambda_(name, b.when(quoted, inner, item.copy())))
 
 
+def _quoted_pattern(plan: p.SplitPairs) -> str:
+    """The regex of a text in quotes."""
+    opening, closing = re.escape(plan.quotes[0]), re.escape(plan.quotes[-1])
+    escape = re.escape(plan.escape) if plan.escape else ""
+    body = f"(?:{escape}.|[^{closing}{escape}])*" if escape else f"[^{closing}]*"
+    return f"{opening}{body}{closing}"
+
+
+def _free_pattern(plan: p.SplitPairs) -> str:
+    """The regex of a wanted key and its value where whatever is no letter or digit delimits."""
+    names = "|".join(re.escape(name) for _, name in plan.fields)
+    opening = re.escape(plan.quotes[0]) if plan.quotes else ""
+    value = r"[\pL\pN]+"
+    if plan.quotes:
+        value = f"{_quoted_pattern(plan)}|{value}"
+    return rf"(?s)(?:^|[^\pL\pN])({names})[^\pL\pN{opening}]+({value})"
+
+
 def pair_pattern(plan: p.SplitPairs) -> str:
     """The regex of one key and value with its delimiters; group 1 is the key, group 2 the value."""
+    if not plan.pair_delimiters or not plan.kv_delimiters:
+        return _free_pattern(plan)
     pair, middle = re.escape(plan.pair_delimiters), re.escape(plan.kv_delimiters)
     excluded = "".join(
         re.escape(text) for text in (plan.pair_delimiters, plan.kv_delimiters) if len(text) == 1
@@ -86,9 +106,6 @@ def pair_pattern(plan: p.SplitPairs) -> str:
     bare = f"[^{excluded}]" if excluded else "."
     key, value = f"{bare}*?", ".*?"
     if plan.quotes:
-        opening, closing = re.escape(plan.quotes[0]), re.escape(plan.quotes[-1])
-        escape = re.escape(plan.escape) if plan.escape else ""
-        body = f"(?:{escape}.|[^{closing}{escape}])*" if escape else f"[^{closing}]*"
-        key = f"{opening}{body}{closing}|{key}"
-        value = f"{opening}{body}{closing}|{value}"
+        quoted = _quoted_pattern(plan)
+        key, value = f"{quoted}|{key}", f"{quoted}|{value}"
     return rf"(?s)\s*({key})\s*{middle}\s*({value})\s*(?:{pair}|$)"

@@ -22,6 +22,10 @@ def _named(expression: exp.Expression, name: str) -> exp.Alias:
     return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
 
 
+def _any_row(least: int) -> exp.Having:
+    return exp.Having(this=exp.GTE(this=b.call("count", exp.Star()), expression=b.number(least)))
+
+
 class SeriesGenerator(Generator):
     """Adds the node of `make-series`."""
 
@@ -40,6 +44,8 @@ class SeriesGenerator(Generator):
         ).from_(exp.Table(this=exp.Identifier(this=binned, quoted=False)))
         if keys:
             groups.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
+        else:
+            groups.set("having", _any_row(0 if plan.nonempty else 1))
         spread = exp.Select(
             expressions=[
                 *(_named(column_sql(key), f"g{key}") for key in keys),
@@ -61,12 +67,12 @@ class SeriesGenerator(Generator):
             same = exp.NullSafeEQ(this=column_sql(f"g{key}"), expression=column_sql(key))
             on = exp.And(this=on, expression=same)
         items: list[exp.Expression] = [_named(column_sql(f"g{key}"), key) for key in keys]
-        for column, applied, default in plan.aggregates:
+        for column, value, default in plan.outputs:
             filled = exp.Case(
                 ifs=[exp.If(this=b.is_null(column_sql(place)), true=self.render_alone(default))],
-                default=column_sql(column.sql_name),
+                default=self._over_bin(plan, value),
             )
-            items.append(_named(self._array(filled, applied.type, place), column.sql_name))
+            items.append(_named(self._array(filled, value.type, place), column.sql_name))
         base = self._base(plan)
         step = self.render_alone(plan.step)
         type = plan.axis.type
@@ -82,16 +88,25 @@ class SeriesGenerator(Generator):
         if keys:
             select.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
         else:
-            select.set(
-                "having", exp.Having(this=exp.GT(this=b.call("count", exp.Star()), expression=b.number(0)))
-            )
-        made = [*(c for c, _ in plan.keys), *(c for c, _, _ in plan.aggregates), plan.axis_column]
+            select.set("having", _any_row(1))
+        made = [*(c for c, _ in plan.keys), *(c for c, _, _ in plan.outputs), plan.axis_column]
         return self.from_select(select, made)
+
+    def _over_bin(self, plan: p.Series, value: Expr) -> exp.Expression:
+        """An output's value in a bin that has rows."""
+        columns = [*(column for column, _ in plan.keys), *(c for made, _ in plan.aggregates for c in made)]
+        before = self._layer, self._hoists
+        self._layer = Layer(None, {column: column_sql(column.sql_name) for column in columns})
+        self._hoists = None
+        try:
+            return self.render(value)
+        finally:
+            self._layer, self._hoists = before
 
     def _binned(self, plan: p.Series, place: str) -> exp.Select:
         """The aggregates of every bin that has rows."""
         values = [plan.axis, *(value for _, value in plan.keys)]
-        arguments = [argument for _, applied, _ in plan.aggregates for argument in applied.arguments]
+        arguments = [argument for _, applied in plan.aggregates for argument in applied.arguments]
         layer = self.ready(plan.input, *values, *arguments)
         layer, (axis, *keys) = self.with_layer(layer, plan.input, values)
         layer.where.append(b.is_not_null(axis.copy()))
@@ -114,8 +129,9 @@ class SeriesGenerator(Generator):
         groups = [exp.Literal.number(i + 1) for i in range(len(items))]
         before, self._layer = self._layer, layer
         try:
-            for column, applied, _ in plan.aggregates:
-                items.append(_named(self.several(applied)[0], column.sql_name))
+            for columns, applied in plan.aggregates:
+                made = zip(columns, self.several(applied), strict=True)
+                items.extend(_named(sql, column.sql_name) for column, sql in made)
         finally:
             self._layer = before
         select = layer.select(())

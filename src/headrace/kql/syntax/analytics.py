@@ -13,7 +13,7 @@ class AnalyticsParser(OperatorParser):
     """Adds the operators that few queries use."""
 
     def _make_series(self, start: int) -> n.Operator:
-        self.settings()
+        nonempty = any(setting.name == "kind" and setting.value == "nonempty" for setting in self.settings())
         columns: list[t.SeriesColumn] = []
         while True:
             begin = self.token.start
@@ -41,7 +41,8 @@ class AnalyticsParser(OperatorParser):
         if self.at_word("to"):
             self.advance()
             high = self.expression()
-        if self.at_word("in"):
+        aligned = self.at_word("in")
+        if aligned:
             low, high, step = self._in_range()
         else:
             self.expect("step", "in `make-series`")
@@ -50,7 +51,9 @@ class AnalyticsParser(OperatorParser):
         if self.at_word("by"):
             self.advance()
             keys = self.named_list()
-        return t.MakeSeries(start, self.last_end, tuple(columns), axis, low, high, step, keys)
+        return t.MakeSeries(
+            start, self.last_end, tuple(columns), axis, low, high, step, keys, nonempty, aligned
+        )
 
     def _in_range(self) -> tuple[n.Expression, n.Expression, n.Expression]:
         self.advance()
@@ -246,13 +249,15 @@ class AnalyticsParser(OperatorParser):
         self.settings()
         call = self.unary()
         columns = None
+        every = False
         if self.accept(":"):
             self.expect("(", "before the schema")
-            if self.accept("*"):
+            every = self.accept("*")
+            if every:
                 self.accept(",")
             columns = self.column_declarations()
             self.expect(")", "to close the schema")
-        return t.Evaluate(start, self.last_end, call, columns)
+        return t.Evaluate(start, self.last_end, call, columns, every)
 
     def _externaldata(self, start: int) -> n.Operator:
         self.recover("|", ";")

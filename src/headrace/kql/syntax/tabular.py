@@ -241,7 +241,11 @@ class SeriesColumn(Node):
 
 @dataclass(frozen=True, slots=True)
 class MakeSeries(Operator):
-    """`make-series columns on axis from low to high step step by keys`."""
+    """`make-series columns on axis from low to high step step by keys`.
+
+    `nonempty`: no rows give a series of defaults. `aligned` (`in range(...)`): bins are those of `bin()`, and
+    the end is inclusive.
+    """
 
     columns: tuple[SeriesColumn, ...]
     axis: Named
@@ -249,6 +253,8 @@ class MakeSeries(Operator):
     high: Expression | None
     step: Expression
     keys: tuple[Named, ...]
+    nonempty: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +375,11 @@ class Invoke(Operator):
 
 @dataclass(frozen=True, slots=True)
 class Evaluate(Operator):
-    """`evaluate plugin(arguments) [: (schema)]`."""
+    """`evaluate plugin(arguments) [: ([*,] schema)]`."""
 
     call: Expression
     columns: tuple[ColumnDeclaration, ...] | None
+    all_columns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

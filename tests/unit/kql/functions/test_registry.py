@@ -38,7 +38,7 @@ geo_location
 
 
 def test_every_function_is_lowered_and_every_lowering_declared() -> None:
-    declared = {function.name for function in FUNCTIONS}
+    declared = {function.name for function in FUNCTIONS if not function.rewritten}
     assert declared - lowered_names() == set()
     assert lowered_names() - declared == set()
 

@@ -113,18 +113,26 @@ def _pair(
 
 def _two(name: str, doc: str) -> tuple[Function, Function]:
     return (
-        _aggregate(name, doc, "x: real, y: real", REAL),
+        _aggregate(name, doc, "x: real, y: real", REAL, naming=Naming.PAIR),
         _aggregate(
             f"{name}if",
             f"{doc} Of the rows where the condition holds.",
             "x: real, y: real, condition: bool",
             REAL,
+            naming=Naming.PAIR,
         ),
     )
 
 
 FUNCTIONS = (
-    _aggregate("count", "The number of rows.", "", LONG, way("condition: bool", LONG), naming=Naming.BARE),
+    _aggregate(
+        "count",
+        "The number of rows, whatever a value in them is; those where a condition holds.",
+        "",
+        LONG,
+        way("condition: bool", LONG),
+        way("value: any", LONG),
+    ),
     _aggregate("countif", "The number of rows where the condition holds.", "condition: bool", LONG),
     *_pair("sum", "The sum.", "value: summable", _promoted),
     *_pair("avg", "The mean of the values that are not null.", "value: measure", _mean),

@@ -83,6 +83,14 @@ FUNCTIONS = (
         transform=DOCUMENTED,
         resolver=_bag,
     ),
+    Function(
+        name="__pack_known",
+        kind=Kind.SCALAR,
+        signatures=(Signature((Param("pair", ANY, variadic=True),), DYNAMIC),),
+        doc="An object of keys and those values that are neither null nor empty.",
+        family="dynamic",
+        resolver=_bag,
+    ),
     _listed("zip", "An array of the n-th elements of each array.", "array+: dynamic", DYNAMIC),
     _listed(
         "parse_xml", "The value of an XML text as objects.", "text: string", DYNAMIC, naming=Naming.FIRST

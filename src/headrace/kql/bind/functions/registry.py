@@ -55,7 +55,8 @@ class Naming(StrEnum):
     """How a result column is named when the text gives no name.
 
     `COLUMN`: by its place (`Column1`, `print_0`). `FIRST`: as the first argument is. `PREFIX`: the prefix,
-    `_` and the first argument's name (just `prefix_` if it has none). `BARE`: always `prefix_`. `EACH`: one
+    `_` and the first argument's name (just `prefix_` if it has none). `PAIR`: the same with the first two
+    arguments' names. `EACH`: one
     column an argument, as the argument is named. `PERCENTILE`: prefix, argument and each percentage.
     `SORTED`: each argument's name and `_sorted`.
     """
@@ -63,7 +64,7 @@ class Naming(StrEnum):
     COLUMN = "column"
     FIRST = "first"
     PREFIX = "prefix"
-    BARE = "bare"
+    PAIR = "pair"
     EACH = "each"
     PERCENTILE = "percentile"
     SORTED = "sorted"
@@ -150,7 +151,8 @@ class Function:
     in queries. `several`: an aggregate that may make more than one column. `context`: the answer depends on
     the statement (`now`, `ingestion_time`), not on arguments alone. `ordered`: an aggregate that depends on
     the order of rows. `columns`: a scalar function whose value is a packed array of several values
-    (`series_fit_line`): the suffix and the type of each column it makes alone in a projection.
+    (`series_fit_line`): the suffix and the type of each column it makes alone in a projection. `rewritten`: the
+    binder says a call in other functions' words, so it is never lowered.
     """
 
     name: str
@@ -169,6 +171,7 @@ class Function:
     ordered: bool = False
     resolver: Resolver | None = field(default=None, compare=False)
     columns: tuple[tuple[str, KustoType], ...] = ()
+    rewritten: bool = False
 
     def resolve(self, arguments: Sequence[Argument]) -> Resolution:
         """Bind a call. Raises `Mismatch`."""
@@ -190,8 +193,8 @@ class Function:
             return (first,)
         if self.naming is Naming.PREFIX:
             return (f"{prefix}_{first}",)
-        if self.naming is Naming.BARE:
-            return (f"{prefix}_",)
+        if self.naming is Naming.PAIR:
+            return ("_".join([prefix, first, *(name for name in names[1:2] if name)]),)
         if self.naming is Naming.EACH:
             return _each_name(self.prefix, names)
         if self.naming is Naming.SORTED:

@@ -184,7 +184,7 @@ FUNCTIONS = (
         "periods_detect",
         "The periods of a series and their scores.",
         "series: dynamic, least: real, most: real, count: long",
-        columns=(("periods", DYNAMIC), ("scores", DYNAMIC)),
+        columns=(("periods", DYNAMIC), ("periods_scores", DYNAMIC)),
     ),
     _series(
         "periods_validate",
@@ -202,7 +202,6 @@ FUNCTIONS = (
         "decompose_forecast",
         "The series continued.",
         "series: dynamic, points: long, period?: long, trend?: string, threshold?: real",
-        columns=(("forecast", DYNAMIC), *_PARTS[1:]),
     ),
     _series(
         "decompose_anomalies",

@@ -11,16 +11,63 @@ from headrace.kql.bind.functions.declare import (
     EXTENDED,
     GUID,
     LONG,
+    NEVER,
     STRING,
+    same,
     scalar,
     way,
 )
-from headrace.kql.bind.functions.registry import Function, Kind
+from headrace.kql.bind.functions.registry import Function, Kind, ResultRule, Surface
+from headrace.kql.types import KustoType
 
 _listed = partial(scalar, family="special", transform=DOCUMENTED)
 _extended = partial(scalar, family="special", transform=EXTENDED)
 
+
+def _rewritten(
+    name: str,
+    doc: str,
+    text: str,
+    result: KustoType | ResultRule,
+    *,
+    aliases: tuple[str, ...] = (),
+    transform: Surface = EXTENDED,
+) -> Function:
+    return Function(
+        name=name,
+        kind=Kind.SCALAR,
+        signatures=(way(text, result),),
+        doc=doc,
+        family="special",
+        aliases=aliases,
+        transform=transform,
+        rewritten=True,
+    )
+
+
 FUNCTIONS = (
+    _rewritten(
+        "toscalar",
+        "The first column's value in the first row of a query, which runs once.",
+        "query: any",
+        same(),
+        transform=NEVER,
+    ),
+    _rewritten(
+        "column_ifexists",
+        "The column of that name, or the default where there is none.",
+        "name: string!, default: any",
+        same(1),
+        aliases=("columnifexists",),
+    ),
+    _rewritten("column_names_of", "The names of a table's columns.", "table: any", DYNAMIC),
+    _rewritten(
+        "pack_all",
+        "An object of all columns by name; `true` leaves out what is null or empty.",
+        "ignore_null_empty?: bool!",
+        DYNAMIC,
+    ),
+    _rewritten("bag_pack_columns", "An object of the given columns by name.", "column+: any", DYNAMIC),
     _listed(
         "parse_cef_dictionary",
         "The header fields and the extension of a CEF message.",

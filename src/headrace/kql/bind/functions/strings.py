@@ -216,6 +216,6 @@ FUNCTIONS = (
     ),
     _declare("punycode_from_string", "The text in Punycode.", "text: string"),
     _declare("punycode_to_string", "The text that Punycode stands for.", "text: string"),
-    _declare("punycode_domain_from_string", "The domain name in its ASCII form.", "text: string"),
-    _declare("punycode_domain_to_string", "The domain name in its Unicode form.", "text: string"),
+    _declare("punycode_domain_from_string", "The domain name that an ASCII form stands for.", "text: string"),
+    _declare("punycode_domain_to_string", "The domain name in its ASCII form.", "text: string"),
 )

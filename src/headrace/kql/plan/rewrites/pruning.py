@@ -171,7 +171,7 @@ class _Pruner:
         below = columns_of(plan.axis)
         for _, value in plan.keys:
             below |= columns_of(value)
-        for _, applied, _ in plan.aggregates:
+        for _, applied in plan.aggregates:
             below |= columns_of(applied)
         input = self.prune(plan.input, below)
         low = self.expression(plan.low) if plan.low is not None else None

@@ -14,6 +14,7 @@ from sqlglot import exp
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_several
 from headrace.kql.sql.functions.convert import (
+    BOOL,
     DATETIME,
     DECIMAL,
     DYNAMIC,
@@ -57,7 +58,8 @@ def _pair(name: str, other: str, builder: Builder) -> None:
 @lowers("count")
 def count(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Rows, nulls included."""
-    return filtered(b.call("count", exp.Star()), arguments[0].sql if arguments else None)
+    condition = arguments[0].sql if arguments and arguments[0].type is BOOL else None
+    return filtered(b.call("count", exp.Star()), condition)
 
 
 @lowers("countif")

@@ -271,4 +271,4 @@ def utc_to_local(context: Context, arguments: Sequence[Typed]) -> exp.Expression
 @lowers("datetime_list_timezones")
 def list_timezones(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Names of the IANA database."""
-    return b.python("list_timezones")
+    return b.python("list_timezones", "")

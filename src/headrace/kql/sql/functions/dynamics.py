@@ -16,6 +16,7 @@ from headrace.kql.sql.functions.convert import (
     INT,
     LONG,
     REAL,
+    STRING,
     member,
     quoted,
     to_dynamic_of,
@@ -76,6 +77,21 @@ def bag_pack(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         parts.append(element(value))
     parts.append(b.text("}"))
     return b.call("concat", *parts)
+
+
+@lowers("__pack_known")
+def pack_known(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """As `bag_pack`, each member only where it has a value; the first comma is cut off."""
+    parts: list[exp.Expression] = []
+    for key, value in zip(arguments[::2], arguments[1::2], strict=True):
+        known = (
+            b.is_not_null(value.sql)
+            if value.type is not STRING
+            else exp.NEQ(this=value.sql, expression=b.text(""))
+        )
+        name = b.text("," + quoted(constant_text(key) or "") + ":")
+        parts.append(b.when(known, b.call("concat", name, to_dynamic_of(value)), b.text("")))
+    return b.call("concat", "{", b.call("substr", b.call("concat", *parts), 2), "}")
 
 
 @lowers("array_concat")

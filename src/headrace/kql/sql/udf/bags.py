@@ -323,8 +323,8 @@ def _set_key(bag: str | None, key: str | None, value: str | None) -> str | None:
 
 
 def _bag_zip(keys: str | None, values: str | None) -> str | None:
-    names, items = parse_array(keys), parse_array(values)
-    if names is None or items is None:
+    names, items = parse_array(keys), parse_array(values) or []
+    if names is None:
         return None
     made = {}
     for index, name in enumerate(names):

@@ -252,8 +252,10 @@ def _local_to_utc(text: str | None, name: str | None) -> str | None:
     zone = _zone(name)
     if text is None or zone is None:
         return None
-    when = moment(int(text))[0]
-    offset = when.replace(tzinfo=zone).utcoffset() or timedelta()
+    when = moment(int(text))[0].replace(tzinfo=zone)
+    # The greater offset: a time that the clocks skip is read as if they had turned already, one that they
+    # show twice as the first of both.
+    offset = max(when.replace(fold=fold).utcoffset() or timedelta() for fold in (0, 1))
     return str(int(text) - _ticks_of(offset))
 
 
@@ -269,7 +271,7 @@ def _ticks_of(offset: timedelta) -> int:
     return (offset.days * 86_400 + offset.seconds) * 10_000_000
 
 
-def _list_timezones() -> str | None:
+def _list_timezones(_: str | None) -> str | None:
     return dump(sorted(available_timezones()))
 
 

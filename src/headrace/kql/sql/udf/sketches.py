@@ -15,6 +15,8 @@ _CENTROIDS = 2048
 
 
 def _hll(hashes: str | None, accuracy: str | None) -> str | None:
+    if hashes == "[]":
+        return None
     bits = _BITS.get(as_int(accuracy) or 1, 14)
     found = sorted({int(item) for item in parse_array(hashes) or [] if item is not None})
     return dump(_sketch(bits, found))
@@ -87,6 +89,8 @@ def _tdigest(kind: str | None, pairs: str | None) -> str | None:
         for value, weight in parse_array(pairs) or []
         if weight > 0
     ]
+    if not centroids:
+        return None
     return dump(["tdigest", kind, _gathered(centroids)])
 
 

@@ -138,8 +138,10 @@ def _indexof_regex(
     expression = compiled(pattern or "")
     if source is None or expression is None:
         return None
-    window = _window(source, start, length)
     count = as_int(occurrence) or 1
+    if (as_int(start) or 0) < 0 or (as_int(length) or 0) < -1 or count < 1:
+        return None
+    window = _window(source, start, length)
     if window is None:
         return "-1"
     for number, match in enumerate(_matches(expression, source, *window), 1):
@@ -225,17 +227,24 @@ def _extract_json(path: str | None, source: str | None) -> str | None:
 
 
 def _replace_strings(source: str | None, searches: str | None, rewrites: str | None) -> str | None:
+    """One search after the other, each in what those before it left; what is no text replaces nothing."""
     lookup, rewrite = parse_array(searches), parse_array(rewrites)
     if source is None or lookup is None or rewrite is None or len(lookup) != len(rewrite):
         return source
-    partners: dict[str, str] = {}
+    left: list[str] = [source]  # texts still to be searched, at even places, between what was put in
     for search, replacement in zip(lookup, rewrite, strict=True):
-        if text_of(search):
-            partners.setdefault(text_of(search), text_of(replacement))
-    if not partners:
-        return source
-    pattern = "|".join(re.escape(search) for search in partners)
-    return re.sub(pattern, lambda match: partners[match[0]], source)
+        if not isinstance(search, str) or not search:
+            continue
+        partner = replacement if isinstance(replacement, str) else search
+        made: list[str] = []
+        for place, piece in enumerate(left):
+            if place % 2:
+                made.append(piece)
+                continue
+            for number, part in enumerate(piece.split(search)):
+                made.extend([partner, part] if number else [part])
+        left = made
+    return "".join(left)
 
 
 def _strcat_array(array: str | None, delimiter: str | None) -> str | None:
@@ -288,8 +297,11 @@ def _decode_label(label: str) -> str:
     return label
 
 
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+
+
 def _by_labels(coded: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda name: ".".join(coded(label) for label in name.split("."))
+    return lambda name: ".".join(coded(label) for label in _DOTS.split(name))
 
 
 _UNITS = ("Bytes", "KB", "MB", "GB", "TB", "PB", "EB")
@@ -367,7 +379,7 @@ def _parse_path(path: str | None) -> str | None:
         scheme, rest = match[1], path[match.end() :]
     stream = ""
     rest = rest.lstrip("/") if re.match(r"/[A-Za-z]:", rest) else rest
-    root = re.match(r"[A-Za-z]:|\\\\[^\\/]+\\[^\\/]+", rest)
+    root = re.match(r"[A-Za-z]:", rest)
     tail = rest[root.end() :] if root is not None else rest
     if root is not None and ":" in tail:
         tail, _, stream = tail.partition(":")
@@ -407,8 +419,8 @@ FUNCTIONS: dict[str, Callable[..., str | None]] = {
     "codepoints_to": _codepoints_to,
     "punycode_from_string": functools.partial(_puny, lambda text: text.encode("punycode").decode("ascii")),
     "punycode_to_string": functools.partial(_puny, lambda text: text.encode("ascii").decode("punycode")),
-    "punycode_domain_from_string": functools.partial(_puny, _by_labels(_encode_label)),
-    "punycode_domain_to_string": functools.partial(_puny, _by_labels(_decode_label)),
+    "punycode_domain_from_string": functools.partial(_puny, _by_labels(_decode_label)),
+    "punycode_domain_to_string": functools.partial(_puny, _by_labels(_encode_label)),
     "format_bytes": _format_bytes,
     "parse_csv": _parse_csv,
     "parse_command_line": _parse_command_line,
