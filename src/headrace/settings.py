@@ -118,7 +118,12 @@ class TableSettings(Section):
         60.0, gt=0, description="longest time that rows stay published and not committed"
     )
     small_file_bytes: int = Field(
-        2 * MIB, ge=0, description="published files below this are joined at the commit"
+        16 * MIB, ge=0, description="published files below this are put together at the commit"
+    )
+    rewrite_below_rows: int = Field(
+        4096,
+        ge=0,
+        description="of the small files, those with fewer rows are rewritten and sorted, others copied as they are",
     )
     checkpoint_commits: int = Field(50, ge=2, description="commits between checkpoints of a table's log")
     vacuum_seconds: float = Field(

@@ -57,7 +57,9 @@ def main() -> None:
 @pytest.mark.slow
 def test_a_count_never_falls_and_never_passes_what_was_sent(tmp_path: Path) -> None:
     root, stop, table = tmp_path / "tables", tmp_path / _STOP, make_table()
-    settings = TableSettings(small_file_bytes=4000, checkpoint_commits=3, vacuum_seconds=900)
+    settings = TableSettings(
+        small_file_bytes=4000, rewrite_below_rows=0, checkpoint_commits=3, vacuum_seconds=900
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.test_tables_counting", root, msgspec.json.encode(table), stop],
         stdout=subprocess.PIPE,

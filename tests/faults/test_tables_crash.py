@@ -55,12 +55,14 @@ _STEPS: tuple[Callable[[Bench], None], ...] = (_first_commit, _later_commit, _wi
 
 
 @pytest.mark.parametrize(
-    ("small", "after"),
-    [(0, False), (1_000_000, False), (1_000_000, True)],
-    ids=["as they are", "joined", "joined, after the sync"],
+    ("small", "rewritten", "after"),
+    [(0, 0, False), (1_000_000, 0, False), (1_000_000, 4096, False), (1_000_000, 4096, True)],
+    ids=["as they are", "copied", "rewritten", "rewritten, after the sync"],
 )
-def test_a_killed_process_loses_and_doubles_nothing(tmp_path: Path, small: int, after: bool) -> None:
-    settings = TableSettings(small_file_bytes=small, checkpoint_commits=3)
+def test_a_killed_process_loses_and_doubles_nothing(
+    tmp_path: Path, small: int, rewritten: int, after: bool
+) -> None:
+    settings = TableSettings(small_file_bytes=small, rewrite_below_rows=rewritten, checkpoint_commits=3)
     for stop_at in range(_MOST_SYNCS):
         root = tmp_path / str(stop_at) / "tables"
         table = make_table()

@@ -59,7 +59,10 @@ class _Machine:
         self.trimmed = dict.fromkeys(_APPS, -1)
         """What the journal has let go of: these rows can come from nowhere else."""
         small = self.rng.choice((0, 1_000_000))
-        self.settings = TableSettings(small_file_bytes=small, checkpoint_commits=2)
+        rewritten = self.rng.choice((0, 4096))
+        self.settings = TableSettings(
+            small_file_bytes=small, rewrite_below_rows=rewritten, checkpoint_commits=2
+        )
 
     @contextmanager
     def running(self) -> Iterator[Bench]:

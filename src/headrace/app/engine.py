@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 5.0
 _FAILURE_LOOK_SECONDS = 0.5
 _LAG = SECOND // 2
+_BUSY_SHARE = 0.25
+"""Of one processor's time: above it compaction is put off."""
 
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -87,9 +89,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
-        await stack.enter_async_context(
-            running_beside(_keep_house(tables, database, partial(_lags, pipeline, clock)))
-        )
+        await stack.enter_async_context(running_beside(_keep_house(tables, database, _Busy(pipeline, clock))))
         await stack.enter_async_context(
             telling_numbers(
                 folder, config, lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock)
@@ -197,10 +197,23 @@ async def _stop_on_failure(pipeline: Pipeline, stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _lags(pipeline: Pipeline, clock: Clock) -> bool:
-    """Whether payloads wait longer than a batch takes to fill and run."""
-    oldest = pipeline.progress().oldest
-    return oldest is not None and clock.now() - oldest > _LAG
+class _Busy:
+    """Tells whether the pipeline has much to do, since it was asked last."""
+
+    def __init__(self, pipeline: Pipeline, clock: Clock) -> None:
+        self._pipeline = pipeline
+        self._clock = clock
+        self._asked = clock.monotonic()
+        self._worked = 0.0
+
+    def __call__(self) -> bool:
+        """Whether batches ran for a large part of the time, or payloads wait longer than a batch takes."""
+        progress = self._pipeline.progress()
+        now = self._clock.monotonic()
+        worked, passed = progress.worked - self._worked, now - self._asked
+        self._worked, self._asked = progress.worked, now
+        lags = progress.oldest is not None and self._clock.now() - progress.oldest > _LAG
+        return lags or worked > _BUSY_SHARE * passed
 
 
 async def _keep_house(tables: TableStore, database: Database, busy: Callable[[], bool]) -> None:

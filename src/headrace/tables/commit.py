@@ -1,4 +1,4 @@
-"""Published files into the Delta log: rewritten where small, synced, committed with their positions.
+"""Published files into the Delta log: put together where small, synced, committed with their positions.
 
 The order is what makes it exact: data durable, then the log entry with files and journal positions in
 one, then the entry durable, then the manifest. A crash between any two leaves a state that
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
 from headrace.clock import DAY
+from headrace.tables.concat import concatenate
 from headrace.tables.delta import Addition, DeltaLog
 from headrace.tables.durability import sync_data, sync_log
 from headrace.tables.model import CommitError, DataFile, StoredFile
@@ -24,15 +26,20 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Files to commit as they are, and groups (schema version, day) to be joined."""
+    """Files to commit as they are, and groups (schema version, day) that become new files.
 
-    kept: tuple[DataFile, ...]
-    joined: dict[tuple[int, int], list[DataFile]]
+    Rows of `rewritten` files are read and written; `copied` files lie on one day and go as bytes behind each other.
+    """
+
+    kept: list[DataFile]
+    copied: dict[tuple[int, int], list[DataFile]]
+    rewritten: dict[tuple[int, int], list[DataFile]]
 
     @property
     def replaced(self) -> tuple[str, ...]:
         """Published files that the commit does not take as they are."""
-        return tuple(dict.fromkeys(file.path for group in self.joined.values() for file in group))
+        groups = (*self.copied.values(), *self.rewritten.values())
+        return tuple(dict.fromkeys(file.path for group in groups for file in group))
 
 
 def commit_published(state: TableState, tools: Tools) -> bool:
@@ -87,22 +94,27 @@ def _uncovered(files: Sequence[DataFile], log: DeltaLog) -> tuple[DataFile, ...]
 
 
 def _plan(state: TableState, tools: Tools, files: Sequence[DataFile]) -> _Plan:
+    """Rewriting costs as much as the transform did, so only files of few rows, or of several days, are rewritten."""
     kept: list[DataFile] = []
-    groups: dict[tuple[int, int], list[DataFile]] = {}
+    copied: dict[tuple[int, int], list[DataFile]] = {}
+    rewritten: dict[tuple[int, int], list[DataFile]] = {}
     for file in files:
+        day = file.single_day
         if not file.rows:
             continue
-        day = file.single_day
-        if day is not None and file.bytes >= tools.settings.small_file_bytes:
+        if day is None:
+            for each in tools.rewriter.days([state.folder / file.path]):
+                rewritten.setdefault((file.schema_version, each), []).append(file)
+        elif file.bytes >= tools.settings.small_file_bytes:
             kept.append(file)
-            continue
-        days = tools.rewriter.days([state.folder / file.path]) if day is None else (day,)
-        for each in days:
-            groups.setdefault((file.schema_version, each), []).append(file)
-    for key, group in list(groups.items()):
-        if len(group) == 1 and group[0].single_day is not None:
-            kept.extend(groups.pop(key))
-    return _Plan(tuple(kept), groups)
+        else:
+            few = file.rows < tools.settings.rewrite_below_rows
+            (rewritten if few else copied).setdefault((file.schema_version, day), []).append(file)
+    for groups in (copied, rewritten):
+        for key, group in list(groups.items()):
+            if len(group) == 1 and group[0].single_day is not None:
+                kept.extend(groups.pop(key))
+    return _Plan(kept, copied, rewritten)
 
 
 def _additions(state: TableState, tools: Tools, plan: _Plan) -> list[Addition]:
@@ -112,17 +124,19 @@ def _additions(state: TableState, tools: Tools, plan: _Plan) -> list[Addition]:
         if addition.stats.rows != file.rows:
             raise CommitError("a published file does not have the rows it was published with")
         additions.append(addition)
-    rows = 0
-    for (version, day), group in plan.joined.items():
-        path = tools.rewriter.join(
-            [state.folder / file.path for file in group], state.folder / f"v{version}", day=day
-        )
-        additions.append(stored_file(state, tools, path.relative_to(state.folder).as_posix(), day))
-        rows += additions[-1].stats.rows
-    wanted = {file.path: file.rows for group in plan.joined.values() for file in group}
-    if rows != sum(wanted.values()):
-        raise CommitError("joining small files did not keep their rows")
-    return additions
+    made: list[tuple[Path, int]] = []
+    for (version, day), group in plan.copied.items():
+        paths = [state.folder / file.path for file in group]
+        made += [(path, day) for path in concatenate(paths, state.folder / f"v{version}")]
+    for (version, day), group in plan.rewritten.items():
+        paths = [state.folder / file.path for file in group]
+        made.append((tools.rewriter.join(paths, state.folder / f"v{version}", day=day), day))
+    new = [stored_file(state, tools, path.relative_to(state.folder).as_posix(), day) for path, day in made]
+    groups = (*plan.copied.values(), *plan.rewritten.values())
+    wanted = {file.path: file.rows for group in groups for file in group}
+    if sum(addition.stats.rows for addition in new) != sum(wanted.values()):
+        raise CommitError("putting small files together did not keep their rows")
+    return [*additions, *new]
 
 
 def _append(log: DeltaLog, additions: Sequence[Addition], positions: dict[str, int]) -> None:

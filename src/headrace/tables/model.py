@@ -17,6 +17,9 @@ TIME = "TimeGenerated"
 DAY_COLUMN = "_Day"
 """Delta's partition column: the UTC day of `TimeGenerated`. It is in the log only, not in the files."""
 
+DENSE_PREFIX = "z-"
+"""Begins the names of files that were rewritten to take little room; all others are as the pipeline wrote them."""
+
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}")
 _FILE_PATH = re.compile(r"v(0|[1-9][0-9]{0,8})/[A-Za-z0-9_-]{1,64}\.parquet")
 
@@ -122,6 +125,11 @@ class StoredFile:
     def schema_version(self) -> int:
         """The version of the table's columns that the file was written with."""
         return version_of(self.path)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the file was written to take little room."""
+        return self.path.rpartition("/")[2].startswith(DENSE_PREFIX)
 
     def overlaps(self, low: int | None, high: int | None) -> bool:
         """Whether rows may lie between `low` and `high` (UTC microseconds, both included)."""

@@ -1,4 +1,4 @@
-"""Small files into larger ones: DuckDB reads a table's Parquet files and writes one for each day."""
+"""Small files into larger, dense ones: DuckDB reads a table's Parquet files and writes one for each day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import duckdb
 from sqlglot import exp
 
 from headrace.clock import DAY
-from headrace.tables.model import TIME, CommitError
+from headrace.tables.model import DENSE_PREFIX, TIME, CommitError
 from headrace.tables.scan import moment, read_parquet
 
 MEMORY_LIMIT = "384MB"
@@ -55,7 +55,7 @@ class Rewriter:
             )
         if not in_order:
             query = query.order_by(exp.column(TIME, quoted=True))
-        path = folder / f"{uuid.uuid4()}.parquet"
+        path = folder / f"{DENSE_PREFIX}{uuid.uuid4()}.parquet"
         copy = exp.Copy(
             this=exp.Subquery(this=query),
             kind=False,

@@ -20,7 +20,7 @@ from headrace.clock import Clock
 from headrace.disk import Disk
 from headrace.settings import TableSettings
 from headrace.tables.commit import commit_published
-from headrace.tables.maintenance import Compaction, maintain, remove_leftovers
+from headrace.tables.maintenance import Compaction, Effort, maintain, remove_leftovers
 from headrace.tables.manifest import checksum
 from headrace.tables.model import CommitError, DataFile, FileSchema, TableKey, TablesError, version_of
 from headrace.tables.recovery import Recovered, recover_state, stored_tables
@@ -28,7 +28,7 @@ from headrace.tables.rewrite import Rewriter
 from headrace.tables.state import DROPPED_MARK, TableState, Tools
 from headrace.tables.stats import read_stats
 
-MAX_PUBLISHED = 200
+MAX_PUBLISHED = 96
 """Published files that make a table commit, whatever their size: many small ones slow queries down."""
 
 
@@ -64,6 +64,8 @@ class TableStore:
             disk.sync_dir(root.parent, "tables.root")
         self._tools = Tools(root, disk, settings, clock, Rewriter(root))
         self._compaction = compaction or Compaction()
+        self._effort = Effort(clock)
+        self._turn = 0
         self._lock = threading.Lock()
         self._states: dict[TableKey, TableState] = {}
 
@@ -172,16 +174,19 @@ class TableStore:
     def maintain(self, *, busy: bool = False) -> Round:
         """Checkpoints, compaction and vacuum where they are due; call it every few seconds.
 
-        While `busy` compaction waits for many more files.
+        While `busy` files are only put together, and only where they are very many.
         """
-        compaction = self._compaction.while_busy() if busy else self._compaction
         done: list[TableKey] = []
         failures: list[Failure] = []
-        for state in self._all():
+        states = self._all()
+        # The table behind the one that was compacted last comes first: none waits for the others for ever.
+        turn = self._turn % max(len(states), 1)
+        for place, state in [*enumerate(states)][turn:] + [*enumerate(states)][:turn]:
             if state.broken:
                 continue
             try:
-                maintain(state, self._tools, compaction)
+                if maintain(state, self._tools, self._compaction, self._effort, busy=busy):
+                    self._turn = place + 1
                 done.append(state.key)
             except (TablesError, OSError) as error:
                 failures.append(Failure(state.key, error))

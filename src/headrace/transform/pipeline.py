@@ -129,6 +129,7 @@ class Pipeline:
         self._reset = threading.Event()
         self._broken: dict[TableKey, Table] = {}
         self._retries = 0
+        self._worked = 0.0
         self._looks = 0
         self._failure: str | None = None
         self._threads: list[threading.Thread] = []
@@ -213,6 +214,7 @@ class Pipeline:
                 )
                 for key, one in journals.items()
             },
+            worked=self._worked,
             retries=self._retries,
             failure=self._failure,
         )
@@ -343,7 +345,10 @@ class Pipeline:
                     self._close_session(session)
                     engine = self._engine
                     session = self._open_session(engine)
+                began = self._clock.monotonic()
                 self._work(batch, session, engine)
+                with self._lock:
+                    self._worked += self._clock.monotonic() - began
         finally:
             self._close_session(session)
 

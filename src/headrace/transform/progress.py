@@ -50,6 +50,8 @@ class Progress:
     journals: Mapping[str, JournalProgress] = field(default_factory=dict)
     oldest: int | None = None
     """When the oldest payload came that is read and not yet through its flows; UTC microseconds."""
+    worked: float = 0.0
+    """Seconds that batches ran since the start, over all workers."""
     retries: int = 0
     failure: str | None = None
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,18 +16,21 @@ from tests.tables_kit import COLUMNS, DAY_ONE, FIRST_SCHEMA, LATER, SECOND_SCHEM
 from headrace.clock import DAY
 from headrace.settings import TableSettings
 
+_AS_THEY_ARE = TableSettings(small_file_bytes=0)
+_COPIED = TableSettings(rewrite_below_rows=0)
+_REWRITTEN = TableSettings()
 
-@pytest.fixture(params=[0, 2 * 1024 * 1024], ids=["as they are", "joined"])
+
+@pytest.fixture(params=[_AS_THEY_ARE, _COPIED, _REWRITTEN], ids=["as they are", "copied", "rewritten"])
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Three commits: two days, two schema versions."""
-    settings = TableSettings(small_file_bytes=request.param)
-    with Bench(tmp_path / "tables", settings=settings) as bench:
+    with Bench(tmp_path / "tables", settings=request.param) as bench:
         wider = dataclasses.replace(bench.table, schemas=(FIRST_SCHEMA, SECOND_SCHEMA))
         for offset in range(6):
             bench.publish(
                 offset,
                 rows=10,
-                start=DAY_ONE + (offset % 2) * DAY,
+                start=DAY_ONE + (offset // 2 % 2) * DAY,
                 table=bench.table if offset < 4 else wider,
             )
             if offset % 2:
@@ -80,11 +84,22 @@ def test_duckdb_and_pyarrow_read_the_files(bench: Bench) -> None:
         assert schema.field("TimeGenerated").type == pa.timestamp("us", "UTC")
 
 
+def test_polars_reads_it(bench: Bench) -> None:
+    frame = pl.scan_delta(str(bench.folder), use_pyarrow=False).collect()
+    assert frame.height == 60
+    assert frame["Count"].sum() == 6 * 45
+    assert frame["Extra"].null_count() == 40
+    late = pl.scan_parquet([str(bench.folder / path) for path in _paths(bench)], missing_columns="insert")
+    assert late.filter(pl.col("Count") == 9).select("_Offset").collect()["_Offset"].sort().to_list() == [
+        *range(6)
+    ]
+
+
 def test_deltalake_prunes_by_time(bench: Bench) -> None:
     table = DeltaTable(bench.folder)
     day = (DAY_ONE + DAY) // DAY
     text = str(pa.scalar(day, pa.int32()).cast(pa.date32()).as_py())
-    assert len(table.file_uris(file_pruning_predicate=[("_Day", "=", text)])) == len(table.file_uris()) // 2
+    assert len(table.file_uris(file_pruning_predicate=[("_Day", "=", text)])) == len(table.file_uris()) // 3
 
 
 def _paths(bench: Bench) -> list[str]:

@@ -8,9 +8,9 @@ import pytest
 from deltalake import DeltaTable
 from tests.tables_kit import APP, DAY_ONE, FIRST_SCHEMA, SECOND_SCHEMA, Bench, expected, make_table
 
-from headrace.clock import DAY, HOUR, MINUTE
+from headrace.clock import DAY, HOUR, MINUTE, SECOND, ManualClock
 from headrace.settings import TableSettings
-from headrace.tables.maintenance import Compaction
+from headrace.tables.maintenance import Compaction, Effort
 from headrace.tables.manifest import read_manifest
 from headrace.tables.reader import TableReader
 
@@ -81,12 +81,65 @@ def test_days_and_schema_versions_are_joined_apart(tmp_path: Path) -> None:
         assert bench.places() == expected(8)
 
 
-def test_large_files_are_left_alone(tmp_path: Path) -> None:
+def test_raw_files_are_made_dense_once(tmp_path: Path) -> None:
     with Bench(tmp_path / "tables", settings=_SETTINGS, compaction=Compaction(below=100, least=2)) as bench:
         _commit_each(bench, range(4))
         bench.store.maintain()
         with bench.reader.pin(bench.table) as snapshot:
-            assert len(snapshot.files) == 4
+            (dense,) = snapshot.files
+        assert dense.dense
+        _commit_each(bench, range(4, 8))
+        bench.store.maintain()
+        with bench.reader.pin(bench.table) as snapshot:
+            assert len(snapshot.files) == 2
+            assert dense in snapshot.files
+        assert bench.places() == expected(8)
+
+
+def test_files_that_tell_of_the_same_times_again_are_sorted(tmp_path: Path) -> None:
+    with Bench(tmp_path / "tables", settings=_SETTINGS, compaction=Compaction(least=4)) as bench:
+        for offset in range(4):
+            bench.publish(offset, start=DAY_ONE + offset, rows=10)
+            bench.store.commit(bench.table)
+        bench.store.maintain()
+        with bench.reader.pin(bench.table) as snapshot:
+            (file,) = snapshot.files
+        times = bench.engine.execute(
+            """SELECT epoch_us("TimeGenerated") FROM read_parquet(?)""", [str(bench.folder / file.path)]
+        ).fetchall()
+        assert times == sorted(times)
+
+
+def test_work_that_is_not_urgent_takes_a_share_of_the_time() -> None:
+    clock = ManualClock()
+    effort = Effort(clock)
+    assert effort.is_free()
+    with effort.spending(0.25):
+        clock.advance(2 * SECOND)
+    clock.advance(5 * SECOND)
+    assert not effort.is_free()
+    clock.advance(1 * SECOND)
+    assert effort.is_free()
+
+
+def test_a_table_that_is_always_due_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    class Slow(ManualClock):
+        """Each look at it takes a second."""
+
+        def monotonic(self) -> float:
+            self.advance(SECOND)
+            return super().monotonic()
+
+    clock = Slow()
+    with Bench(tmp_path / "tables", settings=_SETTINGS, compaction=Compaction(least=2), clock=clock) as bench:
+        other = Bench(bench.root, settings=_SETTINGS, clock=clock, store=bench.store)
+        with other:
+            for turn in range(3):
+                for one in (bench, other):
+                    _commit_each(one, range(2 * turn, 2 * turn + 2))
+                clock.advance(HOUR)
+                bench.store.maintain()
+            assert all(len(one.reader.pin(one.table).files) < 6 for one in (bench, other))
 
 
 def test_checkpoints_come_every_so_many_commits_and_are_recorded(bench: Bench) -> None:

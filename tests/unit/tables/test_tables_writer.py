@@ -17,6 +17,7 @@ from headrace.tables.model import (
     TableKey,
     TablesError,
 )
+from headrace.tables.writer import MAX_PUBLISHED
 
 _NO_SMALL = TableSettings(small_file_bytes=0)
 
@@ -145,7 +146,7 @@ def test_a_table_commits_when_it_is_large_or_old_or_has_many_files(tmp_path: Pat
         assert bench.store.pending_bytes() > 20_000
         assert bench.store.commit_due().done == (TableKey.of(bench.table),)
         assert bench.store.pending_bytes() == 0
-        for offset in range(2, 202):
+        for offset in range(2, 2 + MAX_PUBLISHED):
             assert bench.store.commit_due().done == ()
             bench.store.publish(bench.table, DataFile("", 0, 0, 1, None, None, {APP: offset}))
         assert bench.store.commit_due().done == (TableKey.of(bench.table),)
