@@ -123,7 +123,12 @@ def make_data(root: Path, rows: int, files_a_day: int, published: int) -> Data:
 def _table(name: str, columns: tuple[tuple[str, KustoType], ...]) -> Table:
     schema = TableSchema(1, tuple(Column(i + 1, c, kind, c) for i, (c, kind) in enumerate(columns)))
     return Table(
-        "5b1c5f0e-6f7e-4f5c-9a35-3f3d1c0f6a10", name, "0d9f8a52-6c54-4b57-8a1c-2f7f7f0f9b21", (schema,)
+        "5b1c5f0e-6f7e-4f5c-9a35-3f3d1c0f6a10",
+        name,
+        "0d9f8a52-6c54-4b57-8a1c-2f7f7f0f9b21",
+        (schema,),
+        retention_days=FIRST_DAY,
+        total_retention_days=FIRST_DAY,
     )
 
 

@@ -21,6 +21,8 @@ from headrace.tables.reader import TableReader
 from headrace.tables.writer import TableStore
 
 DAY_ONE = 20_000 * DAY
+KEPT = 20_000
+"""Days: the made-up rows are old."""
 APP = "journal/dcr-1/0"
 COLUMNS = (
     Column(1, "TimeGenerated", KustoType.DATETIME, "TimeGenerated"),
@@ -56,9 +58,18 @@ def make_table(
     name: str = "Things_CL",
     workspace: str | None = None,
     incarnation: str | None = None,
+    retention: tuple[int, int] = (KEPT, KEPT),
+    plan: str = "Analytics",
 ) -> Table:
-    """A table with made-up ids."""
-    return Table(workspace or str(uuid.uuid4()), name, incarnation or str(uuid.uuid4()), tuple(schemas))
+    """A table with made-up ids; `retention` in days, interactive and total."""
+    return Table(
+        workspace or str(uuid.uuid4()),
+        name,
+        incarnation or str(uuid.uuid4()),
+        tuple(schemas),
+        *retention,
+        plan,
+    )
 
 
 class Bench:

@@ -238,14 +238,14 @@ class PipelineBench:
         return pipeline
 
     def rows(self, *columns: str, table: Table | None = None) -> list[tuple[object, ...]]:
-        """Columns of a table through a fresh snapshot, by place in the journal."""
+        """Columns of a table, or SQL calls on them, through a fresh snapshot, by place in the journal."""
         reader = TableReader(self.root / "tables")
         with reader.pin(table or self.tables[0]) as snapshot:
             folder = TableKey.of(table or self.tables[0]).folder(self.root / "tables")
             paths = [str(folder / file.path) for file in snapshot.files]
             if not paths:
                 return []
-            named = ", ".join(f'"{name}"' for name in columns)
+            named = ", ".join(name if "(" in name else f'"{name}"' for name in columns)
             found: list[tuple[object, ...]] = self.sql.execute(
                 f'SELECT {named} FROM read_parquet(?) ORDER BY "_Offset", "_Row"', [paths]
             ).fetchall()

@@ -34,7 +34,8 @@ from headrace.settings import Settings
 from headrace.store.database import Database, StoreError
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
-from headrace.tables.model import TablesError
+from headrace.tables.model import TableKey, TablesError
+from headrace.tables.retention import RetentionOf
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.model import find_table
@@ -89,7 +90,9 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
-        await stack.enter_async_context(running_beside(_keep_house(tables, database, _Busy(pipeline, clock))))
+        await stack.enter_async_context(
+            running_beside(_keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog)))
+        )
         await stack.enter_async_context(
             telling_numbers(
                 folder, config, lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock)
@@ -216,11 +219,23 @@ class _Busy:
         return lags or worked > _BUSY_SHARE * passed
 
 
-async def _keep_house(tables: TableStore, database: Database, busy: Callable[[], bool]) -> None:
-    """Compact, vacuum and drop what deleted tables left, now and then."""
+def _retention(catalog: LiveView[Catalog]) -> RetentionOf:
+    def days(key: TableKey) -> int | None:
+        workspace = catalog.current.workspaces.get(key.workspace)
+        table = workspace.tables.get(key.name) if workspace is not None else None
+        known = table is not None and table.incarnation == key.incarnation
+        return table.total_retention_days if table is not None and known else None
+
+    return days
+
+
+async def _keep_house(
+    tables: TableStore, database: Database, busy: Callable[[], bool], retention: RetentionOf
+) -> None:
+    """Remove old days, compact, vacuum and drop what deleted tables left, now and then."""
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        await asyncio.to_thread(tables.maintain, busy=busy())
+        await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
         await asyncio.to_thread(_drop_deleted_tables, tables, database)
 
 

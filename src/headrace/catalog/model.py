@@ -45,6 +45,11 @@ class Table:
     plan: str = "Analytics"
 
     @property
+    def queryable_days(self) -> int:
+        """How far back ordinary queries see; what is kept longer is not shown by them."""
+        return self.total_retention_days if self.plan == "Auxiliary" else self.retention_days
+
+    @property
     def schema(self) -> TableSchema:
         """The current version of the columns."""
         return self.schemas[-1]

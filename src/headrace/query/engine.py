@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from headrace.catalog.model import Table
 from headrace.catalog.system import query_schema
-from headrace.clock import Clock
+from headrace.clock import DAY, Clock
 from headrace.errors import Problem
 from headrace.kql.api import (
     Output,
@@ -201,14 +201,15 @@ class QueryEngine:
         With a cursor the text may ask for columns that only the data knows (`pivot`, `bag_unpack`). Raises
         `KqlError`, and `QueryFailedError` where asking fails.
         """
-        pinned = _Pinned(self._reader, pins, view, request.time_range)
+        now = self._clock.now()
+        pinned = _Pinned(self._reader, pins, view, request.time_range, now)
 
         def probe(statement: Statement) -> Sequence[Sequence[Any]]:
             assert cursor is not None
             return _probed(cursor, sql_text(statement.to_sql(pinned.provider((statement,)), Output.RESULT)))
 
         options = QueryOptions(
-            now=self._clock.now() * TICKS_PER_MICROSECOND,
+            now=now * TICKS_PER_MICROSECOND,
             functions=view.functions(),
             parameters=request.parameters,
             probe=probe if cursor is not None else None,
@@ -270,12 +271,18 @@ class _Pinned:
     """The tables that a query reads, each pinned once when it is first met: one query, one snapshot."""
 
     def __init__(
-        self, reader: TableReader, pins: contextlib.ExitStack, view: WorkspaceView, time_range: TimeRange
+        self,
+        reader: TableReader,
+        pins: contextlib.ExitStack,
+        view: WorkspaceView,
+        time_range: TimeRange,
+        now: int,
     ) -> None:
         self._reader = reader
         self._pins = pins
         self._view = view
         self._time_range = time_range
+        self._now = now
         self._snapshots: dict[tuple[str | None, str], list[tuple[Table, Snapshot]]] = {}
 
     def provider(self, statements: Sequence[Statement]) -> ScanProvider:
@@ -296,7 +303,8 @@ class _Pinned:
         ]
 
     def _provide(self, scan: Scan) -> exp.Query:
-        return _scan_query(scan, self._snapshots[scan.workspace, scan.table], self._time_range)
+        snapshots = self._snapshots[scan.workspace, scan.table]
+        return _scan_query(scan, snapshots, self._time_range, self._now)
 
 
 def _probed(cursor: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Sequence[Any]]:
@@ -315,9 +323,14 @@ def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordB
         reader.close()
 
 
-def _scan_query(scan: Scan, snapshots: list[tuple[Table, Snapshot]], time_range: TimeRange) -> exp.Query:
+def _scan_query(
+    scan: Scan, snapshots: list[tuple[Table, Snapshot]], time_range: TimeRange, now: int
+) -> exp.Query:
     wanted = intersect(scan.time_range, time_range)
-    parts = [_table_scan(scan, table, snapshot, wanted) for table, snapshot in snapshots]
+    parts = [
+        _table_scan(scan, table, snapshot, intersect(wanted, (now - table.queryable_days * DAY, None)))
+        for table, snapshot in snapshots
+    ]
     query: exp.Query = parts[0]
     for part in parts[1:]:
         query = exp.union(query, part, distinct=False)

@@ -39,7 +39,7 @@ _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 class ScanRequest:
     """What a plan wants of a table: (SQL name, column name) pairs and bounds of `TimeGenerated`.
 
-    The bounds are UTC microseconds, both included; rows outside them may come all the same.
+    The bounds are UTC microseconds, both included; no row outside them comes.
     """
 
     columns: Sequence[tuple[str, str]]

@@ -63,6 +63,8 @@ class TableState:
         self.broken = False
         self.swept = True
         """Whether the folder is known to hold no file that nobody names."""
+        self.expired_before = 0
+        """Days (from 1970-01-01) below this were removed for their age."""
         self.oldest: float | None = None
         """When the oldest published file came, in monotonic seconds."""
         self.trash: list[Trash] = []

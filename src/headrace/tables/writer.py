@@ -24,6 +24,7 @@ from headrace.tables.maintenance import Compaction, Effort, maintain, remove_lef
 from headrace.tables.manifest import checksum
 from headrace.tables.model import CommitError, DataFile, FileSchema, TableKey, TablesError, version_of
 from headrace.tables.recovery import Recovered, recover_state, stored_tables
+from headrace.tables.retention import RetentionOf, SteadyClock, expire
 from headrace.tables.rewrite import Rewriter
 from headrace.tables.state import DROPPED_MARK, TableState, Tools
 from headrace.tables.stats import read_stats
@@ -66,6 +67,7 @@ class TableStore:
         self._compaction = compaction or Compaction()
         self._effort = Effort(clock)
         self._turn = 0
+        self._steady = SteadyClock(clock)
         self._lock = threading.Lock()
         self._states: dict[TableKey, TableState] = {}
 
@@ -171,11 +173,12 @@ class TableStore:
                 failures.append(Failure(state.key, error))
         return Round(tuple(done), tuple(failures))
 
-    def maintain(self, *, busy: bool = False) -> Round:
-        """Checkpoints, compaction and vacuum where they are due; call it every few seconds.
+    def maintain(self, *, busy: bool = False, retention: RetentionOf = lambda _: None) -> Round:
+        """Removal of old days, checkpoints, compaction and vacuum where they are due; call it every few seconds.
 
         While `busy` files are only put together, and only where they are very many.
         """
+        now = self._steady.now()
         done: list[TableKey] = []
         failures: list[Failure] = []
         states = self._all()
@@ -185,6 +188,9 @@ class TableStore:
             if state.broken:
                 continue
             try:
+                days = None if now is None or state.dropped else retention(state.key)
+                if now is not None and days is not None:
+                    expire(state, self._tools, now, days)
                 if maintain(state, self._tools, self._compaction, self._effort, busy=busy):
                     self._turn = place + 1
                 done.append(state.key)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import duckdb
 import pytest
 from tests.tables_kit import DAY_ONE, Bench, make_table
 
-from headrace.catalog.model import Catalog, Workspace
-from headrace.clock import SECOND, SystemClock
+from headrace.catalog.model import Catalog, Table, Workspace
+from headrace.clock import DAY, MINUTE, SECOND, SystemClock
 from headrace.kql.api import KqlError
 from headrace.query.database import WorkspaceView
 from headrace.query.engine import BusyError, QueryEngine, QueryFailedError, QueryTimeoutError
@@ -40,11 +41,19 @@ class Things:
         table = self.things.table
         other = make_table(name="Other_CL", workspace=table.workspace)
         self.others = Bench(folder / "tables", table=other, store=self.things.store)
-        tables = {table.name: table, other.name: other}
-        self.workspace = Workspace(table.workspace, "/w", "w", "here", tables)
-        self.catalog = Catalog(1, {table.workspace: self.workspace}, {})
+        self._show(table, other)
         spill = folder / "spill"
         self.engine = QueryEngine(self.things.reader, folder / "tables", spill, settings, SystemClock())
+
+    def _show(self, *tables: Table) -> None:
+        named = {table.name: table for table in tables}
+        self.workspace = Workspace(tables[0].workspace, "/w", "w", "here", named)
+        self.catalog = Catalog(1, {self.workspace.customer_id: self.workspace}, {})
+
+    def keep(self, days: int, total: int) -> None:
+        """Change the first table's retention."""
+        table = replace(self.things.table, retention_days=days, total_retention_days=total)
+        self._show(table, self.others.table)
 
     def view(self, *readable: str) -> WorkspaceView:
         """What a caller sees who may read the tables `readable`, or all."""
@@ -84,6 +93,20 @@ async def until_running(made: Things, count: int) -> None:
     """Wait until so many queries run or wait."""
     while len(made.engine._busy) + made.engine._waiting < count:
         await asyncio.sleep(0.01)
+
+
+async def test_rows_past_the_interactive_retention_are_kept_and_not_shown(tmp_path: Path) -> None:
+    now = SystemClock().now()
+    async with things(tmp_path) as made:
+        made.keep(30, 90)
+        made.things.publish(0, rows=4, start=now - 30 * DAY - MINUTE, step=40 * SECOND)
+        made.things.store.commit(made.things.table)
+        made.things.publish(1, rows=3, start=now - 40 * DAY)
+        made.things.publish(2, rows=2, start=now - DAY)
+        assert await made.rows("Things_CL | count") == [[4]]
+        assert await made.rows("Things_CL | where TimeGenerated > ago(60d) | count") == [[4]]
+        made.keep(60, 90)
+        assert await made.rows("Things_CL | count") == [[9]]
 
 
 async def test_committed_and_published_rows_are_one_table(tmp_path: Path) -> None:

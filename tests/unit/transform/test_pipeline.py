@@ -20,6 +20,7 @@ from tests.transform_kit import (
 )
 
 from headrace.catalog.rules import Rule
+from headrace.clock import DAY, MINUTE, iso
 from headrace.transform.dead_letters import WHOLE
 from headrace.transform.progress import FlowCounts
 
@@ -41,6 +42,23 @@ def test_rows_reach_the_table_with_their_place(tmp_path: Path) -> None:
             (3, "", 1, 0, source, 1, ""),
         ]
         assert pipeline.progress().flows == {(RULE, 0): FlowCounts(received=3, stored=3)}
+
+
+def test_times_far_from_the_receipt_give_way_to_it(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        now = bench.clock.now()
+        kept = {0: -2 * DAY + MINUTE, 1: DAY - MINUTE, 2: 0}
+        replaced = {3: -2 * DAY - MINUTE, 4: DAY + MINUTE, 5: -400 * DAY, 6: 9000 * DAY}
+        times = {number: iso(now + away) for number, away in (kept | replaced).items()}
+        bench.send([{"Id": number, "TimeGenerated": text} for number, text in times.items()])
+        bench.send([{"Id": 7, "TimeGenerated": None}, {"Id": 8}])
+        bench.drain()
+        rows = bench.rows("Id", "epoch_us(TimeGenerated)", "epoch_us(_TimeReceived)")
+        found = {number: (generated, received) for number, generated, received in rows}
+        assert len(found) == 9
+        for number, (generated, received) in found.items():
+            assert (generated == received) == (number not in kept), number
+        assert all(found[number][0] == now + away for number, away in kept.items())
 
 
 def test_all_is_durable_and_let_go_after_a_stop(tmp_path: Path) -> None:
