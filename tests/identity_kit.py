@@ -20,6 +20,7 @@ from headrace.identity.apps import add_secret, create_app
 from headrace.identity.bootstrap import FirstApp, bootstrap
 from headrace.identity.endpoint import TokenEndpoint, load_authority
 from headrace.identity.explain_routes import explain_routes
+from headrace.identity.key_routes import key_routes
 from headrace.identity.routes import SignIn, identity_routes
 from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
@@ -140,6 +141,7 @@ def open_world(folder: Path, first: FirstApp, now: int) -> Iterator[World]:
         routes=[
             *identity_routes(SignIn(endpoint, ADDRESSES, clock)),
             *admin_routes(admin),
+            *key_routes(admin),
             *explain_routes(admin),
         ]
     )

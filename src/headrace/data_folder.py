@@ -58,6 +58,11 @@ class DataFolder:
         return self.root / "seen"
 
     @property
+    def issuers(self) -> Path:
+        """The keys of outside issuers, as they were last fetched."""
+        return self.root / "issuers"
+
+    @property
     def tls(self) -> Path:
         """The local CA and the server's certificate."""
         return self.root / "tls"

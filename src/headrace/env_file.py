@@ -37,6 +37,8 @@ class Endpoint:
     ca: Path
     bundle: Path
     http_authority: str | None = None
+    managed_identity: str | None = None
+    managed_identity_header: str = ""
 
 
 def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
@@ -67,6 +69,10 @@ def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
     }
     if endpoint.http_authority is not None:
         variables["HEADRACE_AUTHORITY_HTTP_URL"] = endpoint.http_authority
+    if endpoint.managed_identity is not None:
+        variables["HEADRACE_MANAGED_IDENTITY_URL"] = endpoint.managed_identity
+        variables["IDENTITY_ENDPOINT"] = f"{endpoint.managed_identity}/msi/token"
+        variables["IDENTITY_HEADER"] = endpoint.managed_identity_header
     return variables
 
 

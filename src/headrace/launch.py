@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -66,13 +67,22 @@ async def running_server(
         http_port = None
         if settings.server.http_authority is not None:
             http_port = stack.enter_context(_port("127.0.0.1", settings.server.http_authority))
+        managed = _ManagedIdentity()
+        if settings.server.managed_identity is not None:
+            managed_port = stack.enter_context(_port("127.0.0.1", settings.server.managed_identity))
+            managed = _ManagedIdentity(managed_port, secrets.token_urlsafe(24))
         with _disk_problems_told():
             tls = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
         base_url = _base_url(settings.server, port)
-        configs = _processes(settings, port, base_url, tls, http_port, verbose)
+        configs = _processes(settings, port, base_url, tls, http_port, managed, verbose)
         supervisor = Supervisor(configs, lock)
         endpoint = Endpoint(
-            base_url, tls.ca, tls.bundle, f"http://127.0.0.1:{http_port}" if http_port else None
+            base_url,
+            tls.ca,
+            tls.bundle,
+            _loopback(http_port),
+            _loopback(managed.port),
+            managed.header,
         )
         variables = env_file.environment(sample, endpoint)
         async with supervisor.running():
@@ -87,6 +97,18 @@ async def running_server(
                 yield RunningServer(base_url, folder, sample, variables, supervisor)
             finally:
                 folder.env_file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManagedIdentity:
+    """Where the managed identity is served, and the secret of its App Service form."""
+
+    port: int | None = None
+    header: str = ""
+
+
+def _loopback(port: int | None) -> str | None:
+    return f"http://127.0.0.1:{port}" if port else None
 
 
 @contextlib.contextmanager
@@ -183,7 +205,13 @@ async def _ready_before(
 
 
 def _processes(
-    settings: Settings, port: int, base_url: str, tls: TlsFiles, http_port: int | None, verbose: bool
+    settings: Settings,
+    port: int,
+    base_url: str,
+    tls: TlsFiles,
+    http_port: int | None,
+    managed: _ManagedIdentity,
+    verbose: bool,
 ) -> list[ProcessConfig]:
     shared = ProcessConfig(
         role="engine",
@@ -194,6 +222,8 @@ def _processes(
         certificate=tls.certificate,
         key=tls.key,
         http_authority_port=http_port,
+        managed_identity_port=managed.port,
+        managed_identity_header=managed.header,
         verbose=verbose,
     )
     gateways = [

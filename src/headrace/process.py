@@ -37,6 +37,9 @@ class ProcessConfig(BaseModel):
     certificate: Path
     key: Path
     http_authority_port: int | None = None
+    managed_identity_port: int | None = None
+    managed_identity_header: str = ""
+    """What the App Service form of the managed identity asks for; made anew at each start."""
     verbose: bool = False
     restarts: int = 0
     """How often this process was started again."""

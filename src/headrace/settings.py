@@ -6,6 +6,7 @@ Order of precedence: flag, `HEADRACE_*` variable, `headrace.toml`, default.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -45,10 +46,59 @@ class ServerSettings(Section):
     http_authority: int | None = Field(
         None, ge=0, le=65535, description="loopback port that serves the token endpoint over plain HTTP"
     )
+    managed_identity: int | None = Field(
+        None, ge=0, le=65535, description="loopback port that gives local apps tokens as a managed identity"
+    )
     metrics: Literal["open", "local", "off"] = Field(
         "open", description="who may read /metrics without a token: anyone, callers on this machine, nobody"
     )
     gateways: int = Field(1, ge=1, le=64, description="gateway processes, each with a journal of its own")
+
+
+class TrustedIssuerSettings(Section):
+    """An outside issuer of tokens that this server takes."""
+
+    issuer: str = Field(min_length=1, description="the issuer exactly as its tokens' `iss` has it")
+    audiences: tuple[str, ...] = Field(
+        (), description="audiences that its tokens must have one of; empty: ours"
+    )
+    jwks_uri: str | None = Field(None, description="address of its keys; unset: by its discovery document")
+    keys_file: Path | None = Field(None, description="file with its key set, read instead of an address")
+    principal_claim: str = Field("oid", description="the claim that says who it is")
+    principals: dict[str, str] = Field({}, description="object ids for values of that claim")
+    groups_claim: str = Field("groups", description="the claim with the groups")
+    users: bool = Field(False, description="take tokens issued to users, for management and queries")
+
+
+class IdentitySettings(Section):
+    """Tokens, keys and trusted outside issuers."""
+
+    key_days: float = Field(90.0, gt=0, description="age at which a new signing key takes over by itself")
+    key_overlap_hours: float = Field(
+        24.0, ge=2, description="how long a signing key that was replaced goes on verifying tokens"
+    )
+    trusted_issuers: tuple[TrustedIssuerSettings, ...] = Field(
+        (), description="outside issuers whose tokens are taken; as a variable: JSON"
+    )
+    issuer_ca: Path | None = Field(
+        None, description="CA file that outside issuers' addresses are verified with; unset: the system's"
+    )
+    issuer_refresh_seconds: float = Field(
+        3600.0, ge=1, description="how often the keys of outside issuers are fetched"
+    )
+    issuer_keep_seconds: float = Field(
+        7 * 86400.0, ge=60, description="how long an outside issuer's keys count while it does not answer"
+    )
+
+    @field_validator("trusted_issuers", mode="before")
+    @classmethod
+    def _from_a_variable(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("this is a JSON array of objects with at least `issuer`") from None
 
 
 class IngestSettings(Section):
@@ -157,6 +207,7 @@ class Settings(Section):
     )
     profile: Literal["headrace", "azure"] = Field("headrace", description="azure: Azure's documented limits")
     server: ServerSettings = ServerSettings()
+    identity: IdentitySettings = IdentitySettings()
     ingest: IngestSettings = IngestSettings()
     journal: JournalSettings = JournalSettings()
     transform: TransformSettings = TransformSettings()

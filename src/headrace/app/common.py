@@ -13,12 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from headrace.clock import Clock
 from headrace.data_folder import DataFolder
+from headrace.identity.access import Access
+from headrace.identity.issuers import IssuerKeys, Source
+from headrace.identity.outside import OutsideIssuers, TrustedIssuer
+from headrace.identity.verify import TokenVerifier
 from headrace.observe.exchange import giving_numbers, numbers_socket
 from headrace.observe.metrics import Snapshot, now_seconds, process_snapshot
 from headrace.process import ProcessConfig
 from headrace.store.database import Database
 from headrace.store.feed import FeedClient
+from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
 from headrace.wire.problems import (
     HttpError,
@@ -53,6 +59,38 @@ def ready_route() -> Route:
 def addresses_of(config: ProcessConfig) -> Addresses:
     """How this server is reached."""
     return Addresses(config.base_url, frozenset(config.hosts), config.settings.server.public_url)
+
+
+def issuer_keys(config: ProcessConfig, clock: Clock, stack: contextlib.AsyncExitStack) -> IssuerKeys:
+    """The keys of the trusted outside issuers, kept up to date until the stack ends."""
+    own = config.settings.identity
+    keys = IssuerKeys(
+        clock,
+        sources=[Source(one.issuer, one.jwks_uri, one.keys_file) for one in own.trusted_issuers],
+        folder=DataFolder(config.settings.data_dir).issuers,
+        ca=own.issuer_ca,
+        refresh_seconds=own.issuer_refresh_seconds,
+        keep_seconds=own.issuer_keep_seconds,
+    )
+    if own.trusted_issuers:
+        keys.start()
+        stack.push_async_callback(asyncio.to_thread, keys.close)
+    return keys
+
+
+def token_verifier(
+    config: ProcessConfig, access: LiveView[Access], clock: Clock, keys: IssuerKeys
+) -> TokenVerifier:
+    """The check of tokens, those of trusted outside issuers too."""
+    addresses = addresses_of(config)
+    trusted = [
+        TrustedIssuer(
+            one.issuer, one.audiences, one.principal_claim, one.principals, one.groups_claim, one.users
+        )
+        for one in config.settings.identity.trusted_issuers
+    ]
+    outside = OutsideIssuers(trusted, keys, addresses) if trusted else None
+    return TokenVerifier(access, addresses, clock, outside=outside)
 
 
 def read_store(folder: DataFolder, stack: contextlib.AsyncExitStack) -> Database:

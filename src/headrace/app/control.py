@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from starlette.routing import BaseRoute
 
-from headrace.app.common import addresses_of
+from headrace.app.common import addresses_of, token_verifier
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
 from headrace.arm.model import ArmDeps, Published
@@ -21,10 +21,17 @@ from headrace.data_folder import DataFolder
 from headrace.env_file import Sample
 from headrace.identity.access import Access, load_access
 from headrace.identity.admin import admin_routes
-from headrace.identity.bootstrap import bootstrap, home_subscription, is_secret_of
+from headrace.identity.bootstrap import (
+    bootstrap,
+    ensure_managed_identity,
+    home_subscription,
+    is_secret_of,
+)
 from headrace.identity.endpoint import TokenEndpoint, load_authority
 from headrace.identity.explain_routes import explain_routes
 from headrace.identity.graph import Graph, graph_routes
+from headrace.identity.issuers import IssuerKeys
+from headrace.identity.key_routes import key_routes
 from headrace.identity.routes import SignIn
 from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
@@ -46,7 +53,7 @@ _PUBLISH_SECONDS = 2.0
 
 
 def control_plane_routes(
-    config: ProcessConfig, database: Database, feed: FeedServer, clock: Clock
+    config: ProcessConfig, database: Database, feed: FeedServer, clock: Clock, keys: IssuerKeys
 ) -> list[BaseRoute]:
     """The addresses of apps, of the directory, of the cloud's description and of all ARM resources."""
     addresses = addresses_of(config)
@@ -57,16 +64,27 @@ def control_plane_routes(
         if not await feed.wait_for_peers(change, _PUBLISH_SECONDS):
             _log.warning("a process has not taken change %d in time; it will within a second", change)
 
-    deps = arm_deps(config.settings, database, access, addresses, clock, published)
-    verifier = TokenVerifier(access, addresses, clock)
+    verifier = token_verifier(config, access, clock, keys)
+    deps = arm_deps(config.settings, database, access, addresses, clock, published, verifier)
     admin = Admin(database, access, verifier, addresses, clock, published)
     graph = Graph(database, access, verifier, addresses)
     clouds = cloud_routes(addresses, lambda: access.current.tenant)
-    return [*admin_routes(admin), *explain_routes(admin), *clouds, *graph_routes(graph), *arm_routes(deps)]
+    return [
+        *admin_routes(admin),
+        *key_routes(admin),
+        *explain_routes(admin),
+        *clouds,
+        *graph_routes(graph),
+        *arm_routes(deps),
+    ]
 
 
 def receipt_route(
-    config: ProcessConfig, database: Database, clock: Clock, find: Callable[[str], Receipt | None]
+    config: ProcessConfig,
+    database: Database,
+    clock: Clock,
+    keys: IssuerKeys,
+    find: Callable[[str], Receipt | None],
 ) -> BaseRoute:
     """The address of receipts."""
     addresses = addresses_of(config)
@@ -80,15 +98,15 @@ def receipt_route(
             except LookupError:
                 return None
 
-    verifier = TokenVerifier(access, addresses, clock)
+    verifier = token_verifier(config, access, clock, keys)
     return receipts_route(find, scope_of, verifier, lambda: access.current, addresses)
 
 
-def sign_in(config: ProcessConfig, database: Database, clock: Clock) -> SignIn:
+def sign_in(config: ProcessConfig, database: Database, clock: Clock, keys: IssuerKeys) -> SignIn:
     """The parts of the token endpoint."""
     addresses = addresses_of(config)
     authority = LiveView(database, load_authority, clock=clock)
-    return SignIn(TokenEndpoint(authority, addresses, clock), addresses, clock)
+    return SignIn(TokenEndpoint(authority, addresses, clock, issuers=keys), addresses, clock)
 
 
 def refreshing(view: LiveView[T]) -> Callable[[int], None]:
@@ -114,7 +132,15 @@ def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) 
             first = bootstrap(connection, subscription, clock.now(), reset=stale)
         access = LiveView(database, load_access, clock=clock)
         addresses = Addresses("https://localhost")
-        deps = arm_deps(settings, database, access, addresses, clock, _published_nowhere)
+        deps = arm_deps(
+            settings,
+            database,
+            access,
+            addresses,
+            clock,
+            _published_nowhere,
+            TokenVerifier(access, addresses, clock),
+        )
         made = bootstrap_sample(
             deps,
             subscription=subscription,
@@ -122,6 +148,9 @@ def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) 
             app_id=first.app_id,
             tenant=first.tenant_id,
         )
+        if settings.server.managed_identity is not None:
+            with database.write() as connection:
+                ensure_managed_identity(connection, made.rule_id, clock.now())
     finally:
         database.close()
     secret = first.secret or (known.client_secret if known else "")
@@ -152,11 +181,12 @@ def arm_deps(
     addresses: Addresses,
     clock: Clock,
     published: Published,
+    verifier: TokenVerifier,
 ) -> ArmDeps:
     """The control plane's parts."""
     return ArmDeps(
         database=database,
-        verifier=TokenVerifier(access, addresses, clock),
+        verifier=verifier,
         access=access,
         addresses=addresses,
         clock=clock,

@@ -10,17 +10,20 @@ from functools import partial
 
 import duckdb
 import maxminddb
+from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.app.common import http_app, ready_route, running_beside, telling_numbers
+from headrace.app.common import http_app, issuer_keys, ready_route, running_beside, telling_numbers
 from headrace.app.control import control_plane_routes, receipt_route, refreshing, sign_in
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
 from headrace.arm.views import CatalogLoader, load_rule
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
-from headrace.clock import SECOND, Clock, SystemClock
+from headrace.clock import DAY, HOUR, SECOND, Clock, SystemClock
 from headrace.data_folder import DataFolder
 from headrace.disk import Disk, RealDisk
+from headrace.identity.keys import is_rotation_due, rotate_if_due
+from headrace.identity.managed import ManagedIdentity, managed_routes
 from headrace.identity.routes import identity_routes, token_routes
 from headrace.journal.files import journal_folders
 from headrace.journal.model import JournalReader
@@ -30,7 +33,7 @@ from headrace.observe.answers import Receipt, make_receipt
 from headrace.observe.receipts import Frame, Receipts
 from headrace.process import ProcessConfig
 from headrace.serving import serving_http, serving_socket
-from headrace.settings import Settings
+from headrace.settings import IdentitySettings, Settings
 from headrace.store.database import Database, StoreError
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
@@ -50,6 +53,7 @@ _FAILURE_LOOK_SECONDS = 0.5
 _LAG = SECOND // 2
 _BUSY_SHARE = 0.25
 """Of one processor's time: above it compaction is put off."""
+_KEY_LOOK_SECONDS = 60.0
 
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -98,17 +102,23 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
                 folder, config, lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock)
             )
         )
-        signing_in = sign_in(config, database, clock)
+        issuers = issuer_keys(config, clock, stack)
+        signing_in = sign_in(config, database, clock, issuers)
         routes = [
             ready_route(),
-            *control_plane_routes(config, database, feed, clock),
-            receipt_route(config, database, clock, _receipt_finder(receipts, catalog, tables)),
+            *control_plane_routes(config, database, feed, clock, issuers),
+            receipt_route(config, database, clock, issuers, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),
         ]
         await stack.enter_async_context(serving_socket(http_app(routes), folder.socket("engine")))
         if config.http_authority_port is not None:
             authority = http_app(token_routes(signing_in))
             await stack.enter_async_context(serving_http(authority, "127.0.0.1", config.http_authority_port))
+        if config.managed_identity_port is not None:
+            identity = ManagedIdentity(signing_in.endpoint, clock, config.managed_identity_header)
+            local = http_app(managed_routes(identity))
+            await stack.enter_async_context(serving_http(local, "127.0.0.1", config.managed_identity_port))
+        await stack.enter_async_context(running_beside(_renew_keys(database, settings.identity, clock)))
         await stack.enter_async_context(running_beside(_stop_on_failure(pipeline, stop)))
         await stop.wait()
 
@@ -237,6 +247,25 @@ async def _keep_house(
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
         await asyncio.to_thread(_drop_deleted_tables, tables, database)
+
+
+async def _renew_keys(database: Database, settings: IdentitySettings, clock: Clock) -> None:
+    """Let a new signing key take over by age, and drop old ones once no token of theirs is alive."""
+    longest, overlap = int(settings.key_days * DAY), int(settings.key_overlap_hours * HOUR)
+
+    def renew() -> None:
+        with database.read() as connection:
+            if not is_rotation_due(connection, clock.now(), longest=longest, overlap=overlap):
+                return
+        with database.write() as connection:
+            rotate_if_due(connection, clock.now(), longest=longest, overlap=overlap)
+
+    while True:
+        try:
+            await asyncio.to_thread(renew)
+        except (SQLAlchemyError, StoreError) as error:
+            _log.warning("signing keys were not looked at: %s", type(error).__name__)
+        await asyncio.sleep(_KEY_LOOK_SECONDS)
 
 
 def _drop_deleted_tables(tables: TableStore, database: Database) -> None:

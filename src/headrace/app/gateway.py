@@ -7,13 +7,20 @@ import contextlib
 
 import httpx
 
-from headrace.app.common import addresses_of, following, read_store, running_beside, telling_numbers
+from headrace.app.common import (
+    addresses_of,
+    following,
+    issuer_keys,
+    read_store,
+    running_beside,
+    telling_numbers,
+    token_verifier,
+)
 from headrace.arm.views import RuleHeadLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.access import load_access
-from headrace.identity.verify import TokenVerifier
 from headrace.ingest.observer import CountingObserver
 from headrace.ingest.proxy import Upstream, two_processes
 from headrace.ingest.routes import Gateway
@@ -57,7 +64,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         reach = settings.server.metrics
         gateway = Gateway(
             settings=settings,
-            verifier=TokenVerifier(access, addresses, clock),
+            verifier=token_verifier(config, access, clock, issuer_keys(config, clock, stack)),
             access=access,
             rules=rules,
             journal=journal,

@@ -6,12 +6,20 @@ import asyncio
 import contextlib
 import shutil
 
-from headrace.app.common import addresses_of, following, http_app, read_store, ready_route, telling_numbers
+from headrace.app.common import (
+    addresses_of,
+    following,
+    http_app,
+    issuer_keys,
+    read_store,
+    ready_route,
+    telling_numbers,
+    token_verifier,
+)
 from headrace.arm.views import CatalogLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
 from headrace.identity.access import load_access
-from headrace.identity.verify import TokenVerifier
 from headrace.process import ProcessConfig
 from headrace.query.engine import QueryEngine
 from headrace.query.kusto.routes import KustoService
@@ -37,7 +45,7 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         stack.callback(engine.close)
         readers = Readers(
-            TokenVerifier(access, addresses_of(config), clock),
+            token_verifier(config, access, clock, issuer_keys(config, clock, stack)),
             access=lambda: access.current,
             catalog=lambda: catalog.current,
         )

@@ -16,6 +16,9 @@ group = typer.Typer(help="App registrations: who may ask for tokens.", no_args_i
 _COLUMNS = ("name", "clientId", "principalId", "enabled")
 
 
+ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID", help="Client id of the app.")]
+
+
 @group.command("create")
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Display name.")],
@@ -44,7 +47,7 @@ def list_apps(env_file: EnvFileOption = None, output: OutputOption = OutputForm.
 
 @group.command("reset-secret")
 def reset_secret(
-    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID", help="Client id of the app.")],
+    client_id: ClientId,
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
@@ -53,9 +56,106 @@ def reset_secret(
         print_record(_call(server, "POST", f"/headrace/apps/{client_id}/secrets", {"replace": True}), output)
 
 
+@group.command("add-secret")
+def add_secret(
+    client_id: ClientId,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What the secret is for.")] = "",
+    ends: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601. Default: in two years.")
+    ] = None,
+    env_file: EnvFileOption = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
+    """Give an app another secret beside its old ones, so that senders can change over one by one."""
+    body = {"name": name} | ({} if ends is None else {"ends": ends})
+    with Server.find(env_file) as server:
+        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/secrets", body), output)
+
+
+@group.command("add-certificate")
+def add_certificate(
+    client_id: ClientId,
+    certificate: Annotated[Path, typer.Argument(metavar="PEM", help="The certificate; its key stays yours.")],
+    env_file: EnvFileOption = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
+    """Let an app prove itself with another certificate."""
+    body = {"certificate": _read_certificate(certificate)}
+    with Server.find(env_file) as server:
+        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/certificates", body), output)
+
+
+@group.command("federate")
+def federate(
+    client_id: ClientId,
+    issuer: Annotated[
+        str, typer.Option(metavar="URL", help="Issuer of the tokens, exactly as `iss` has it.")
+    ],
+    subject: Annotated[
+        str, typer.Option(metavar="TEXT", help="Subject of the tokens, exactly as `sub` has it.")
+    ],
+    audience: Annotated[
+        str, typer.Option(metavar="TEXT", help="Audience of the tokens.")
+    ] = "api://AzureADTokenExchange",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the credential.")] = "",
+    env_file: EnvFileOption = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
+    """Let the tokens of another issuer stand for an app: workload identity federation, without any secret."""
+    body = {"issuer": issuer, "subject": subject, "audiences": [audience], "name": name}
+    with Server.find(env_file) as server:
+        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/federatedCredentials", body), output)
+
+
+@group.command("credentials")
+def credentials(
+    client_id: ClientId, env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE
+) -> None:
+    """List how an app may prove itself: secrets (never their text), certificates, federated credentials."""
+    with Server.find(env_file) as server:
+        app = _call(server, "GET", f"/headrace/apps/{client_id}")
+    rows = [
+        [
+            kind,
+            one["keyId"],
+            one["name"],
+            one.get("ends"),
+            one.get("hint") or one.get("thumbprint") or one.get("issuer"),
+        ]
+        for kind, listed in (
+            ("secret", app["secrets"]),
+            ("certificate", app["certificates"]),
+            ("federated", app["federatedCredentials"]),
+        )
+        for one in listed
+    ]
+    print_rows(("kind", "keyId", "name", "ends", "hint"), rows, output)
+
+
+@group.command("remove-credential")
+def remove_credential(
+    client_id: ClientId,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="keyId that `app credentials` shows.")],
+    env_file: EnvFileOption = None,
+) -> None:
+    """End a secret, certificate or federated credential of an app at once."""
+    with Server.find(env_file) as server:
+        _send(server, "DELETE", f"/headrace/apps/{client_id}/secrets/{key_id}")
+
+
+@group.command("delete")
+def delete(client_id: ClientId, env_file: EnvFileOption = None) -> None:
+    """Delete an app with its roles; its tokens end at once."""
+    with Server.find(env_file) as server:
+        _send(server, "DELETE", f"/headrace/apps/{client_id}")
+
+
+def _send(server: Server, method: str, path: str, body: Any = None) -> Any:
+    return server.send(method, f"{server.variable('HEADRACE_ARM_URL')}{path}", ARM_SCOPE, json=body)
+
+
 def _call(server: Server, method: str, path: str, body: Any = None) -> Any:
-    answer = server.send(method, f"{server.variable('HEADRACE_ARM_URL')}{path}", ARM_SCOPE, json=body)
-    return answer.json()
+    return _send(server, method, path, body).json()
 
 
 def _read_certificate(path: Path) -> str:

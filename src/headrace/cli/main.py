@@ -8,7 +8,7 @@ import sys
 import typer
 
 from headrace import __version__
-from headrace.cli import apps, dead_letters, env, kql, query, roles, send, serve, settings, up
+from headrace.cli import apps, dead_letters, env, keys, kql, query, roles, send, serve, settings, up
 from headrace.cli.output import fail
 from headrace.errors import ProblemError
 
@@ -41,6 +41,7 @@ for module in (up, serve, send, query, env, settings):
     module.register(app)
 app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")
+app.add_typer(keys.group, name="key")
 app.add_typer(kql.group, name="kql")
 app.add_typer(dead_letters.group, name="dead-letters")
 

@@ -12,6 +12,7 @@ from headrace.cli.up import (
     EnvFile,
     Host,
     HttpAuthority,
+    ManagedIdentity,
     Port,
     PublicUrl,
     Verbose,
@@ -33,6 +34,7 @@ def serve(
     port: Port = None,
     public_url: PublicUrl = None,
     http_authority: HttpAuthority = None,
+    managed_identity: ManagedIdentity = None,
     env_file: EnvFile = None,
     verbose: Verbose = True,
 ) -> None:
@@ -43,6 +45,7 @@ def serve(
         "server.port": port,
         "server.public_url": public_url,
         "server.http_authority": http_authority,
+        "server.managed_identity": managed_identity,
     }
     settings = load_settings(flags, os.environ, config).settings
     configure_logging(verbose, "headrace")

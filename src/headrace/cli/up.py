@@ -36,6 +36,15 @@ HttpAuthority = Annotated[
         metavar="PORT", min=0, max=65535, help="Serve the token endpoint alone over plain HTTP on loopback."
     ),
 ]
+ManagedIdentity = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Give apps on this machine tokens as a managed identity, over plain HTTP on loopback.",
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option(help="Settings file. Default: headrace.toml here, if there is one.")
 ]
@@ -62,6 +71,7 @@ def up(
     ] = False,
     env_file: EnvFile = None,
     http_authority: HttpAuthority = None,
+    managed_identity: ManagedIdentity = None,
     config: Config = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but problems.")] = False,
     verbose: Verbose = False,
@@ -80,6 +90,7 @@ def up(
             "server.port": port,
             "server.public_url": public_url,
             "server.http_authority": http_authority,
+            "server.managed_identity": managed_identity,
         }
         settings = load_settings(flags, os.environ, config, EPHEMERAL if ephemeral else {}).settings
         configure_logging(verbose, "headrace")

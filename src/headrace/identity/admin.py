@@ -5,7 +5,8 @@ installation began with. Its Owner has it, a Contributor has not: who may make s
 
 - `GET /headrace/apps`: `{"value": [app...]}`; `GET /headrace/apps/{clientId}`: one app. An app is
   `{"name", "clientId", "principalId", "objectId", "tenantId", "enabled", "created", "secrets": [{"keyId", "name",
-  "hint", "starts", "ends"}...], "certificates": [{"keyId", "name", "thumbprint", "starts", "ends"}...]}`.
+  "hint", "starts", "ends"}...], "certificates": [{"keyId", "name", "thumbprint", "starts", "ends"}...],
+  "federatedCredentials": [{"keyId", "name", "issuer", "subject", "audiences"}...]}`.
 - `POST /headrace/apps` `{"name", "certificate"?: PEM, "ends"?}`: 201 with the ids, `keyId`, `ends` and, unless a
   certificate came, `clientSecret`, shown this once. `displayName` is taken for `name`, too.
 - `PATCH /headrace/apps/{clientId}` `{"enabled": bool}`: the app. `DELETE`: 204, its roles go with it.
@@ -13,6 +14,8 @@ installation began with. Its Owner has it, a Contributor has not: who may make s
   `ends`, `clientSecret`; with `replace` all older secrets end. `DELETE .../secrets/{keyId}`: 204.
 - `POST /headrace/apps/{clientId}/certificates` `{"certificate": PEM, "name"?}`: 201 with the ids, `keyId`,
   `ends`. `DELETE .../certificates/{keyId}`: 204.
+- `POST /headrace/apps/{clientId}/federatedCredentials` `{"issuer", "subject", "name"?, "audiences"?: [one]}`: 201 with
+  the credential. `DELETE .../federatedCredentials/{keyId}`: 204.
 
 `ends` is ISO 8601, UTC unless it says otherwise. Errors: 400 `InvalidRequestContent`, `InvalidCertificate`,
 `CredentialLimitReached`; 404 `ResourceNotFound`; 409 `CredentialExists`; 503 `ServiceUnavailable`; 401 and 403
@@ -32,6 +35,7 @@ from starlette.routing import Route
 
 from headrace.clock import SECOND, iso
 from headrace.identity import apps
+from headrace.identity.federation import DEFAULT_AUDIENCE, add_federated
 from headrace.identity.surface import Admin, Handler, invalid, read_text
 from headrace.wire.problems import HttpError, http_error, json_response
 
@@ -51,6 +55,8 @@ def admin_routes(admin: Admin) -> list[Route]:
         ("/headrace/apps/{app}/secrets/{key}", "DELETE", _remove_credential),
         ("/headrace/apps/{app}/certificates", "POST", _add_certificate),
         ("/headrace/apps/{app}/certificates/{key}", "DELETE", _remove_credential),
+        ("/headrace/apps/{app}/federatedCredentials", "POST", _add_federated),
+        ("/headrace/apps/{app}/federatedCredentials/{key}", "DELETE", _remove_credential),
     ]
     return [admin.route(path, method, handler, ACTION) for path, method, handler in table]
 
@@ -119,6 +125,28 @@ async def _add_certificate(admin: Admin, request: Request, body: Mapping[str, An
     return await admin.write(
         lambda connection: _with_certificate(admin, connection, _app_id(request), pem, name)
     )
+
+
+async def _add_federated(admin: Admin, request: Request, body: Mapping[str, Any]) -> Response:
+    issuer, subject = read_text(body, "issuer"), read_text(body, "subject")
+    audiences = body.get("audiences", [DEFAULT_AUDIENCE])
+    if not isinstance(audiences, list) or len(audiences) != 1 or not isinstance(audiences[0], str):
+        raise invalid("audiences", "audiences is a list of one text.")
+    name = read_text(body, "name", "") or subject[:120]
+
+    def action(connection: Connection) -> Response:
+        made = add_federated(
+            connection,
+            _app_id(request),
+            name=name,
+            issuer=issuer,
+            subject=subject,
+            audience=audiences[0],
+            now=admin.clock.now(),
+        )
+        return json_response(made.document(), 201)
+
+    return await admin.write(action)
 
 
 def _with_secret(

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from headrace.clock import DAY, SECOND, iso
 from headrace.errors import Problem, ProblemError
 from headrace.identity import passwords, store
+from headrace.identity.federation import FederatedCredential, load_federated
 from headrace.identity.keys import base64url
 from headrace.identity.passwords import StoredSecret
 from headrace.ids import new_guid
@@ -57,6 +58,7 @@ class App:
     created: int
     secrets: tuple[Credential, ...] = ()
     certificates: tuple[Credential, ...] = ()
+    federated: tuple[FederatedCredential, ...] = ()
 
     def summary(self, tenant: str) -> dict[str, Any]:
         """The ids and the name, for the answer to a change."""
@@ -76,6 +78,7 @@ class App:
             "created": iso(self.created),
             "secrets": [_credential(secret, "hint") for secret in self.secrets],
             "certificates": [_credential(certificate, "thumbprint") for certificate in self.certificates],
+            "federatedCredentials": [one.document() for one in self.federated],
         }
 
 
@@ -110,6 +113,7 @@ class Registration:
     enabled: bool
     secrets: tuple[StoredSecret, ...]
     certificates: tuple[StoredCertificate, ...]
+    federated: tuple[FederatedCredential, ...] = ()
 
 
 def create_app(connection: Connection, display_name: str, now: int, *, app_id: str | None = None) -> App:
@@ -143,6 +147,7 @@ def list_apps(connection: Connection) -> list[App]:
     """All apps, by name."""
     secrets = _credentials(connection, store.secret, store.secret.c.hint)
     certificates = _credentials(connection, store.certificate, store.certificate.c.sha1)
+    federated = load_federated(connection)
     rows = connection.execute(
         select(store.app, store.principal.c.enabled)
         .join(store.principal, store.principal.c.object_id == store.app.c.principal_id)
@@ -158,6 +163,7 @@ def list_apps(connection: Connection) -> list[App]:
             row.created,
             tuple(secrets.get(row.app_id, ())),
             tuple(certificates.get(row.app_id, ())),
+            federated.get(row.app_id, ()),
         )
         for row in rows
     ]
@@ -240,9 +246,9 @@ def add_certificate(connection: Connection, app_id: str, pem: str, *, display_na
 
 
 def remove_credential(connection: Connection, app_id: str, key_id: str) -> bool:
-    """End a secret or certificate of the app at once; whether there was one."""
+    """End a secret, certificate or federated credential of the app at once; whether there was one."""
     gone = 0
-    for table in (store.secret, store.certificate):
+    for table in (store.secret, store.certificate, store.federated_credential):
         gone += connection.execute(
             delete(table).where(table.c.app_id == app_id.lower(), table.c.key_id == key_id.lower())
         ).rowcount
@@ -285,6 +291,7 @@ def load_registrations(connection: Connection) -> Mapping[str, Registration]:
         certificates[row.app_id].append(
             StoredCertificate(row.key_id, row.sha1, row.sha256, public, row.starts, row.ends)
         )
+    federated = load_federated(connection)
     rows = connection.execute(
         select(store.app, store.principal.c.enabled).join(
             store.principal, store.principal.c.object_id == store.app.c.principal_id
@@ -298,6 +305,7 @@ def load_registrations(connection: Connection) -> Mapping[str, Registration]:
             row.enabled,
             tuple(secrets.get(row.app_id, ())),
             tuple(certificates.get(row.app_id, ())),
+            federated.get(row.app_id, ()),
         )
         for row in rows
     }

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, insert, select, update
 from headrace.identity import keys
 from headrace.identity.apps import App, add_secret, create_app, list_apps, load_registrations
 from headrace.identity.assignments import assign
+from headrace.identity.managed import NAME as MANAGED_IDENTITY
 from headrace.identity.passwords import SecretChecker
-from headrace.identity.roles import LOG_ANALYTICS_READER, OWNER
+from headrace.identity.roles import LOG_ANALYTICS_READER, MONITORING_METRICS_PUBLISHER, OWNER
 from headrace.identity.store import tenant as tenant_table
 from headrace.ids import new_guid
 
@@ -77,6 +78,21 @@ def bootstrap(
         )
     secret = add_secret(connection, made.app_id, now, display_name="first").text
     return FirstApp(tenant_id, made.app_id, made.principal_id, secret)
+
+
+def ensure_managed_identity(connection: Connection, rule: str, now: int) -> None:
+    """Make the managed identity's app at its first use; it may then send through `rule` (a resource id)."""
+    if first_app(connection, MANAGED_IDENTITY) is not None:
+        return
+    made = create_app(connection, MANAGED_IDENTITY, now)
+    assign(
+        connection,
+        scope=rule,
+        role=MONITORING_METRICS_PUBLISHER.name,
+        principal_id=made.principal_id,
+        by=made.principal_id,
+        now=now,
+    )
 
 
 def first_app(connection: Connection, name: str = FIRST_APP) -> App | None:

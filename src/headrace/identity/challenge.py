@@ -13,11 +13,14 @@ _CODES: dict[TokenFault, str] = {
     "tenant": "InvalidAuthenticationTokenTenant",
     "principal": "AuthenticationFailed",
     "delegated": "AuthenticationFailed",
+    "pending": "AuthenticationFailed",
 }
 
 
 def arm_unauthenticated(error: TokenError, authority: str) -> HttpError:
-    """401 with a challenge; `authority` is `{base}/{tenant}`, where tokens come from."""
+    """401 with a challenge; 503 where trying again helps. `authority` is `{base}/{tenant}`, where tokens come from."""
+    if error.kind == "pending":
+        return http_error(503, "ServiceUnavailable", error.message, headers={"Retry-After": "1"})
     description = error.message.replace("\\", "/").replace('"', "'").encode("ascii", "replace").decode()
     challenge = (
         f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="{description}"'

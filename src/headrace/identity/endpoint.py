@@ -13,12 +13,14 @@ from sqlalchemy import Connection, select
 from headrace.clock import SECOND, Clock
 from headrace.identity import assertions, keys
 from headrace.identity.apps import Registration, load_registrations
-from headrace.identity.assertions import UseCounter, check_assertion
+from headrace.identity.assertions import UseCounter, check_assertion, read_assertion
 from headrace.identity.errors import SignInError, missing_parameter, quoted
+from headrace.identity.federation import check_federated, is_federated
+from headrace.identity.issuers import IssuerKeys
 from headrace.identity.model import is_known_resource, own_path
 from headrace.identity.passwords import SecretChecker, StoredSecret
 from headrace.identity.store import tenant as tenant_table
-from headrace.identity.tokens import LIFETIME_SECONDS, SKEW_SECONDS, Grant, issue
+from headrace.identity.tokens import LIFETIME_SECONDS, SKEW_SECONDS, Grant, UnverifiedToken, issue
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
 
@@ -107,6 +109,7 @@ class TokenEndpoint:
         addresses: Addresses,
         clock: Clock,
         *,
+        issuers: IssuerKeys | None = None,
         hashing: int = 2,
         waiting: int = 64,
     ) -> None:
@@ -116,6 +119,8 @@ class TokenEndpoint:
         self._checker = SecretChecker()
         self._uses = UseCounter()
         self._hashing = asyncio.Semaphore(hashing)
+        self._issuers = issuers or IssuerKeys(clock)
+        self._fetching = asyncio.Semaphore(8)
         self._waiting = 0
         self._most_waiting = waiting
 
@@ -132,13 +137,26 @@ class TokenEndpoint:
         app = self._app(authority, request, form)
         audience_wanted = _asked_for(request, form)
         proof = await self._prove(app, request, form)
-        audience = self._audience(request, authority, *audience_wanted)
+        audience = self._audience(authority, *audience_wanted)
+        now = self._clock.now() // SECOND
+        return _success(request, await self._issue(authority, app, audience, proof), audience, now)
+
+    async def grant(
+        self, authority: Authority, app: Registration, audience: str, proof: str
+    ) -> dict[str, Any]:
+        """A token for an app that has proved itself by other means, as a success document.
+
+        Raises `SignInError`: 500011 for an audience that no surface takes.
+        """
+        known = self._audience(authority, audience, True)
+        token = await self._issue(authority, app, known, proof)
+        return {"token_type": "Bearer", "expires_in": LIFETIME_SECONDS, "access_token": token}
+
+    async def _issue(self, authority: Authority, app: Registration, audience: str, proof: str) -> str:
         if authority.signing is None:
             raise SignInError(90002, "The tenant has no signing key yet.")
-        now = self._clock.now() // SECOND
         grant = Grant(authority.tenant, app.app_id, app.principal_id, audience, proof)
-        token = await asyncio.to_thread(issue, authority.signing, grant, now)
-        return _success(request, token, audience, now)
+        return await asyncio.to_thread(issue, authority.signing, grant, self._clock.now() // SECOND)
 
     def _app(self, authority: Authority, request: TokenRequest, form: Mapping[str, str]) -> Registration:
         grant_type = form.get("grant_type")
@@ -181,9 +199,7 @@ class TokenEndpoint:
             raise SignInError(90100, "Give either 'client_secret' or 'client_assertion', not both.")
         if assertion:
             _require_assertion_type(form)
-            await asyncio.to_thread(
-                check_assertion, assertion, app, self._is_own_endpoint, self._uses, self._clock.now()
-            )
+            await self._check_assertion(read_assertion(assertion), app)
             return "2"
         if not secret:
             raise SignInError(
@@ -193,6 +209,16 @@ class TokenEndpoint:
             )
         self._check_lifetime(app, await self._find(secret, app))
         return "1"
+
+    async def _check_assertion(self, token: UnverifiedToken, app: Registration) -> None:
+        now = self._clock.now()
+        if not is_federated(token):
+            await asyncio.to_thread(check_assertion, token, app, self._is_own_endpoint, self._uses, now)
+            return
+        if self._fetching.locked():
+            raise SignInError(90055, "Too many clients are signing in at once: try again in a second.")
+        async with self._fetching:
+            await asyncio.to_thread(check_federated, token, app.app_id, app.federated, self._issuers, now)
 
     async def _find(self, secret: str, app: Registration) -> StoredSecret | None:
         found = self._checker.quick(secret, app.secrets)
@@ -229,7 +255,7 @@ class TokenEndpoint:
         names = {self._view.current.tenant, ADFS}
         return tenant in names and rest in {"oauth2/v2.0/token", "oauth2/token", "v2.0", ""}
 
-    def _audience(self, request: TokenRequest, authority: Authority, audience: str, by_scope: bool) -> str:
+    def _audience(self, authority: Authority, audience: str, by_scope: bool) -> str:
         if is_known_resource(audience, self._addresses):
             return audience
         raise SignInError(

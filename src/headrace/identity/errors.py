@@ -22,8 +22,12 @@ class Kind:
 
 KINDS: dict[int, Kind] = {
     50001: Kind(400, "invalid_resource", "The resource is not known in this tenant."),
+    50013: Kind(401, "invalid_client", "The federated token's signature is not its issuer's."),
     50027: Kind(400, "invalid_request", "A token in the request is malformed."),
     50049: Kind(400, "invalid_instance", "The authority's host is not known."),
+    50166: Kind(
+        503, "temporarily_unavailable", "The keys of the federated token's issuer cannot be fetched."
+    ),
     70003: Kind(400, "unsupported_grant_type", "The grant type is not supported."),
     70011: Kind(400, "invalid_scope", "The scope is malformed or does not end in /.default."),
     90002: Kind(400, "invalid_request", "There is no such tenant."),
@@ -39,6 +43,8 @@ KINDS: dict[int, Kind] = {
     700024: Kind(401, "invalid_client", "The assertion is outside its time, or valid for too long."),
     700027: Kind(401, "invalid_client", "The assertion's key or signature is not the application's."),
     700211: Kind(401, "invalid_client", "The assertion's issuer is not trusted by the application."),
+    700212: Kind(401, "invalid_client", "The federated token is meant for another audience."),
+    700213: Kind(401, "invalid_client", "The federated token is about another subject."),
     900144: Kind(400, "invalid_request", "A parameter is missing from the body."),
     900561: Kind(405, "invalid_request", "The endpoint takes POST requests only."),
     901002: Kind(400, "invalid_request", "The parameter 'resource' is not supported here."),

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, delete, insert, select, update
 
-from headrace.clock import to_datetime
+from headrace.clock import iso, to_datetime
 from headrace.identity.store import signing_key
 
 BITS = 2048
@@ -101,6 +102,46 @@ def delete_signing_key(connection: Connection, kid: str) -> bool:
         delete(signing_key).where(signing_key.c.kid == kid, signing_key.c.signs.is_(False))
     )
     return gone.rowcount > 0
+
+
+def rotate_if_due(connection: Connection, now: int, *, longest: int, overlap: int) -> str | None:
+    """Let a new key take over when the one that signs is older than `longest`; its `kid`, or None.
+
+    Keys that were replaced longer than `overlap` ago are dropped in any case. All in microseconds.
+    """
+    created = connection.execute(
+        select(signing_key.c.created).where(signing_key.c.signs)
+    ).scalar_one_or_none()
+    made = create_signing_key(connection, now) if created is not None and now - created >= longest else None
+    for kid in retired(connection, now, overlap):
+        delete_signing_key(connection, kid)
+    return made
+
+
+def is_rotation_due(connection: Connection, now: int, *, longest: int, overlap: int) -> bool:
+    """Whether `rotate_if_due` would change anything."""
+    created = connection.execute(
+        select(signing_key.c.created).where(signing_key.c.signs)
+    ).scalar_one_or_none()
+    return (created is not None and now - created >= longest) or bool(retired(connection, now, overlap))
+
+
+def retired(connection: Connection, now: int, overlap: int) -> list[str]:
+    """The keys whose successor has signed for longer than `overlap`: no token of theirs is alive."""
+    rows = connection.execute(
+        select(signing_key.c.kid, signing_key.c.created).order_by(signing_key.c.created)
+    ).all()
+    return [row.kid for row, after in pairwise(rows) if now - int(after.created) >= overlap]
+
+
+def list_keys(connection: Connection) -> list[dict[str, Any]]:
+    """Every key as the admin surface shows it, newest first; never a private part."""
+    rows = connection.execute(
+        select(signing_key.c.kid, signing_key.c.signs, signing_key.c.created).order_by(
+            signing_key.c.created.desc()
+        )
+    )
+    return [{"kid": row.kid, "signs": row.signs, "created": iso(row.created)} for row in rows]
 
 
 def load_public(connection: Connection) -> Sequence[PublicKey]:

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from headrace.wire.addresses import Addresses
 
-TokenFault = Literal["missing", "invalid", "expired", "audience", "tenant", "principal", "delegated"]
+TokenFault = Literal[
+    "missing", "invalid", "expired", "audience", "tenant", "principal", "delegated", "pending"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class TokenError(Exception):
 
     `kind` says why: `missing` (no Authorization header), `invalid` (not a token of ours, broken, forged),
     `expired` (or not valid yet), `audience` (meant for another surface), `tenant`, `principal` (the app was
-    disabled or deleted), `delegated` (a user's token). `message` is fit for an answer: it quotes no secret.
+    disabled or deleted), `delegated` (a user's token), `pending` (an outside issuer's keys are on their way: it
+    is worth trying again). `message` is fit for an answer: it quotes no secret.
     """
 
     def __init__(self, kind: TokenFault, message: str) -> None:

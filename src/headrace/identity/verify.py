@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from headrace.clock import SECOND, Clock, iso
 from headrace.identity.access import Access
-from headrace.identity.model import Caller, Surface, TokenError, accepts
+from headrace.identity.model import INGESTION, Caller, Surface, TokenError, accepts
+from headrace.identity.outside import OutsideIssuers, effective
 from headrace.identity.tokens import (
     MOST_TOKEN_BYTES,
     SKEW_SECONDS,
@@ -29,15 +30,20 @@ MOST_REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
+    """`user` and `mapped` are of tokens of outside issuers."""
+
     caller: Caller
     kid: str
     not_before: float
+    user: bool = False
+    mapped: bool = False
 
 
 class TokenVerifier:
     """Turns an Authorization header into the `Caller` that a surface may trust. Thread-safe.
 
-    `addresses` names this server; tokens for its own base addresses are taken on every surface.
+    `addresses` names this server; tokens for its own base addresses are taken on every surface. `outside` verifies
+    the tokens of trusted outside issuers, if there are any.
     """
 
     def __init__(
@@ -46,9 +52,11 @@ class TokenVerifier:
         addresses: Addresses,
         clock: Clock,
         *,
+        outside: OutsideIssuers | None = None,
         most_remembered: int = MOST_REMEMBERED,
     ) -> None:
         self._view = view
+        self._outside = outside
         self._addresses = addresses
         self._clock = clock
         self._most = most_remembered
@@ -74,12 +82,10 @@ class TokenVerifier:
         verified = self._recall(access, token) or self._verify(access, token)
         self._check_times(verified)
         caller = verified.caller
+        if caller.issuer is not None:
+            return self._outsider(access, verified, surface)
         if not self._accepts(surface, caller.audience):
-            raise TokenError(
-                "audience",
-                f"The access token is for the audience '{caller.audience[:200]}', which the {surface.name}"
-                " surface does not take.",
-            )
+            raise _wrong_audience(caller, surface)
         if access.principals.get(caller.object_id) != caller.app_id:
             raise TokenError(
                 "principal",
@@ -92,17 +98,37 @@ class TokenVerifier:
             verified = self._remembered.get(token)
             if verified is None:
                 return None
-            if access.keys.get(verified.kid) is None or verified.caller.tenant != access.tenant:
+            if not self._still_signed(access, verified):
                 del self._remembered[token]
                 return None
             self._remembered.move_to_end(token)
             return verified
+
+    def _still_signed(self, access: Access, verified: _Verified) -> bool:
+        issuer = verified.caller.issuer
+        if issuer is not None:
+            return self._outside is not None and self._outside.holds(issuer, verified.kid)
+        return verified.kid in access.keys and verified.caller.tenant == access.tenant
+
+    def _outsider(self, access: Access, verified: _Verified, surface: Surface) -> Caller:
+        caller = verified.caller
+        if self._outside is None or not self._outside.accepts(caller, surface):
+            raise _wrong_audience(caller, surface)
+        if verified.user and surface is INGESTION:
+            raise TokenError("delegated", "The access token was issued to a user: only apps may send.")
+        return effective(caller, access, mapped=verified.mapped)
 
     def _verify(self, access: Access, token: str) -> _Verified:
         try:
             unverified = read_token(token)
         except MalformedTokenError as error:
             raise TokenError("invalid", f"The access token is malformed: {error}.") from error
+        if self._outside is not None and self._outside.trusts(unverified.text("iss")):
+            found = self._outside.verify(unverified, access)
+            verified = _Verified(found.caller, found.kid, found.not_before, found.user, found.mapped)
+            if verified.caller.expires > self._clock.now() // SECOND:
+                self._remember(token, verified)
+            return verified
         kid = unverified.header.get("kid")
         key = access.keys.get(kid) if isinstance(kid, str) else None
         if key is None or not isinstance(kid, str):
@@ -141,6 +167,14 @@ class TokenVerifier:
             if len(self._accepted) < 256:
                 self._accepted[surface.name, audience] = known
         return known
+
+
+def _wrong_audience(caller: Caller, surface: Surface) -> TokenError:
+    return TokenError(
+        "audience",
+        f"The access token is for the audience '{caller.audience[:200]}', which the {surface.name}"
+        " surface does not take.",
+    )
 
 
 def _claims(token: UnverifiedToken, kid: str, access: Access) -> _Verified:

@@ -16,6 +16,7 @@ from headrace.wire.problems import HttpError, http_error
 _LONGEST_QUOTE = 200
 _MOST_STREAMS = 20
 
+_PENDING_RETRY_SECONDS = 1.0
 _TOKEN_CODES: dict[TokenFault, str] = {
     "missing": "AuthenticationFailed",
     "invalid": "InvalidToken",
@@ -24,6 +25,7 @@ _TOKEN_CODES: dict[TokenFault, str] = {
     "tenant": "InvalidToken",
     "principal": "InvalidToken",
     "delegated": "UnsupportedAccessTokenType",
+    "pending": "InvalidToken",
 }
 
 
@@ -71,7 +73,9 @@ def slow_body(seconds: float) -> HttpError:
 
 
 def token_refused(error: TokenError, authority: str) -> HttpError:
-    """401; `authority` is the address that tokens come from."""
+    """401, or 503 where trying again helps; `authority` is the address that tokens come from."""
+    if error.kind == "pending":
+        return unavailable(error.message, _PENDING_RETRY_SECONDS)
     challenge = f'Bearer authorization_uri="{authority}"'
     if error.kind != "missing":
         challenge += ', error="invalid_token"'

@@ -19,7 +19,9 @@ def bad_argument(message: str, target: str | None = None) -> HttpError:
 
 
 def token_refused(error: TokenError) -> HttpError:
-    """401 or 403: the token does not let its bearer in."""
+    """401 or 403: the token does not let its bearer in; 503 where trying again helps."""
+    if error.kind == "pending":
+        return http_error(503, "ServiceUnavailable", error.message, headers={"Retry-After": "1"})
     if error.kind == "missing":
         return http_error(
             401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
