@@ -210,9 +210,14 @@ class AggregateBinder(OperatorBinder):
         else:
             wanted = list(shapes)
         outputs: list[tuple[Column, str, KustoType]] = []
+        taken = {name for name in wanted if len(shapes[name]) == 1}
         for name in wanted:
             for type in shapes[name]:
-                shown = name if len(shapes[name]) == 1 else f"{name}_{type}"
+                shown = name
+                if len(shapes[name]) > 1:
+                    shown = f"{name}_{type}"
+                    shown = unique(shown, taken) if shown in taken else shown
+                    taken.add(shown)
                 outputs.append((self.new_column(shown, type), name, type))
         for name in self._hidden_names(inputs, shapes):
             first = next(found for _, rows in inputs if (found := rows.find(name)) is not None)

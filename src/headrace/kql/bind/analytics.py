@@ -138,6 +138,8 @@ class AnalyticsBinder(PluginBinder):
             declared.append((self.new_column(item.name, item.type), default))
         if not operator.steps:
             self.fail("KQL0141", "`scan` needs a step.", operator)
+        if operator.steps[0].optional:
+            self.report("KQL0141", "The first step of `scan` cannot be optional.", operator.steps[0])
         row_columns = rows.columns
         states: list[tuple[Column, ...]] = []
         for _ in operator.steps:
@@ -188,10 +190,7 @@ class AnalyticsBinder(PluginBinder):
                     self.report("KQL0104", f"`scan` declares no column `{item.name}`.", item, hint)
                     continue
                 assignments.append((place, self.bind_as(item.value, declared[place][0].type)))
-        if step.optional:
-            message = "`optional` steps of `scan` are refused: each step must follow the one before it."
-            self.report("KQL0203", message, step, "Write a `scan` for each way that the rows may go.")
-        return ScanStep(condition, tuple(assignments), step.output)
+        return ScanStep(condition, tuple(assignments), step.output, step.optional)
 
     def special_member(self, node: n.Member) -> Expr | None:
         """A step's column: `s1.total`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from headrace.kql.bind.base import BindProblem
 from headrace.kql.bind.operators import has_window
 from headrace.kql.bind.queries import UNKNOWN, QueryBinder
 from headrace.kql.bind.scope import Relation
@@ -73,19 +74,23 @@ class ExpandingBinder(QueryBinder):
         return result
 
     def _union_inputs(self, node: n.Expression, fuzzy: bool, place: int) -> list[tuple[str, Relation]]:
-        if isinstance(node, n.Wildcard):
-            return [(name, self._named_table(node, name)) for name in self.tables_like(node)]
-        if fuzzy:
-            before = len(self.problems)
-            rows = self.relation(node)
-            missing = [problem for problem in self.problems[before:] if problem.code == "KQL0131"]
-            if missing and len(missing) == len(self.problems) - before:
-                del self.problems[before:]
-                self.warnings.extend(missing)
-                return []
-            return [(rows.name or f"union_arg{place}", rows)]
-        rows = self.relation(node)
-        return [(rows.name or f"union_arg{place}", rows)]
+        before = len(self.problems)
+        try:
+            if isinstance(node, n.Wildcard):
+                inputs = [(name, self._named_table(node, name)) for name in self.tables_like(node)]
+            else:
+                rows = self.relation(node)
+                inputs = [(rows.name or f"union_arg{place}", rows)]
+        except BindProblem:
+            if not fuzzy or len(self.problems) == before:
+                raise
+            inputs = []
+        missing = [problem for problem in self.problems[before:] if problem.code == "KQL0131"]
+        if fuzzy and missing and len(missing) == len(self.problems) - before:
+            del self.problems[before:]
+            self.warnings.extend(missing)
+            return []
+        return inputs
 
     def expand_items(
         self, rows: Relation, items: tuple[t.ExpandItem, ...], what: str

@@ -184,7 +184,8 @@ class QueryBinder(JoinBinder):
         if isinstance(binding, SharedBinding):
             return self.bound_rows(binding, name)
         if isinstance(binding, FunctionBinding):
-            return self.call_tabular(node, binding, ())
+            rows = self.call_tabular(node, binding, ())
+            return replace(rows, name=name, _by_name={}) if binding.function.view else rows
         raise self.fail("KQL0132", f"`{name}` is a value, not a table.", node)
 
     def _tabular_argument(self, binding: RelationBinding, name: str) -> Relation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from headrace.kql.bind.base import text_literal
@@ -66,29 +66,39 @@ class SearchBinder(ReducingBinder):
         case_sensitive: bool,
         shape: Callable[[list[tuple[str, Relation]]], list[tuple[str, Relation]]] | None = None,
     ) -> Relation:
+        if not inputs:
+            self.report("KQL0131", "There is no table to search.", node)
+            return Relation(self.one_row().plan, (), broken=True)
         kept: list[tuple[str, Relation]] = []
-        missed: list[Any] = []
-        for name, rows in inputs:
-            before = len(self.problems)
-            with self.row_scope(rows):
+        for name, rows, scope in self._with_named_columns(inputs, predicate):
+            with self.row_scope(scope):
                 condition = self._search_condition(predicate, case_sensitive)
-            unknown = [problem for problem in self.problems[before:] if problem.code == "KQL0104"]
-            if unknown and len(unknown) == len(self.problems) - before and len(inputs) > 1:
-                # A table without the column has no row that fits.
-                del self.problems[before:]
-                missed = unknown
-                continue
             if not isinstance(condition, Poison):
                 rows = rows.with_plan(Filter(rows.plan.columns, rows.plan, condition))
             kept.append((name, rows))
-        if not kept:
-            self.problems.extend(missed[:1])
-            if not missed:
-                self.report("KQL0131", "There is no table to search.", node)
-            return Relation(self.one_row().plan, (), broken=True)
         if shape is not None:
             kept = shape(kept)
         return self.union_relations(kept, inner=False, source_name=source_name)
+
+    def _with_named_columns(
+        self, inputs: list[tuple[str, Relation]], predicate: n.Expression
+    ) -> list[tuple[str, Relation, Relation]]:
+        """The tables that may have rows that fit: those with a column that the predicate names, if it names any.
+
+        Each comes with the rows that the predicate sees: a column that only another table has is missing there.
+        One that no table has is a problem.
+        """
+        named = {name for name in _names_in(predicate) if self.environment.find(name) is None}
+        columns = [{column.name for column in rows.columns} for _, rows in inputs]
+        everywhere = set().union(*columns)
+        if not named <= everywhere:
+            return [(name, rows, rows) for name, rows in inputs]
+        made: list[tuple[str, Relation, Relation]] = []
+        for (name, rows), own in zip(inputs, columns, strict=True):
+            if named and not named & own and not rows.open and not _looks_everywhere(predicate):
+                continue
+            made.append((name, rows, rows if named <= own else replace(rows, open=True, _by_name={})))
+        return made
 
     def _search_condition(self, node: n.Expression, case_sensitive: bool) -> Expr:
         """A search predicate: bare terms look at every column, `column:term` at one."""
@@ -222,6 +232,17 @@ class SearchBinder(ReducingBinder):
         t.Search: search_source,
         t.Find: find_source,
     }
+
+
+def _looks_everywhere(node: n.Node) -> bool:
+    """Whether a search predicate holds a term that any column may have."""
+    if isinstance(node, n.Literal):
+        return node.type is _T.STRING
+    if isinstance(node, n.Logical):
+        return any(_looks_everywhere(operand) for operand in node.operands)
+    if isinstance(node, n.Call) and node.name == "not":
+        return any(_looks_everywhere(argument.value) for argument in node.arguments)
+    return isinstance(node, n.Wildcard) or (isinstance(node, n.Binary) and isinstance(node.left, n.Wildcard))
 
 
 def _names_in(node: n.Node) -> set[str]:

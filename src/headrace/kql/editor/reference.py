@@ -114,7 +114,11 @@ _ERRORS = (
     ("KQL0138", "Only dynamic values are spread over rows.", "Use `parse_json()` or `split()` first."),
     ("KQL0139", "The text has no tabular expression.", "End it with a query."),
     ("KQL0140", "A saved function has problems of its own.", "Mend the saved function."),
-    ("KQL0141", "`scan` has no step, or none that puts out rows.", "Add `with (step s: true;)`."),
+    (
+        "KQL0141",
+        "The steps of `scan` are none, all without output, or begin with an optional one.",
+        "Add `step s: true;`.",
+    ),
     (
         "KQL0142",
         "The data would make too many columns.",

@@ -247,6 +247,7 @@ class ScanStep:
     condition: Expr
     assignments: tuple[tuple[int, Expr], ...]
     output: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlglot import exp
@@ -58,16 +58,19 @@ class Generator(ExpressionGenerator):
     def with_shared(self, query: exp.Select) -> exp.Select:
         """The statement with the selects that several places read."""
         if self.shared:
-            ctes = [
-                exp.CTE(
-                    this=select,
-                    alias=exp.TableAlias(this=exp.Identifier(this=name, quoted=False)),
-                    materialized=name not in self.inlined and not isinstance(select, exp.Union),
-                )
-                for name, select in self.shared.items()
-            ]
-            query.set("with_", exp.With(expressions=ctes, recursive=self.recursive or None))
+            query.set("with_", self._named_queries(self.shared))
         return query
+
+    def _named_queries(self, queries: Mapping[str, exp.Query]) -> exp.With:
+        ctes = [
+            exp.CTE(
+                this=select,
+                alias=exp.TableAlias(this=exp.Identifier(this=name, quoted=False)),
+                materialized=name not in self.inlined and not isinstance(select, exp.Union),
+            )
+            for name, select in queries.items()
+        ]
+        return exp.With(expressions=ctes, recursive=self.recursive or None)
 
     # Nodes.
 
@@ -386,11 +389,12 @@ class Generator(ExpressionGenerator):
         """A lateral join: the body reads the outer row."""
         outer = self.wrap(self.gen(plan.input), plan.input.columns)
         before, self._outer = self._outer, {**self._outer, **outer.values}
+        known = set(self.shared)
         try:
             body = self.gen(plan.body)
             own = [column for column in plan.body.columns if column not in plan.input.columns]
             lateral = exp.Lateral(
-                this=exp.Subquery(this=body.select(own)),
+                this=exp.Subquery(this=self._with_correlated(body.select(own), known)),
                 alias=exp.TableAlias(this=exp.Identifier(this=self.fresh("t"), quoted=False)),
             )
         finally:
@@ -399,6 +403,21 @@ class Generator(ExpressionGenerator):
         both = Layer(outer.source, values, max(outer.depth, body.depth))
         both.joins = [exp.Join(this=lateral)]
         return self.wrap(both, plan.columns)
+
+    def _with_correlated(self, query: exp.Select, known: set[str]) -> exp.Select:
+        """The body of a lateral join with those named queries of its own that read the outer row."""
+        outer = {column.name for value in self._outer.values() for column in value.find_all(exp.Column)}
+        moved: dict[str, exp.Query] = {}
+        for name, select in self.shared.items():
+            reads = {column.name for column in select.find_all(exp.Column)}
+            tables = {table.name for table in select.find_all(exp.Table)}
+            if name not in known and (reads & outer or tables & moved.keys()):
+                moved[name] = select
+        if moved:
+            for name in moved:
+                del self.shared[name]
+            query.set("with_", self._named_queries(moved))
+        return query
 
     def shared_rows(self, plan: p.Shared) -> Layer:
         """The rows of a plan that is computed once."""

@@ -31,8 +31,6 @@ class MatchGenerator(Generator):
         number = self.fresh("n")
         kept = list(plan.input.columns)
         self.shared[rows] = self._numbered(plan, number)
-        tracked = [(step, column) for step, columns in enumerate(plan.states) for column in columns]
-        del tracked
         names = _StateNames(plan, self.fresh("s"))
         recursive = exp.Union(
             this=self._start(plan, names, number),
@@ -61,6 +59,8 @@ class MatchGenerator(Generator):
             items.append(_named(b.false(), names.active(step)))
             items.append(_named(b.cast(b.number(-1), "BIGINT"), names.match(step)))
             items.append(_named(b.false(), names.taken(step)))
+            if plan.steps[step].output == "last":
+                items.append(_named(b.false(), names.repeated(step)))
             for column in names.carried(step):
                 items.append(_named(self._missing(plan, names, column), names.value(step, column)))
         return exp.Select(expressions=items)
@@ -89,89 +89,121 @@ class MatchGenerator(Generator):
         return final.from_(subquery(query, self.fresh("t")))
 
     def _consider(self, plan: p.MatchRows, names: _StateNames, step: int, below: exp.Select) -> exp.Select:
-        """Whether the row moves the step before on to this one, or stays in it, or starts a match."""
-        moved, stayed = self.fresh("p"), self.fresh("q")
+        """Whether the row moves a step before on to this one, or stays in it, or starts a match."""
+        origins = {origin: self.fresh("p") for origin in _origins(plan, step)}
+        stayed = self.fresh("q")
         tests: list[exp.Expression] = [exp.Star()]
         condition = plan.steps[step].condition
-        here = self._over(plan, names, step, step, condition)
+        for origin, moved in origins.items():
+            fits = self._over(plan, names, origin, condition)
+            tests.append(_named(b.both(column_sql(names.active(origin)), b.coalesce(fits, False)), moved))
+        here = b.coalesce(self._over(plan, names, step, condition), False)
         if step:
-            before = self._over(plan, names, step, step - 1, condition)
-            tests.append(_named(b.both(column_sql(names.active(step - 1)), b.coalesce(before, False)), moved))
-            tests.append(_named(b.both(column_sql(names.active(step)), b.coalesce(here, False)), stayed))
-        else:
-            tests.append(_named(b.false(), moved))
-            tests.append(_named(b.coalesce(here, False), stayed))
+            here = b.both(column_sql(names.active(step)), here)
+        tests.append(_named(here, stayed))
         query = exp.Select(expressions=tests).from_(subquery(below, self.fresh("t")))
-        return self._apply(plan, names, step, query, moved, stayed)
+        return self._apply(plan, names, step, query, origins, stayed)
 
     def _apply(
-        self, plan: p.MatchRows, names: _StateNames, step: int, below: exp.Select, moved: str, stayed: str
+        self,
+        plan: p.MatchRows,
+        names: _StateNames,
+        step: int,
+        below: exp.Select,
+        origins: dict[int, str],
+        stayed: str,
     ) -> exp.Select:
-        """The states after the row."""
-        takes = b.either(column_sql(moved), column_sql(stayed))
+        """The states after the row. Of several steps that could move on, the nearest does."""
+        moves = [(origin, column_sql(moved)) for origin, moved in origins.items()]
+        moved_on = b.either(*(moved for _, moved in moves)) if moves else b.false()
+        takes = b.either(moved_on, column_sql(stayed))
+        active = column_sql(names.active(step))
         changed: dict[str, exp.Expression] = {
             names.taken(step): takes,
-            names.active(step): b.either(column_sql(names.active(step)), takes.copy()),
+            names.active(step): b.either(active, takes.copy()),
         }
+        if plan.steps[step].output == "last":
+            repeats = b.both(column_sql(stayed), active.copy(), b.negation(moved_on.copy()))
+            changed[names.repeated(step)] = repeats
         if step:
-            changed[names.active(step - 1)] = b.both(
-                column_sql(names.active(step - 1)), b.negation(column_sql(moved))
-            )
-            changed[names.match(step)] = b.when(
-                column_sql(moved), column_sql(names.match(step - 1)), column_sql(names.match(step))
-            )
+            matches = [(moved.copy(), column_sql(names.match(origin))) for origin, moved in moves]
+            changed[names.match(step)] = b.choose(matches, column_sql(names.match(step)))
         else:
-            begins = b.both(column_sql(stayed), b.negation(column_sql(names.active(0))))
+            begins = b.both(column_sql(stayed), b.negation(active.copy()))
             following = b.add(column_sql(names.last_match), 1)
             changed[names.last_match] = b.when(begins, following, column_sql(names.last_match))
             changed[names.match(0)] = b.when(begins.copy(), following.copy(), column_sql(names.match(0)))
         assigned = {plan.declared[place][0]: value for place, value in plan.steps[step].assignments}
         for column in names.carried(step):
-            owner, source = names.owner[column], names.source[column]
-            old = column_sql(names.value(step, column))
-            if owner != step:
-                inherited = column_sql(names.value(step - 1, column))
-                changed[names.value(step, column)] = b.when(column_sql(moved), inherited, old)
-                continue
-            new = self._new_value(plan, names, step, source, assigned)
-            both = [(column_sql(stayed), new[0])]
-            if step:
-                both.insert(0, (column_sql(moved), new[1]))
-            changed[names.value(step, column)] = b.choose(both, old)
-        if step:
-            # What moved on leaves the step before as if it had never matched.
-            for column in names.carried(step - 1):
-                name = names.value(step - 1, column)
-                missing = self._missing(plan, names, column)
-                changed[name] = b.when(column_sql(moved), missing, column_sql(name))
+            name = names.value(step, column)
+            if names.owner[column] == step:
+                values = [
+                    (moved.copy(), self._new_value(plan, names, step, origin, column, assigned))
+                    for origin, moved in moves
+                ]
+                values.append(
+                    (column_sql(stayed), self._new_value(plan, names, step, step, column, assigned))
+                )
+            else:
+                values = [
+                    (moved.copy(), self._state_value(plan, names, origin, column)) for origin, moved in moves
+                ]
+            changed[name] = b.choose(values, column_sql(name))
+        self._clear(plan, names, moves, changed)
         items: list[exp.Expression] = [exp.Star(except_=[column_sql(name) for name in changed])]
         items.extend(_named(value, name) for name, value in changed.items())
         return exp.Select(expressions=items).from_(subquery(below, self.fresh("t")))
 
-    def _new_value(
-        self, plan: p.MatchRows, names: _StateNames, step: int, source: Column, assigned: dict[Column, Expr]
-    ) -> tuple[exp.Expression, exp.Expression]:
-        """A column of the row that the step takes, read over the step's own state and over the one before."""
-        if source in assigned:
-            value = assigned[source]
-            own = self._over(plan, names, step, step, value)
-            return own, (self._over(plan, names, step, step - 1, value) if step else own.copy())
-        for column, default in plan.declared:
-            if column is source:
-                return self.render_alone(default), self.render_alone(default)
-        return column_sql(source.sql_name), column_sql(source.sql_name)
+    def _clear(
+        self,
+        plan: p.MatchRows,
+        names: _StateNames,
+        moves: list[tuple[int, exp.Column]],
+        changed: dict[str, exp.Expression],
+    ) -> None:
+        """What moved on leaves its step as if it had never matched."""
+        nearer: list[exp.Expression] = []
+        for origin, moved in moves:
+            left: exp.Expression = moved.copy()
+            if nearer:
+                left = b.both(left, b.negation(b.either(*(other.copy() for other in nearer))))
+            nearer.append(moved)
+            changed[names.active(origin)] = b.both(column_sql(names.active(origin)), b.negation(left))
+            for column in names.carried(origin):
+                name = names.value(origin, column)
+                changed[name] = b.when(left.copy(), self._missing(plan, names, column), column_sql(name))
 
-    def _over(
-        self, plan: p.MatchRows, names: _StateNames, step: int, state: int, expression: Expr
+    def _state_value(
+        self, plan: p.MatchRows, names: _StateNames, state: int, column: Column
     ) -> exp.Expression:
-        """An expression over the row and one step's state; the state of later steps reads as never matched."""
-        del step
+        """A step's column in the state of another; that of a later or passed-over step has never matched."""
+        if names.owner[column] <= state:
+            return column_sql(names.value(state, column))
+        return self._missing(plan, names, column)
+
+    def _new_value(
+        self,
+        plan: p.MatchRows,
+        names: _StateNames,
+        step: int,
+        state: int,
+        column: Column,
+        assigned: dict[Column, Expr],
+    ) -> exp.Expression:
+        """A column of the row that the step takes, read over one step's state."""
+        source = names.source[column]
+        if source in assigned:
+            return self._over(plan, names, state, assigned[source])
+        for declared, default in plan.declared:
+            if declared is source:
+                return self.render_alone(default)
+        return column_sql(source.sql_name)
+
+    def _over(self, plan: p.MatchRows, names: _StateNames, state: int, expression: Expr) -> exp.Expression:
+        """An expression over the row and one step's state."""
         values: dict[Column, exp.Expression] = {c: column_sql(c.sql_name) for c in plan.input.columns}
         for column in names.columns:
-            carried = names.owner[column] <= state
-            values[column] = (
-                column_sql(names.value(state, column)) if carried else self._missing(plan, names, column)
-            )
+            values[column] = self._state_value(plan, names, state, column)
         for column, default in plan.declared:
             values[column] = self.render_alone(default)
         before = self._layer, self._hoists
@@ -208,10 +240,12 @@ class MatchGenerator(Generator):
             if plan.match_id is not None:
                 items.append(_named(column_sql(names.match(step)), plan.match_id.sql_name))
             items.append(_named(exp.column(number, table=rows), position))
-            select = exp.Select(expressions=items).from_(_table(states))
+            source = self._last_of_series(names, step, states, number) if bound.output == "last" else None
+            select = exp.Select(expressions=items).from_(source or _table(states))
             on = exp.EQ(this=exp.column(number, table=rows), expression=exp.column(number, table=states))
             select.set("joins", [exp.Join(this=_table(rows), kind="INNER", on=on)])
-            select.set("where", exp.Where(this=column_sql(names.taken(step))))
+            if source is None:
+                select.set("where", exp.Where(this=column_sql(names.taken(step))))
             selects.append(select)
         query = selects[0]
         for other in selects[1:]:
@@ -222,6 +256,28 @@ class MatchGenerator(Generator):
             layer = self.wrap(layer, plan.columns)
         return layer
 
+    def _last_of_series(self, names: _StateNames, step: int, states: str, number: str) -> exp.Subquery:
+        """The states after rows that the step took without taking another in the same series."""
+        follows = self.fresh("q")
+        window = exp.Window(
+            this=exp.Anonymous(this="lead", expressions=[column_sql(names.repeated(step))]),
+            order=exp.Order(expressions=[exp.Ordered(this=column_sql(number))]),
+        )
+        taken = exp.Select(expressions=[exp.Star(), _named(window, follows)]).from_(_table(states))
+        taken = taken.where(column_sql(names.taken(step)))
+        last = exp.Select(expressions=[exp.Star()]).from_(subquery(taken, self.fresh("t")))
+        return subquery(last.where(b.negation(b.coalesce(column_sql(follows), False))), states)
+
+
+def _origins(plan: p.MatchRows, step: int) -> list[int]:
+    """The steps that a row may move on to this one, the nearest first: optional ones are passed over."""
+    found: list[int] = []
+    for origin in reversed(range(step)):
+        found.append(origin)
+        if not plan.steps[origin].optional:
+            break
+    return found
+
 
 class _StateNames:
     """The SQL names of a machine's state: what each step remembers of itself and of the steps before it."""
@@ -229,6 +285,7 @@ class _StateNames:
     def __init__(self, plan: p.MatchRows, prefix: str) -> None:
         self.prefix = prefix
         self.steps = len(plan.steps)
+        self.series = {place for place, step in enumerate(plan.steps) if step.output == "last"}
         read: set[Column] = set()
         for step in plan.steps:
             read |= columns_of(step.condition)
@@ -258,6 +315,9 @@ class _StateNames:
     def taken(self, step: int) -> str:
         return f"{self.prefix}_out{step}"
 
+    def repeated(self, step: int) -> str:
+        return f"{self.prefix}_more{step}"
+
     def value(self, step: int, column: Column) -> str:
         return f"{self.prefix}_v{step}_{column.id}"
 
@@ -268,5 +328,7 @@ class _StateNames:
         names = [self.last_match]
         for step in range(self.steps):
             names.extend((self.active(step), self.match(step), self.taken(step)))
+            if step in self.series:
+                names.append(self.repeated(step))
             names.extend(self.value(step, column) for column in self.carried(step))
         return names

@@ -75,7 +75,7 @@ def _percentiles(first: int) -> Resolver:
         value = arguments[0].type
         if value not in (*NUMBERS, KustoType.DATETIME, KustoType.TIMESPAN, DYNAMIC):
             raise Mismatch(f"takes numbers, datetimes or timespans, not {value}", 0)
-        value = REAL if value is DYNAMIC else value
+        value = {DYNAMIC: REAL, INT: LONG}.get(value, value)
         types = [value]
         for index, argument in enumerate(arguments[1:], 1):
             if argument.type not in NUMBERS:
@@ -176,7 +176,7 @@ FUNCTIONS = (
     ),
     *_pair(
         "make_set",
-        "An array of the distinct values that are not null.",
+        "An array of the distinct values that are not null; arrays give their elements.",
         "value: any, size?: long!",
         DYNAMIC,
         "set",
@@ -198,7 +198,7 @@ FUNCTIONS = (
     ),
     _aggregate(
         "makeset",
-        "An array of the distinct values that are not null.",
+        "An array of the distinct values that are not null; arrays give their elements.",
         "value: any, size?: long!",
         DYNAMIC,
         prefix="set",

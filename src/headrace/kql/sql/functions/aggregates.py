@@ -186,6 +186,8 @@ def _make_set(arguments: Sequence[Typed], condition: exp.Expression | None) -> e
     if known is not None:
         condition = known if condition is None else b.both(condition, known)
     listed = filtered(b.call("list", _distinct(to_dynamic_of(argument))), condition)
+    if argument.type is DYNAMIC:
+        listed = b.call("kql_spread_list", listed)
     return _cut(listed, arguments)
 
 

@@ -13,6 +13,7 @@ from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_several
 from headrace.kql.sql.functions.convert import (
     BOOL,
+    DYNAMIC,
     INT,
     LONG,
     REAL,
@@ -79,16 +80,18 @@ def bag_pack(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.call("concat", *parts)
 
 
+_EMPTY = {STRING: ("",), DYNAMIC: ("{}", "[]", '""')}
+
+
 @lowers("__pack_known")
 def pack_known(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """As `bag_pack`, each member only where it has a value; the first comma is cut off."""
     parts: list[exp.Expression] = []
     for key, value in zip(arguments[::2], arguments[1::2], strict=True):
-        known = (
-            b.is_not_null(value.sql)
-            if value.type is not STRING
-            else exp.NEQ(this=value.sql, expression=b.text(""))
-        )
+        empty = [b.text(text) for text in _EMPTY.get(value.type, ())]
+        known = b.is_not_null(value.sql)
+        if empty:
+            known = b.both(known, b.negation(exp.In(this=b.again(value.sql), expressions=empty)))
         name = b.text("," + quoted(constant_text(key) or "") + ":")
         parts.append(b.when(known, b.call("concat", name, to_dynamic_of(value)), b.text("")))
     return b.call("concat", "{", b.call("substr", b.call("concat", *parts), 2), "}")
