@@ -34,6 +34,11 @@ class Profile:
         """Whether values may come from sub-queries."""
         return True
 
+    @property
+    def repeated_columns(self) -> bool:
+        """Whether a `project` may give the same column twice by the same expression."""
+        return False
+
 
 _SEVERAL_ROWS: dict[type[n.Operator], str] = {
     t.Summarize: "summarize",
@@ -126,6 +131,11 @@ class TransformProfile(Profile):
     def sub_queries(self) -> bool:
         """A transform has no other rows to ask."""
         return False
+
+    @property
+    def repeated_columns(self) -> bool:
+        """Rules made by tools have it; what Azure documents does not."""
+        return not self.documented
 
 
 def _operator_name(operator: n.Operator, name: str) -> str:

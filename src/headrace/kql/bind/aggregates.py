@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.functions.registry import Kind
-from headrace.kql.bind.operators import OperatorBinder, unique
+from headrace.kql.bind.operators import Names, OperatorBinder, unique
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.expressions import (
     Apply,
@@ -32,26 +32,18 @@ Aggregates = list[tuple[tuple[Column, ...], Apply]]
 class AggregateBinder(OperatorBinder):
     """Binds the operators that see several rows."""
 
-    def group_keys(self, rows: Relation, items: Sequence[n.Named], taken: set[str]) -> Keys:
+    def group_keys(self, rows: Relation, items: Sequence[n.Named], names: Names) -> Keys:
         """The keys of a `by`, named; a plain column keeps its name."""
         with self.row_scope(rows):
             bound = self.bind_items(items)
-        keys: Keys = []
-        for name, value, given, item in bound:
-            if name in taken:
-                if given:
-                    self.report("KQL0116", f"The column `{name}` is made twice.", item)
-                name = unique(name, taken)
-            taken.add(name)
-            keys.append((self.column_for(name, value), value))
-        return keys
+        return self.name_columns(bound, names)
 
     def summarize(self, rows: Relation, operator: t.Summarize) -> Relation:
         """`summarize`."""
-        taken: set[str] = set()
-        keys = self.group_keys(rows, operator.keys, taken)
+        names = Names()
+        keys = self.group_keys(rows, operator.keys, names)
         with self.row_scope(rows):
-            aggregates, outputs = self.aggregate_items(operator.aggregates, keys, taken)
+            aggregates, outputs = self.aggregate_items(operator.aggregates, keys, names)
         key_columns = tuple(column for column, _ in keys)
         made = tuple(column for columns, _ in aggregates for column in columns)
         plan: Plan = Aggregate((*key_columns, *made), rows.plan, tuple(keys), tuple(aggregates), rows.order)
@@ -61,7 +53,7 @@ class AggregateBinder(OperatorBinder):
         return rows.unordered(plan, (*key_columns, *(column for column, _ in outputs)))
 
     def aggregate_items(
-        self, items: Sequence[n.Named], keys: Keys, taken: set[str]
+        self, items: Sequence[n.Named], keys: Keys, names: Names
     ) -> tuple[Aggregates, list[tuple[Column, Expr]]]:
         """The aggregates that items need, and the output columns over them."""
         before, self.aggregates = self.aggregates, []
@@ -73,13 +65,13 @@ class AggregateBinder(OperatorBinder):
         unnamed = 1
         try:
             for item in items:
-                unnamed = self._aggregate_item(item, keys, taken, outputs, unnamed)
+                unnamed = self._aggregate_item(item, keys, names, outputs, unnamed)
             return self.aggregates, outputs
         finally:
             self.aggregates, self.star_excluded = before, excluded
 
     def _aggregate_item(
-        self, item: n.Named, keys: Keys, taken: set[str], outputs: list[tuple[Column, Expr]], unnamed: int
+        self, item: n.Named, keys: Keys, names: Names, outputs: list[tuple[Column, Expr]], unnamed: int
     ) -> int:
         assert self.aggregates is not None
         node = item.value
@@ -88,16 +80,12 @@ class AggregateBinder(OperatorBinder):
             applied = self.aggregate_call(node, function)
             if applied is None:
                 return unnamed
-            names = self._aggregate_names(item, node, applied)
+            shown = self._aggregate_names(item, node, applied)
             columns: list[Column] = []
-            for place, (name, type) in enumerate(zip(names, applied.resolution.results, strict=True)):
+            for place, (name, type) in enumerate(zip(shown, applied.resolution.results, strict=True)):
                 if not name:
                     name, unnamed = f"Column{unnamed}", unnamed + 1
-                if name in taken:
-                    if place < len(item.names):
-                        self.report("KQL0116", f"The column `{name}` is made twice.", item)
-                    name = unique(name, taken)
-                taken.add(name)
+                name = self.free_name(names, name, item, place < len(item.names))
                 columns.append(self.new_column(name, type))
             self.aggregates.append((tuple(columns), applied))
             outputs.extend((column, ref(column)) for column in columns)
@@ -109,11 +97,7 @@ class AggregateBinder(OperatorBinder):
         given = item.names[0] if item.names else self.own_name(node)
         name = given or f"Column{unnamed}"
         unnamed += 0 if given else 1
-        if name in taken:
-            if item.names:
-                self.report("KQL0116", f"The column `{name}` is made twice.", item)
-            name = unique(name, taken)
-        taken.add(name)
+        name = self.free_name(names, name, item, bool(item.names))
         outputs.append((self.column_for(name, value), value))
         return unnamed
 
@@ -168,8 +152,7 @@ class AggregateBinder(OperatorBinder):
 
     def distinct(self, rows: Relation, operator: t.Distinct) -> Relation:
         """`distinct`."""
-        items = [n.Named(item.start, item.end, (), item) for item in operator.items]
-        keys = self.group_keys(rows, items, set())
+        keys = self.group_keys(rows, operator.items, Names())
         columns = tuple(column for column, _ in keys)
         return rows.unordered(Aggregate(columns, rows.plan, tuple(keys), ()), columns)
 

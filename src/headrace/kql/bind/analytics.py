@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.kql.bind.aggregates import Aggregates, Keys
 from headrace.kql.bind.base import BindProblem, long_literal, text_literal
+from headrace.kql.bind.operators import Names
 from headrace.kql.bind.plugins import PluginBinder
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, ScalarBinding, SharedBinding
 from headrace.kql.plan.expressions import Column, Expr, Literal, Poison, missing, ref
@@ -56,11 +57,11 @@ class AnalyticsBinder(PluginBinder):
 
     def make_series(self, rows: Relation, operator: t.MakeSeries) -> Relation:
         """`make-series`."""
-        taken: set[str] = set()
-        keys = self.group_keys(rows, operator.keys, taken)
+        names = Names()
+        keys = self.group_keys(rows, operator.keys, names)
         with self.row_scope(rows):
             axis = self.bind(operator.axis.value)
-            aggregates, outputs = self._series_items(operator.columns, keys, taken)
+            aggregates, outputs = self._series_items(operator.columns, keys, names)
         if isinstance(axis, Poison):
             raise BindProblem
         if axis.type is _T.INT:
@@ -104,13 +105,13 @@ class AnalyticsBinder(PluginBinder):
         return self.call("__add", high, one)
 
     def _series_items(
-        self, items: Sequence[t.SeriesColumn], keys: Keys, taken: set[str]
+        self, items: Sequence[t.SeriesColumn], keys: Keys, names: Names
     ) -> tuple[Aggregates, list[tuple[Column, Expr, Expr]]]:
         """The aggregates of a bin, and the columns over them with the value for a bin without rows."""
         aggregates: Aggregates = []
         outputs: list[tuple[Column, Expr, Expr]] = []
         for item in items:
-            made, values = self.aggregate_items([item.item], keys, taken)
+            made, values = self.aggregate_items([item.item], keys, names)
             aggregates.extend(made)
             for column, value in values:
                 default = self._series_default(item, value.type)
@@ -264,7 +265,7 @@ class AnalyticsBinder(PluginBinder):
     ) -> tuple[Relation, Column]:
         """The groups of a level with their aggregate."""
         with self.row_scope(rows):
-            aggregates, computed = self.aggregate_items([level.aggregate], keys, set())
+            aggregates, computed = self.aggregate_items([level.aggregate], keys, Names())
         if not computed:
             raise BindProblem
         source, value = computed[0]
@@ -372,7 +373,7 @@ class AnalyticsBinder(PluginBinder):
         binding = self.share_binding(rows)
         for column in operator.columns:
             side = self.bound_rows(binding)
-            keys = self.group_keys(side, [n.Named(column.start, column.end, (), column)], set())
+            keys = self.group_keys(side, [n.Named(column.start, column.end, (), column)], Names())
             amount = self.new_column(f"count_{keys[0][0].name}", _T.LONG)
             columns = (keys[0][0], amount)
             plan = Aggregate(columns, side.plan, tuple(keys), (((amount,), self.call("count")),))
@@ -384,9 +385,14 @@ class AnalyticsBinder(PluginBinder):
     def invoke(self, rows: Relation, operator: t.Invoke) -> Relation:
         """`invoke`: a function whose first parameter is the table at hand."""
         call = operator.call
-        binding = self.environment.find(call.name) if isinstance(call, n.Call) else None
-        if not isinstance(call, n.Call) or not isinstance(binding, FunctionBinding):
-            self.fail("KQL0107", "`invoke` needs a function of this text.", operator)
+        if not isinstance(call, n.Call):
+            self.fail("KQL0107", "`invoke` needs a call of a function.", operator)
+        binding = self.environment.find(call.name)
+        if not isinstance(binding, FunctionBinding):
+            if self.functions.find(call.name) is not None:
+                self.fail("KQL0136", f"`{call.name}` takes no table, so `invoke` cannot call it.", call)
+            self.no_function(call, self.environment.all_names())
+            raise BindProblem
         function = binding.function
         if not function.parameters or not function.parameters[0].tabular:
             self.fail("KQL0136", f"The first parameter of `{function.name}` must be a table.", operator)

@@ -147,6 +147,8 @@ class BinderBase:
             self.report("KQL0203", f"`{node.name}` is refused: {reason}.", at)
             return
         hint = self.did_you_mean(node.name, known)
+        if hint is None and node.name.startswith("_"):
+            hint = "A function of a solution is there once it is saved in the workspace."
         self.report("KQL0107", f"There is no function `{node.name}`.", at, hint)
 
     def call(self, name: str, *arguments: Expr) -> Apply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headrace.kql.bind.base import BindProblem, TooLarge
@@ -111,6 +112,18 @@ class TransformBinder(Binder):
             return self.record
         raise self.fail("KQL0131", f"A transform reads only the table `source`; there is no `{name}`.", node)
 
+    def projected(self, items: tuple[n.Named, ...]) -> Sequence[n.Named]:
+        """Each item once: generated rules repeat columns, which is harmless where the expression is the same."""
+        if not self.profile.repeated_columns:
+            return items
+        kept: dict[str, n.Named] = {}
+        for item in items:
+            text = self.source.text[item.start : item.end]
+            if kept.setdefault(text, item) is not item:
+                message = f"`{shortened(text)}` is given twice; it counts once. Azure refuses it."
+                self.warn("KQL0310", message, item, "Remove one of them.")
+        return tuple(kept.values())
+
     def one_row(self) -> Relation:
         """The record without its columns: `print` gives a row for each."""
         assert self.record is not None
@@ -129,6 +142,11 @@ class TransformBinder(Binder):
         values = rows.plan.values[0]  # type: ignore[attr-defined]
         items = tuple(zip(rows.columns, values, strict=True))
         return Relation(self.compute(base, items), rows.columns)
+
+
+def shortened(text: str) -> str:
+    """A piece of the text for a message."""
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 __all__ = [

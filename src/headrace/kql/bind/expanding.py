@@ -11,7 +11,17 @@ from headrace.kql.bind.operators import has_window
 from headrace.kql.bind.queries import UNKNOWN, QueryBinder
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.depth import inputs_of
-from headrace.kql.plan.expressions import Column, Convert, Expr, Literal, Poison, columns_of, ref
+from headrace.kql.plan.expressions import (
+    Column,
+    Convert,
+    Expr,
+    Literal,
+    Poison,
+    ScalarQuery,
+    columns_of,
+    ref,
+    walk,
+)
 from headrace.kql.plan.nodes import Compute, Correlated, Expand, ExpandItem, OrderKey, Plan, Rows
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
@@ -94,9 +104,10 @@ class ExpandingBinder(QueryBinder):
 
     def expand_items(
         self, rows: Relation, items: tuple[t.ExpandItem, ...], what: str
-    ) -> list[tuple[str, Expr, KustoType, bool]]:
-        """The values that `mv-expand` and `mv-apply` spread: name, value, element type, whether it replaces."""
-        bound: list[tuple[str, Expr, KustoType, bool]] = []
+    ) -> tuple[Relation, list[tuple[str, Expr, KustoType]]]:
+        """The values that `mv-expand` and `mv-apply` spread: name, value, element type; and rows to read them of."""
+        bound: list[tuple[str, Expr, KustoType]] = []
+        computed: list[tuple[Column, Expr]] = []
         with self.row_scope(rows):
             for item in items:
                 value = self.bind(item.value)
@@ -106,15 +117,20 @@ class ExpandingBinder(QueryBinder):
                     if value.type is not _T.STRING:
                         self.report("KQL0138", f"`{what}` spreads dynamic values, not {value.type}.", item)
                     value = Convert(_T.DYNAMIC, value)
+                if any(isinstance(part, ScalarQuery) for part in walk(value)):
+                    # Spreading names the value several times, in places where no engine takes a sub-query.
+                    held = self.column_for("", value)
+                    computed.append((held, value))
+                    value = ref(held)
                 name = item.name or self.own_name(item.value) or "Column1"
-                bound.append((name, value, item.type or _T.DYNAMIC, item.name is None))
-        return bound
+                bound.append((name, value, item.type or _T.DYNAMIC))
+        return rows.with_plan(self.compute(rows, computed)), bound
 
     def mv_expand(self, rows: Relation, operator: t.MvExpand) -> Relation:
         """`mv-expand`."""
-        bound = self.expand_items(rows, operator.items, "mv-expand")
+        rows, bound = self.expand_items(rows, operator.items, "mv-expand")
         index = self.new_column(operator.index_name or "", _T.LONG)
-        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
+        made = [(self.new_column(name, type), value, type) for name, value, type in bound]
         items = tuple(ExpandItem(column, value, type) for column, value, type in made)
         limit = self.row_count(operator.limit, "`mv-expand`") if operator.limit is not None else None
         columns = (*rows.plan.columns, *(column for column, _, _ in made), index)
@@ -136,9 +152,9 @@ class ExpandingBinder(QueryBinder):
 
     def mv_apply(self, rows: Relation, operator: t.MvApply) -> Relation:
         """`mv-apply`: the sub-query runs over each row's elements."""
-        bound = self.expand_items(rows, operator.items, "mv-apply")
+        rows, bound = self.expand_items(rows, operator.items, "mv-apply")
         index = self.new_column(operator.index_name or "", _T.LONG)
-        made = [(self.new_column(name, type), value, type) for name, value, type, _ in bound]
+        made = [(self.new_column(name, type), value, type) for name, value, type in bound]
         items = tuple(ExpandItem(column, value, type) for column, value, type in made)
         limit = self.row_count(operator.limit, "`mv-apply`") if operator.limit is not None else None
         elements = tuple(column for column, _, _ in made)

@@ -305,7 +305,10 @@ class ExpressionBinder(BinderBase):
         bound: list[Expr] = []
         for argument in node.arguments:
             if argument.name is not None:
-                self.report("KQL0108", f"`{node.name}` takes no argument by name.", argument)
+                message = (
+                    f"`{node.name}` goes by its arguments' places; the name `{argument.name}` has no effect."
+                )
+                self.warn("KQL0309", message, argument, "Leave the name out.")
             bound.append(self.bind(argument.value))
         return bound
 

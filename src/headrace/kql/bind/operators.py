@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,16 @@ def is_fixed(expression: Expr) -> bool:
         or (isinstance(part, Apply) and (part.function.volatile or part.function.kind is Kind.WINDOW))
         for part in walk(expression)
     )
+
+
+class Names:
+    """The column names of a result in the making: all that are taken, and those that the text itself gives."""
+
+    __slots__ = ("declared", "taken")
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+        self.declared: set[str] = set()
 
 
 class OperatorBinder(ExpressionBinder):
@@ -142,19 +152,26 @@ class OperatorBinder(ExpressionBinder):
         return parts, names[: len(parts)]
 
     def name_columns(
-        self, bound: Sequence[tuple[str, Expr, bool, n.Named]], taken: Iterable[str] = ()
+        self, bound: Sequence[tuple[str, Expr, bool, n.Named]], names: Names | None = None
     ) -> list[tuple[Column, Expr]]:
-        """Columns for named values; an automatic name that is taken gets a number, a given one is refused."""
-        names = set(taken)
+        """Columns for named values; a name that is taken gets a number, one that the text gives twice is refused."""
+        names = names if names is not None else Names()
         made: list[tuple[Column, Expr]] = []
         for name, value, given, item in bound:
-            if name in names:
-                if given:
-                    self.report("KQL0116", f"The column `{name}` is made twice.", item)
-                name = unique(name, names)
-            names.add(name)
+            name = self.free_name(names, name, item, given)
             made.append((self.column_for(name, value), value))
         return made
+
+    def free_name(self, names: Names, name: str, item: n.Named, given: bool) -> str:
+        """A name for a new column: the text's own name makes way for none but another of the text's own."""
+        if name in names.taken:
+            if given and name in names.declared:
+                self.report("KQL0116", f"The column `{name}` is made twice.", item)
+            name = unique(name, names.taken)
+        names.taken.add(name)
+        if given or isinstance(item.value, n.Name):
+            names.declared.add(name)
+        return name
 
     def extend(self, rows: Relation, operator: t.Extend) -> Relation:
         """`extend`: a column that exists is replaced in its place."""
@@ -189,7 +206,7 @@ class OperatorBinder(ExpressionBinder):
     def project(self, rows: Relation, operator: t.Project) -> Relation:
         """`project`."""
         with self.row_scope(rows):
-            bound = self.bind_items(operator.items)
+            bound = self.bind_items(self.projected(operator.items))
         made = self.name_columns(bound)
         computed: list[tuple[Column, Expr]] = []
         columns: list[Column] = []
@@ -200,6 +217,10 @@ class OperatorBinder(ExpressionBinder):
                 computed.append((column, value))
                 columns.append(column)
         return replace(rows.with_columns(self.compute(rows, computed), tuple(columns)), open=False)
+
+    def projected(self, items: tuple[n.Named, ...]) -> Sequence[n.Named]:
+        """The items of a `project` that make columns; a surface may take more than the language does."""
+        return items
 
     def project_away(self, rows: Relation, operator: t.ProjectAway) -> Relation:
         """`project-away` and `project-keep`."""

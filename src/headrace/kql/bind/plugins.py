@@ -131,7 +131,7 @@ class PluginBinder(ExpandingBinder):
         self, call: n.Call, rows: Relation, value: Expr, options: BagOptions
     ) -> tuple[list[tuple[str, str, KustoType]], bool]:
         """Name, key and type of each property that the data has; open where nobody can be asked."""
-        if self.probe is None:
+        if self.probe is None or self.problems:
             return [], True
         bag, key, kind = (self.new_column(name, _T.STRING) for name in ("bag", "key", "kind"))
         element = self.new_column("", _T.DYNAMIC)
@@ -238,7 +238,7 @@ class PluginBinder(ExpandingBinder):
     ) -> tuple[list[str], bool]:
         if operator.columns is not None:
             return [declared.name for declared in operator.columns if declared.name not in taken], False
-        if self.probe is None:
+        if self.probe is None or self.problems:
             return [], True
         label = self.new_column("label", _T.STRING)
         plan = Aggregate((label,), rows.plan, ((label, self.as_type(ref(pivoted), _T.STRING)),), ())

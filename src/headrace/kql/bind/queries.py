@@ -299,7 +299,7 @@ class QueryBinder(JoinBinder):
         """A name's meaning for rows computed once."""
         shared = SharedPlan(f"m{len(self.shared) + 1}", rows.plan)
         self.shared.append(shared)
-        return SharedBinding(shared, rows.columns, rows.open)
+        return SharedBinding(shared, rows.columns, rows.open, rows.broken)
 
     def bound_rows(self, binding: SharedBinding, name: str | None = None) -> Relation:
         """The shared rows under columns of their own."""
@@ -307,7 +307,7 @@ class QueryBinder(JoinBinder):
         pairs = zip(columns, binding.columns, strict=True)
         self.poisoned.update(column for column, origin in pairs if origin in self.poisoned)
         plan = Shared(columns, binding.shared, binding.columns)
-        return Relation(plan, columns, open=binding.open, name=name)
+        return Relation(plan, columns, open=binding.open, broken=binding.broken, name=name)
 
     # User functions.
 

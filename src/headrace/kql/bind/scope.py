@@ -78,6 +78,7 @@ class SharedBinding:
     shared: SharedPlan
     columns: tuple[Column, ...]
     open: bool
+    broken: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)

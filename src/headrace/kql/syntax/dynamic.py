@@ -60,6 +60,8 @@ def _array(stream: TokenStream, literal: Callable[[], n.Expression]) -> str:
         items.append(dynamic_text(stream, literal))
         if not stream.accept(","):
             break
+    if stream.token.kind == STRING:
+        stream.fail(f"Expected `,` or `]` after a value of the array, found {stream.shown()}.")
     stream.expect("]", "to close the array")
     return "[" + ",".join(items) + "]"
 
@@ -74,6 +76,8 @@ def _object(stream: TokenStream, literal: Callable[[], n.Expression]) -> str:
         members[key] = dynamic_text(stream, literal)
         if not stream.accept(","):
             break
+    if stream.token.kind == STRING:
+        stream.fail(f"Expected `,` or `}}` after a property of the object, found {stream.shown()}.")
     stream.expect("}", "to close the object")
     return "{" + ",".join(f"{key}:{value}" for key, value in members.items()) + "}"
 

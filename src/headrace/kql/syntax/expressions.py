@@ -38,6 +38,8 @@ _STRING_WORDS = frozenset(
         "notcontains_cs",
     ]
 )
+_OLD_WORDS = {"notcontains": "!contains", "notcontains_cs": "!contains_cs"}
+"""Spellings that the language still takes."""
 _LIST_WORDS = frozenset(["in", "has_any", "has_all"])
 _NEGATABLE = _STRING_WORDS | {"in", "between", "has_any"}
 _EQUALITY = frozenset(["==", "!=", "<>", "=~", "!~"])
@@ -121,7 +123,7 @@ class ExpressionParser(TokenStream):
             if text == "in" and self.peek().text == "~" and not self.peek().space:
                 return "in~", 2
             if text in _STRING_WORDS or text in _LIST_WORDS or text == "between":
-                return text, 1
+                return _OLD_WORDS.get(text, text), 1
             if text == "matches" and self.peek().text == "regex":
                 return "matches regex", 2
             if text == "not" and self.peek().text in ("in", "contains", "has") and self.peek(2).text != "(":

@@ -221,7 +221,7 @@ class OperatorParser(ExpressionParser):
 
     def _distinct(self, start: int) -> n.Operator:
         self.settings()
-        return t.Distinct(start=start, items=self.expression_list(), end=self.last_end)
+        return t.Distinct(start=start, items=self.named_list(), end=self.last_end)
 
     def _join(self, start: int, lookup: bool = False) -> n.Operator:
         settings = self.settings()

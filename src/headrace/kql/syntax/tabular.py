@@ -136,7 +136,7 @@ class Count(Operator):
 class Distinct(Operator):
     """`distinct items`."""
 
-    items: tuple[Expression, ...]
+    items: tuple[Named, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ _SHAPES = "shapes beyond points, circles, lines and polygons' insides are not co
 _GRAPH = "graphs are not supported"
 _CLUSTER = "it tells of a Kusto cluster, which Headrace is not"
 _CURSOR = "database cursors do not exist here"
+_DEFENDER = "it asks the cloud of Microsoft Defender"
 
 GAPS: Mapping[str, str] = MappingProxyType(
     {
@@ -80,6 +81,7 @@ GAPS: Mapping[str, str] = MappingProxyType(
             _CLUSTER,
         ),
         **dict.fromkeys(("cursor_after", "cursor_before_or_at", "cursor_current"), _CURSOR),
+        **dict.fromkeys(("AssignedIPAddresses", "DeviceFromIP", "FileProfile", "SeenBy"), _DEFENDER),
         "bin_auto": "the size of its bins is set by a client of Kusto; use `bin`",
     }
 )
