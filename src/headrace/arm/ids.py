@@ -223,6 +223,10 @@ def _parse(segments: Sequence[str]) -> Target | None:
         return Target("", RESOURCES, ("tenants",), (), None, None)
     if rest == len(segments):
         return _scope_target(subscription, group)
+    if lowered[rest] == "deployments" and subscription is not None:
+        # The oldest form of these paths, which the Azure CLI still uses.
+        segments = [*segments[:rest], "providers", RESOURCES, *segments[rest:]]
+        lowered = [segment.lower() for segment in segments]
     if lowered[rest] != "providers":
         return _loose(scope, segments[rest:], subscription, group)
     provider = _provider(scope, segments[rest + 1 :], subscription, group)

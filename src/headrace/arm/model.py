@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -65,6 +66,26 @@ class ArmDeps:
     limits: RuleLimits = field(default_factory=RuleLimits)
 
 
+class Inner(Protocol):
+    """Makes a call as the caller of another one, with that caller's rights and nothing more."""
+
+    def __call__(self, method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+        """The answer; raises `HttpError`."""
+        ...
+
+
+class InnerCalls(Protocol):
+    """The calls that a call makes itself: a deployment puts its resources by them."""
+
+    def lasting(self, method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+        """A call with a transaction of its own. See `Inner`."""
+        ...
+
+    def rehearsal(self) -> AbstractContextManager[Inner]:
+        """Calls in one transaction that is rolled back at the end of the block."""
+        ...
+
+
 @dataclass(slots=True)
 class Call:
     """One call, authenticated and authorised. `query` has lower-case names, `base` no trailing slash.
@@ -85,6 +106,7 @@ class Call:
     connection: Connection
     action: str | None = None
     prepared: Any = None
+    inner: InnerCalls | None = None
 
 
 @dataclass(frozen=True, slots=True)

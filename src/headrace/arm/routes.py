@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from headrace.arm.dispatch import Found
 from headrace.arm.ids import is_arm_path
 from headrace.arm.model import Answer, ArmDeps
 from headrace.arm.router import Router
@@ -20,7 +20,6 @@ from headrace.wire.correlation import client_request_id, new_request_id
 from headrace.wire.problems import HttpError, error_response, http_error, json_response
 
 MAX_BODY = 4 * 1024 * 1024
-MAX_DEPTH = 64
 MAX_QUERY = 16 * 1024
 MAX_PARAMETERS = 64
 
@@ -59,8 +58,8 @@ class ArmRoute(BaseRoute):
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        async def read_body() -> dict[str, Any]:
-            return await read_object(request)
+        async def read_body(found: Found) -> dict[str, Any]:
+            return await read_object(request, found.kind.parse)
 
         try:
             query = read_query(request.scope.get("query_string", b""))
@@ -106,8 +105,8 @@ def read_query(raw: bytes) -> dict[str, str]:
     return {name.lower(): value for name, value in pairs}
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The request's body, a JSON object; empty when there is none. Raises `HttpError` 400 or 413."""
+async def read_object(request: Request, parse: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
+    """The request's body, as `parse` reads it. Raises `HttpError` 400 or 413."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise http_error(415, "UnsupportedMediaType", "Management calls are sent without Content-Encoding.")
     chunks, size = [], 0
@@ -126,47 +125,4 @@ async def read_object(request: Request) -> dict[str, Any]:
             "RequestContentTooLarge",
             f"The request content size exceeds the maximum size of {MAX_BODY} bytes.",
         )
-    return parse_object(b"".join(chunks))
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Strict JSON with an object on top, nested at most 64 deep. Raises `HttpError` 400."""
-    if not body.strip():
-        return {}
-    try:
-        value = msgspec.json.decode(body)
-        # Lone surrogates would decode, and then not encode.
-        msgspec.json.encode(value)
-    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
-        place = str(error) if isinstance(error, msgspec.DecodeError) else "it has text that is not Unicode"
-        raise http_error(
-            400,
-            "InvalidRequestContent",
-            f"The request content was invalid and could not be deserialized: {place[:200]}.",
-        ) from None
-    except RecursionError:
-        raise _too_deep() from None
-    if not isinstance(value, dict):
-        raise http_error(
-            400, "InvalidRequestContent", "The request content was invalid: it is not a JSON object."
-        )
-    _check_depth(value)
-    return value
-
-
-def _check_depth(value: Mapping[str, Any]) -> None:
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for item in level:
-            below.extend(item.values() if isinstance(item, dict) else item)
-        level = [item for item in below if isinstance(item, (dict, list))]
-        if not level:
-            return
-    raise _too_deep()
-
-
-def _too_deep() -> HttpError:
-    return http_error(
-        400, "InvalidRequestContent", f"The request content is nested more than {MAX_DEPTH} deep."
-    )
+    return parse(b"".join(chunks))

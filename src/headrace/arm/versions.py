@@ -49,6 +49,11 @@ def listed_versions(type_name: str) -> tuple[str, ...]:
     return _LISTED.get(lowered) or _NAMESPACES.get(namespace, ())
 
 
+def any_version(type_name: str) -> str:
+    """A version that the server's own calls name: the newest that Azure documents."""
+    return (listed_versions(type_name) or _NAMESPACES["microsoft.resources"])[-1]
+
+
 def check_version(version: str, type_name: str, location: str, now: int) -> None:
     """Raises `HttpError` 400 `NoRegisteredProviderFound` for an api-version that the type cannot have.
 

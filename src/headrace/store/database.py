@@ -170,6 +170,30 @@ class Database:
         for listener in self._listeners:
             listener(number)
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[Connection]:
+        """A connection for a write transaction that is always rolled back: to see what it would do.
+
+        It keeps other writers out as long as the block runs. Blocks do not nest. Raises as `write` does.
+        """
+        self._require_writable()
+        if self._owner == threading.get_ident():
+            raise RuntimeError("a write transaction is already open in this thread")
+        with self._writer:
+            self._owner = threading.get_ident()
+            try:
+                with self._connect(immediate=True) as connection:
+                    transaction = connection.begin()
+                    try:
+                        connection.execute(update(store_change).values(number=store_change.c.number + 1))
+                        yield connection
+                    finally:
+                        transaction.rollback()
+            except OperationalError as error:
+                raise StoreError(f"the store cannot be written now: {_reason(error)}") from error
+            finally:
+                self._owner = None
+
     def change(self) -> int:
         """The number of the newest committed change."""
         with self.read() as connection:

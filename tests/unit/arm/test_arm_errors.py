@@ -20,9 +20,10 @@ from tests.unit.arm.conftest import (
     table_body,
 )
 
+from headrace.arm.body import parse_object
 from headrace.arm.ids import TABLE_TYPE
 from headrace.arm.router import METHODS, all_kinds
-from headrace.arm.routes import MAX_BODY, parse_object, read_query
+from headrace.arm.routes import MAX_BODY, read_query
 from headrace.clock import SECOND
 from headrace.identity.apps import set_enabled
 from headrace.wire.problems import HttpError

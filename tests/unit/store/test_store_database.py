@@ -85,6 +85,21 @@ def test_a_failed_block_leaves_nothing_behind(database: Database) -> None:
         assert connection.execute(select(principal)).all() == []
 
 
+def test_a_rehearsal_sees_what_it_would_write_and_leaves_nothing(database: Database) -> None:
+    told: list[int] = []
+    database.on_change(told.append)
+    before = database.change()
+    with database.rehearsal() as connection:
+        connection.execute(insert(principal), [row("a")])
+        assert change_number(connection) == before + 1
+        assert connection.execute(select(principal.c.object_id)).scalars().all() == ["a"]
+        with pytest.raises(RuntimeError), database.write():
+            pass
+    assert (database.change(), told) == (before, [])
+    with database.write() as connection:
+        assert connection.execute(select(principal.c.object_id)).scalars().all() == []
+
+
 def test_a_reader_sees_one_state_while_others_write(database: Database) -> None:
     with database.read() as connection:
         before = change_number(connection)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from headrace.arm import store
+from headrace.arm.body import parse_object
 from headrace.arm.ids import GROUP_TYPE, TABLE_TYPE, make_key
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -32,6 +33,14 @@ class Kind:
     type: str
     actions: frozenset[str] = frozenset()
     """POST actions below a resource, lower-case."""
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        """The object that a request's body holds. Raises `HttpError` 400."""
+        return parse_object(body)
+
+    def alone(self, call: Call) -> bool:
+        """Whether a writing call brings its own transactions: `call.connection` is then for reading."""
+        return False
 
     def prepare(self, call: Call) -> Any:
         """Work ahead of the write; the result is the call's `prepared`."""

@@ -1,0 +1,187 @@
+"""Finds the kind that a call is about, checks the caller's right, and runs the kind within a transaction.
+
+Calls of clients come here, and the calls that a deployment makes for its resources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from headrace.arm.ids import PROVIDER_TYPE, RESOURCES, SUBSCRIPTION_TYPE, Target, parse_path
+from headrace.arm.kinds.base import Kind, method_not_allowed
+from headrace.arm.kinds.locks import check_locks
+from headrace.arm.model import Answer, ArmDeps, Call, Inner
+from headrace.arm.versions import check_version
+from headrace.identity.challenge import arm_forbidden
+from headrace.identity.model import Caller
+from headrace.wire.problems import http_error
+from headrace.wire.versions import require_arm_version
+
+_WRITES = ("PUT", "PATCH", "DELETE", "POST")
+_VERBS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
+_OPEN_LISTS = (SUBSCRIPTION_TYPE, "Microsoft.Resources/tenants")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a method and path mean: a kind, its resource or collection, and the POST action, if it is one."""
+
+    kind: Kind
+    method: str
+    target: Target
+    action: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that may be made. `query` and `headers` have lower-case names."""
+
+    found: Found
+    version: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+    caller: Caller
+    base: str
+
+
+class Dispatcher:
+    """Runs calls. Every method raises `HttpError` for what is no success."""
+
+    def __init__(self, deps: ArmDeps, kinds: Sequence[Kind]) -> None:
+        self.deps = deps
+        self._kinds = {kind.type.lower(): kind for kind in kinds}
+
+    def find(self, method: str, target: Target, version: str) -> Found:
+        """The kind and what of it is meant, at an api-version that the kind has."""
+        found = self._find(method, target, version)
+        check_version(version, found.kind.type, "", self.deps.clock.now())
+        return found
+
+    def _find(self, method: str, target: Target, version: str) -> Found:
+        kind = self._kinds.get(target.type.lower())
+        if kind is None and method == "POST" and target.is_collection and len(target.types) > 1:
+            owner = replace(target, types=target.types[:-1])
+            kind, action = self._kinds.get(owner.type.lower()), target.types[-1].lower()
+            if kind is not None and action in kind.actions:
+                return Found(kind, method, owner, action)
+        elif kind is not None:
+            return Found(kind, method, target, None)
+        namespaces = {known.partition("/")[0] for known in self._kinds}
+        if target.namespace.lower() not in namespaces:
+            raise http_error(
+                404,
+                "InvalidResourceNamespace",
+                f"The resource namespace '{target.namespace}' is invalid: this server has no such provider.",
+            )
+        raise http_error(
+            404,
+            "InvalidResourceType",
+            f"The resource type '{'/'.join(target.types)}' could not be found in the namespace "
+            f"'{target.namespace}' for api version '{version}'.",
+        )
+
+    def authorize(self, caller: Caller, found: Found) -> None:
+        """Whether the caller has the right that the call takes, at what it is about. Raises 403."""
+        method, target, action = found.method, found.target, found.action
+        if target.is_collection and target.type in _OPEN_LISTS:
+            return
+        verb = f"{action}/action" if action else _VERBS.get("GET" if method == "HEAD" else method, "action")
+        right = f"{_right(target)}/{verb}"
+        scope = target.parent_id if target.is_collection else target.id
+        if self.deps.access.current.allows(caller.object_id, right, scope or "/", groups=caller.groups):
+            return
+        raise arm_forbidden(caller, right, scope or "/")
+
+    def answer(self, request: Request) -> tuple[Answer, int | None]:
+        """The answer, and the change number that a writing call made."""
+        deps = self.deps
+        with deps.database.read() as connection:
+            call = self._call(request, connection)
+            if call.method not in _WRITES:
+                return self._dispatch(request.found.kind, call), None
+            if request.found.kind.alone(call):
+                call.inner = _InnerCalls(self, request)
+                return self._dispatch(request.found.kind, call), deps.database.change()
+            if call.method in ("PUT", "PATCH"):
+                call.prepared = request.found.kind.prepare(call)
+        with deps.database.write() as connection:
+            answer = self.run(request, connection, call.prepared)
+        return answer, deps.database.change()
+
+    def run(self, request: Request, connection: Connection, prepared: Any = None) -> Answer:
+        """The answer to a call within a transaction that is open already."""
+        call = self._call(request, connection)
+        call.prepared = prepared
+        if call.method in _WRITES:
+            check_locks(call)
+        return self._dispatch(request.found.kind, call)
+
+    def _call(self, request: Request, connection: Connection) -> Call:
+        found = request.found
+        return Call(
+            self.deps, found.target, found.method, request.version, request.query, request.headers,
+            request.body, request.caller, request.base, self.deps.clock.now(), connection, found.action,
+        )  # fmt: skip
+
+    @staticmethod
+    def _dispatch(kind: Kind, call: Call) -> Answer:
+        if call.action is not None:
+            return kind.post(call)
+        if call.target.is_collection:
+            if call.method not in ("GET", "HEAD"):
+                raise method_not_allowed(call)
+            return kind.list(call)
+        handlers = {
+            "GET": kind.get,
+            "HEAD": kind.get,
+            "PUT": kind.put,
+            "PATCH": kind.patch,
+            "DELETE": kind.delete,
+            "POST": kind.post,
+        }
+        return handlers[call.method](call)
+
+
+def _right(target: Target) -> str:
+    if target.type == PROVIDER_TYPE and target.names:
+        return f"{SUBSCRIPTION_TYPE}/providers"
+    if target.namespace != RESOURCES or target.types[0] in ("subscriptions", "tags", "deployments"):
+        return target.type
+    inner = "resourceGroups/" if target.group else ""
+    return f"{SUBSCRIPTION_TYPE}/{inner}{target.types[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _InnerCalls:
+    """See `InnerCalls`."""
+
+    dispatcher: Dispatcher
+    outer: Request
+
+    def lasting(self, method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+        """See `InnerCalls.lasting`."""
+        return self.dispatcher.answer(self._request(method, path, version, body))[0]
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[Inner]:
+        """See `InnerCalls.rehearsal`."""
+        with self.dispatcher.deps.database.rehearsal() as connection:
+
+            def call(method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+                with connection.begin_nested():
+                    return self.dispatcher.run(self._request(method, path, version, body), connection)
+
+            yield call
+
+    def _request(self, method: str, path: str, version: str, body: dict[str, Any] | None) -> Request:
+        version = require_arm_version(version)
+        found = self.dispatcher.find(method, parse_path(path), version)
+        caller = self.outer.caller
+        self.dispatcher.authorize(caller, found)
+        return replace(self.outer, found=found, version=version, query={}, headers={}, body=body or {})

@@ -1,0 +1,235 @@
+"""Evaluates a template's values: expressions to JSON, within bounds of steps and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from headrace.arm.templates.errors import TemplateError
+from headrace.arm.templates.syntax import CallNode, Literal, Member, Node, is_expression, parse, unescaped
+from headrace.arm.templates.values import member, shown
+
+MAX_STEPS = 200_000
+MAX_NODES = 2_000_000
+MAX_TEXT = 4 * 1024 * 1024
+MAX_CALLS = 64
+"""Bounds of one deployment: function calls, values made in all, characters of one text, nested variables."""
+
+
+class Live(Protocol):
+    """What only exists while a deployment runs: the state of resources."""
+
+    def reference(self, resource: str, version: str | None, *, full: bool) -> Any:
+        """A resource's properties, by id or by its name in the template; with `full` the whole document."""
+        ...
+
+    def act(self, action: str, resource: str, version: str, body: Any) -> Any:
+        """The answer to `POST {resource}/{action}`: what `listKeys()` and its kin give."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and when a deployment runs: what `resourceGroup()` and its kin answer. `now` is UTC microseconds."""
+
+    subscription: Mapping[str, Any]
+    group: Mapping[str, Any] | None
+    tenant: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    deployment: Mapping[str, Any]
+    deployer: Mapping[str, Any]
+    now: int
+
+    @property
+    def scope(self) -> str:
+        """The id of the group, else of the subscription."""
+        return str((self.group or self.subscription)["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """A function that the template itself defines."""
+
+    parameters: tuple[str, ...]
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The names that an expression may use. All keys are lower-case."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    functions: Mapping[str, UserFunction] = field(default_factory=dict)
+    lambdas: Mapping[str, Any] = field(default_factory=dict)
+    allow_new: bool = False
+    """Whether `newGuid()` and `utcNow()` may be used: in default values of parameters only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """`lambda('x', ...)`, as `map` and its kin call it."""
+
+    names: tuple[str, ...]
+    body: Node
+    scope: Scope
+
+
+@dataclass(slots=True)
+class Budget:
+    """What is left of the bounds; shared by a deployment and those nested in it."""
+
+    steps: int = MAX_STEPS
+    nodes: int = MAX_NODES
+
+    def step(self) -> None:
+        """One function call."""
+        self.steps -= 1
+        if self.steps < 0:
+            raise TemplateError(f"The template takes more than {MAX_STEPS} steps to evaluate.")
+
+    def measure(self, value: Any) -> None:
+        """Count a value's parts. Raises `TemplateError` when the template has made too many."""
+        pending = [value]
+        while pending:
+            item = pending.pop()
+            self.nodes -= 1
+            if self.nodes < 0:
+                raise TemplateError(f"The template makes more than {MAX_NODES} values.")
+            if isinstance(item, str) and len(item) > MAX_TEXT:
+                raise TemplateError(f"The template makes a text of more than {MAX_TEXT} characters.")
+            if isinstance(item, dict):
+                pending.extend(item.values())
+            elif isinstance(item, list):
+                pending.extend(item)
+
+
+Eager = Callable[["Evaluator", list[Any]], Any]
+Lazy = Callable[["Evaluator", tuple[Node, ...], Scope], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A built-in function and how many arguments it takes; None is any number."""
+
+    name: str
+    least: int
+    most: int | None
+    eager: Eager | None = None
+    lazy: Lazy | None = None
+
+
+class Evaluator:
+    """Evaluates the values of one template. `live` is None before anything is deployed."""
+
+    def __init__(
+        self,
+        place: Place,
+        functions: Mapping[str, Function],
+        live: Live | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.place = place
+        self.live = live
+        self.budget = budget or Budget()
+        self._functions = functions
+        self._variables: dict[str, Any] = {}
+        self._depth = 0
+
+    def value(self, value: Any, scope: Scope, where: str) -> Any:
+        """A JSON value with every expression in it evaluated. Raises `TemplateError` with its place."""
+        if isinstance(value, dict):
+            return {
+                self._key(key, scope, where): self.value(item, scope, f"{where}.{key}")
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.value(item, scope, f"{where}[{place}]") for place, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if not is_expression(value):
+            return unescaped(value)
+        try:
+            return self.node(parse(value), scope)
+        except TemplateError as error:
+            raise error.at(where) from None
+
+    def _key(self, key: str, scope: Scope, where: str) -> str:
+        return str(self.value(key, scope, where)) if is_expression(key) else unescaped(key)
+
+    def node(self, node: Node, scope: Scope) -> Any:
+        """The value of an expression."""
+        if isinstance(node, Literal):
+            return node.value
+        if isinstance(node, Member):
+            return member(self.node(node.of, scope), self.node(node.key, scope))
+        return self._call(node, scope)
+
+    def apply(self, function: Any, *arguments: Any) -> Any:
+        """Call a lambda."""
+        if not isinstance(function, Lambda) or len(function.names) > len(arguments):
+            raise TemplateError("A lambda was expected: lambda('x', ...).")
+        names = {name.lower(): value for name, value in zip(function.names, arguments, strict=False)}
+        scope = replace(function.scope, lambdas={**function.scope.lambdas, **names})
+        return self.node(function.body, scope)
+
+    def variable(self, name: str, scope: Scope) -> Any:
+        """A variable's value, evaluated once."""
+        lowered = name.lower()
+        if lowered not in scope.variables:
+            raise TemplateError(
+                f"The template variable '{name}' is not found. There are: {shown(sorted(scope.variables))}."
+            )
+        if lowered not in self._variables:
+            self._depth += 1
+            if self._depth > MAX_CALLS:
+                raise TemplateError(f"Circular reference detected in the template variable '{name}'.")
+            try:
+                plain = replace(scope, lambdas={})
+                made = self.value(scope.variables[lowered], plain, f"variables.{name}")
+            finally:
+                self._depth -= 1
+            self._variables[lowered] = made
+        return self._variables[lowered]
+
+    def _call(self, node: CallNode, scope: Scope) -> Any:
+        self.budget.step()
+        function = self._functions.get(node.name.lower())
+        if function is None and node.name.lower() in scope.functions:
+            return self._call_users(node, scope)
+        if function is None and node.name.lower().startswith("list") and len(node.arguments) > 1:
+            function = self._functions["list*"]
+            node = CallNode("list*", (Literal(node.name), *node.arguments))
+        if function is None:
+            raise TemplateError(f"The template function '{node.name}' is not valid.")
+        count = len(node.arguments)
+        if count < function.least or (function.most is not None and count > function.most):
+            most = "" if function.most is None else f" to {function.most}"
+            raise TemplateError(
+                f"The template function '{function.name}' takes {function.least}{most} argument(s) and has {count}."
+            )
+        if function.lazy is not None:
+            result = function.lazy(self, node.arguments, scope)
+        else:
+            assert function.eager is not None
+            result = function.eager(self, [self.node(argument, scope) for argument in node.arguments])
+        self.budget.measure(result)
+        return result
+
+    def _call_users(self, node: CallNode, scope: Scope) -> Any:
+        function = scope.functions[node.name.lower()]
+        if len(node.arguments) != len(function.parameters):
+            raise TemplateError(
+                f"The template function '{node.name}' takes {len(function.parameters)} argument(s)."
+            )
+        values = [self.node(argument, scope) for argument in node.arguments]
+        parameters = dict(zip(function.parameters, values, strict=True))
+        self._depth += 1
+        try:
+            if self._depth > MAX_CALLS:
+                raise TemplateError(f"The template function '{node.name}' calls itself.")
+            inner = Scope(parameters, functions=scope.functions)
+            return self.value(function.output, inner, f"functions.{node.name}")
+        finally:
+            self._depth -= 1

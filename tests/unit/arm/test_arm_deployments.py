@@ -1,0 +1,351 @@
+"""Template deployments on a real store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World, rule_body
+
+from headrace.errors import Problem
+
+ROOT = f"/subscriptions/{SUBSCRIPTION}"
+DEPLOYMENT = f"{GROUP}/providers/Microsoft.Resources/deployments/dep1"
+PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
+INSIGHTS = "Microsoft.Insights"
+
+
+def template(*resources: Any, **more: Any) -> dict[str, Any]:
+    schema = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
+    return {"$schema": schema, "contentVersion": "1.0.0.0", "resources": list(resources), **more}
+
+
+def body(document: Any, mode: str = "Incremental", **parameters: Any) -> dict[str, Any]:
+    supplied = {name: {"value": value} for name, value in parameters.items()}
+    return {"properties": {"mode": mode, "template": document, "parameters": supplied}}
+
+
+TABLE = {
+    "type": "Microsoft.OperationalInsights/workspaces/tables",
+    "apiVersion": "2022-10-01",
+    "name": "[concat('work1/', parameters('table'))]",
+    "properties": {
+        "schema": {
+            "name": "[parameters('table')]",
+            "columns": [{"name": "TimeGenerated", "type": "datetime"}, {"name": "Message", "type": "string"}],
+        }
+    },
+}
+ENDPOINT = {
+    "type": f"{INSIGHTS}/dataCollectionEndpoints",
+    "apiVersion": "2021-04-01",
+    "name": "dce1",
+    "location": "[resourceGroup().location]",
+    "properties": {"networkAcls": {"publicNetworkAccess": "Enabled"}},
+}
+ENDPOINT_ID = "[resourceId('Microsoft.Insights/dataCollectionEndpoints', 'dce1')]"
+RULE_ID = "[resourceId('Microsoft.Insights/dataCollectionRules', 'dcr1')]"
+TUTORIAL = template(
+    {
+        "type": "Microsoft.Authorization/roleAssignments",
+        "apiVersion": "2022-04-01",
+        "scope": "Microsoft.Insights/dataCollectionRules/dcr1",
+        "name": "[guid(resourceGroup().id, parameters('principal'))]",
+        "dependsOn": [RULE_ID],
+        "properties": {
+            "roleDefinitionId": f"[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '{PUBLISHER}')]",
+            "principalId": "[parameters('principal')]",
+            "principalType": "ServicePrincipal",
+        },
+    },
+    {
+        "type": f"{INSIGHTS}/dataCollectionRules",
+        "apiVersion": "2023-03-11",
+        "name": "dcr1",
+        "location": "eastus",
+        "kind": "Direct",
+        "tags": {"endpoint": "[reference(" + ENDPOINT_ID[1:-1] + ", '2021-04-01').immutableId]"},
+        "dependsOn": ["[resourceId('Microsoft.OperationalInsights/workspaces/tables', 'work1', parameters('table'))]"],
+        "properties": {
+            "dataCollectionEndpointId": ENDPOINT_ID,
+            "streamDeclarations": {"Custom-My": {"columns": [{"name": "Time", "type": "datetime"}]}},
+            "destinations": {"logAnalytics": [{"workspaceResourceId": WORKSPACE, "name": "la"}]},
+            "dataFlows": [
+                {
+                    "streams": ["Custom-My"],
+                    "destinations": ["la"],
+                    "transformKql": "source | project TimeGenerated = Time",
+                    "outputStream": "[concat('Custom-', parameters('table'))]",
+                }
+            ],
+        },
+    },
+    ENDPOINT,
+    TABLE,
+    parameters={
+        "table": {"type": "string", "defaultValue": "My_CL"},
+        "principal": {"type": "string"},
+        "secret": {"type": "securestring", "defaultValue": "hush"},
+    },
+    outputs={
+        "immutableId": {"type": "string", "value": f"[reference({RULE_ID[1:-1]}).immutableId]"},
+        "secret": {"type": "securestring", "value": "[parameters('secret')]"},
+        "left": {"type": "string", "condition": False, "value": "[reference('nothing')]"},
+    },
+)  # fmt: skip
+
+
+def start(world: World) -> None:
+    world.put(GROUP, {"location": "eastus"})
+    world.put(WORKSPACE, {"location": "eastus", "properties": {}})
+
+
+def failed(answer: Any) -> dict[str, Any]:
+    error: dict[str, Any] = answer.json()["error"]
+    return error
+
+
+def test_the_tutorials_template_is_deployed_in_order(world: World) -> None:
+    start(world)
+    answer = world.call("PUT", DEPLOYMENT, body(TUTORIAL, principal=world.first.principal_id))
+    assert answer.status_code == 201, answer.text
+    assert "azure-asyncoperation" not in answer.headers
+    properties = answer.json()["properties"]
+    assert properties["provisioningState"] == "Succeeded"
+    rule = world.get(RULE)
+    assert properties["outputs"] == {
+        "immutableId": {"type": "String", "value": rule["properties"]["immutableId"]},
+        "secret": {"type": "Securestring"},
+    }
+    assert rule["tags"]["endpoint"].startswith("dce-")
+    assert "hush" not in answer.text
+    assert properties["parameters"]["secret"] == {"type": "Securestring"}
+    made = [
+        item["id"].rpartition("/providers/")[2].partition("/")[2] for item in properties["outputResources"]
+    ]
+    assert made[:3] == [
+        "dataCollectionEndpoints/dce1",
+        "workspaces/work1/tables/My_CL",
+        "dataCollectionRules/dcr1",
+    ]
+    assert made[3].startswith("roleAssignments/")
+    roles = world.get(f"{RULE}/providers/Microsoft.Authorization/roleAssignments?$filter=atScope()")["value"]
+    assert [item["properties"]["scope"] for item in roles if item["properties"]["scope"] == RULE] == [RULE]
+
+    again = world.call("PUT", DEPLOYMENT, body(TUTORIAL, principal=world.first.principal_id))
+    assert again.status_code == 200, again.text
+    assert world.get(RULE)["properties"]["immutableId"] == rule["properties"]["immutableId"]
+    assert [item["name"] for item in world.get(DEPLOYMENT.rpartition("/")[0])["value"]] == ["dep1"]
+    old_form = f"{GROUP}/deployments/dep1/operations"
+    operations = world.get(old_form)["value"]
+    assert [item["properties"]["provisioningState"] for item in operations] == ["Succeeded"] * 4
+    one = world.get(f"{DEPLOYMENT}/operations/{operations[0]['operationId']}")
+    assert one["properties"]["targetResource"]["resourceName"] == "dce1"
+    assert world.call("POST", f"{DEPLOYMENT}/exportTemplate").json()["template"] == TUTORIAL
+    assert failed(world.call("POST", f"{DEPLOYMENT}/cancel"))["code"] == "DeploymentCancelConflict"
+    assert world.call("HEAD", DEPLOYMENT).status_code == 204
+    assert world.call("DELETE", DEPLOYMENT).status_code == 204
+    assert failed(world.call("GET", DEPLOYMENT))["code"] == "DeploymentNotFound"
+    assert world.call("GET", RULE).status_code == 200
+
+
+def test_what_if_tells_and_changes_nothing(world: World) -> None:
+    start(world)
+    what_if = f"{DEPLOYMENT}/whatIf"
+
+    def changes(document: Any, mode: str = "Incremental", **parameters: Any) -> dict[str, str]:
+        answer = world.call("POST", what_if, body(document, mode, **parameters))
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["properties"]["changes"]
+        return {item["resourceId"].rpartition("/")[2]: item["changeType"] for item in found}
+
+    principal = world.first.principal_id
+    first = changes(TUTORIAL, principal=principal)
+    assert {first[name] for name in ("dce1", "My_CL", "dcr1")} == {"Create"}
+    assert first["work1"] == "Ignore"
+    assert world.call("GET", RULE).status_code == 404
+    before = world.database.change()
+    assert (
+        world.call("POST", f"{DEPLOYMENT}/validate", body(TUTORIAL, principal=principal)).status_code == 200
+    )
+    assert world.database.change() == before
+    world.put(DEPLOYMENT, body(TUTORIAL, principal=principal))
+    assert set(changes(TUTORIAL, principal=principal).values()) == {"NoChange", "Ignore"}
+
+    other = json.loads(json.dumps(TUTORIAL))
+    other["resources"][1]["tags"] = {"new": "tag"}
+    other["resources"][1]["properties"]["dataFlows"][0]["transformKql"] = (
+        "source | extend TimeGenerated = Time"
+    )
+    answer = world.call("POST", what_if, body(other, principal=principal)).json()
+    change = next(c for c in answer["properties"]["changes"] if c["changeType"] == "Modify")
+    assert change["resourceId"] == RULE
+    paths = {item["path"]: item["propertyChangeType"] for item in change["delta"]}
+    assert paths == {"properties.dataFlows": "Array", "tags.endpoint": "Delete", "tags.new": "Create"}
+    flows = next(item for item in change["delta"] if item["path"] == "properties.dataFlows")
+    assert flows["children"][0]["children"][0]["after"] == "source | extend TimeGenerated = Time"
+    assert changes(template(ENDPOINT), "Complete") == {
+        "dce1": "NoChange",
+        "dcr1": "Delete",
+        "work1": "Delete",
+    }
+
+
+def test_a_failure_says_which_resource_and_why_and_the_rest_stays(world: World) -> None:
+    start(world)
+    world.faults.append(problem())
+    answer = world.call("PUT", DEPLOYMENT, body(TUTORIAL, principal=world.first.principal_id))
+    assert answer.status_code == 201
+    assert answer.json()["properties"]["provisioningState"] == "Failed"
+    status = world.get(answer.headers["azure-asyncoperation"])
+    assert status["status"] == "Failed"
+    error = status["error"]
+    assert error["code"] == "DeploymentFailed"
+    assert error["details"][0]["code"] == "InvalidPayload"
+    assert error["details"][0]["target"] == RULE
+    assert error["details"][0]["details"][0]["code"] == "InvalidTransformQuery"
+    assert world.call("GET", f"{WORKSPACE}/tables/My_CL").status_code == 200
+    assert world.call("GET", RULE).status_code == 404
+    operations = world.get(f"{DEPLOYMENT}/operations")["value"]
+    states = [item["properties"]["provisioningState"] for item in operations]
+    assert states == ["Succeeded", "Succeeded", "Failed"]
+    checked = world.call("POST", f"{DEPLOYMENT}/validate", body(TUTORIAL, principal=world.first.principal_id))
+    assert checked.status_code == 400
+    assert failed(checked)["code"] == "InvalidTemplateDeployment"
+    assert failed(checked)["details"][0]["details"][0]["code"] == "InvalidTransformQuery"
+
+
+def problem() -> Any:
+    return Problem("InvalidTransformQuery", "There is no column.", "properties.dataFlows[0]")
+
+
+def test_every_resource_takes_its_own_right(world: World) -> None:
+    start(world)
+    token = world.other_app(("Log Analytics Contributor", GROUP))
+    answer = world.call("PUT", DEPLOYMENT, body(TUTORIAL, principal=world.first.principal_id), token=token)
+    assert answer.status_code == 201
+    details = answer.json()["properties"]["error"]["details"]
+    assert [item["code"] for item in details] == ["AuthorizationFailed"]
+    assert "roleAssignments/write" in details[0]["message"]
+    reader = world.other_app(("Reader", GROUP))
+    for method, path in (
+        ("PUT", DEPLOYMENT),
+        ("POST", f"{DEPLOYMENT}/validate"),
+        ("POST", f"{DEPLOYMENT}/whatIf"),
+    ):
+        assert world.call(method, path, body(template(ENDPOINT)), token=reader).status_code == 403
+
+
+def test_complete_mode_takes_away_what_the_template_has_not(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    answer = world.call("PUT", DEPLOYMENT, body(template(ENDPOINT), "Complete"))
+    assert answer.json()["properties"]["provisioningState"] == "Succeeded", answer.text
+    assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["dce1"]
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_nested_deployments(world: World, inner: bool) -> None:
+    start(world)
+    nested = template(
+        {**ENDPOINT, "name": "[parameters('name')]"},
+        parameters={"name": {"type": "string"}},
+        outputs={"id": {"type": "string", "value": "[reference(parameters('name')).immutableId]"}},
+    )
+    module = {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": "module",
+        "properties": {
+            "mode": "Incremental",
+            "expressionEvaluationOptions": {"scope": "inner" if inner else "outer"},
+            "parameters": {"name": {"value": "[concat(parameters('name'), '-in')]"}} if inner else None,
+            "template": nested,
+        },
+    }
+    outer = template(
+        module,
+        parameters={"name": {"type": "string"}},
+        outputs={"id": {"type": "string", "value": "[reference('module').outputs.id.value]"}},
+    )
+    made = world.put(DEPLOYMENT, body(outer, name="out"))["properties"]
+    assert made["provisioningState"] == "Succeeded", made
+    name = "out-in" if inner else "out"
+    endpoint = world.get(f"{GROUP}/providers/Microsoft.Insights/dataCollectionEndpoints/{name}")
+    assert made["outputs"]["id"]["value"] == endpoint["properties"]["immutableId"]
+    listed = world.get(f"{GROUP}/providers/Microsoft.Resources/deployments")["value"]
+    assert {item["name"] for item in listed} == {"dep1", "module"}
+
+
+def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
+    group = {
+        "type": "Microsoft.Resources/resourceGroups",
+        "apiVersion": "2021-04-01",
+        "name": "rg9",
+        "location": "[deployment().location]",
+    }
+    module = {
+        "type": "Microsoft.Resources/deployments",
+        "apiVersion": "2022-09-01",
+        "name": "inside",
+        "resourceGroup": "rg9",
+        "dependsOn": ["rg9"],
+        "properties": {"template": template(ENDPOINT), "expressionEvaluationOptions": {"scope": "inner"}},
+    }
+    path = f"{ROOT}/providers/Microsoft.Resources/deployments/wide"
+    sent = {"location": "eastus", **body(template(module, group))}
+    checked = world.call("POST", f"{path}/validate", sent)
+    assert checked.status_code == 200, checked.text
+    assert world.call("GET", f"{ROOT}/resourceGroups/rg9").status_code == 404
+    made = world.put(path, sent)
+    assert made["properties"]["provisioningState"] == "Succeeded", made
+    there = f"{ROOT}/resourceGroups/rg9/providers/Microsoft.Insights/dataCollectionEndpoints/dce1"
+    assert world.get(there)["location"] == "eastus"
+    assert failed(world.call("PUT", path, body(template(), "Complete")))["code"] == "InvalidRequestContent"
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ({}, "InvalidRequestContent"),
+        ({"properties": {"templateLink": {"uri": "https://x"}}}, "InvalidTemplate"),
+        ({"properties": {"template": []}}, "InvalidTemplate"),
+        (body({}), "InvalidTemplate"),
+        (body(template(), name="x"), "InvalidTemplate"),
+        (body(template({"type": "A.B/c", "name": "x", "copy": {"count": 2}})), "InvalidTemplate"),
+        ({"properties": {"template": template(), "mode": "Sometimes"}}, "InvalidRequestContent"),
+    ],
+)
+def test_what_is_no_deployment_is_refused(world: World, sent: Any, code: str) -> None:
+    start(world)
+    for method, path in (
+        ("PUT", DEPLOYMENT),
+        ("POST", f"{DEPLOYMENT}/validate"),
+        ("POST", f"{DEPLOYMENT}/whatIf"),
+    ):
+        answer = world.call(method, path, sent)
+        assert (answer.status_code, failed(answer)["code"]) == (400, code), answer.text
+        assert failed(answer)["message"]
+    assert world.get(f"{GROUP}/providers/Microsoft.Resources/deployments") == {"value": []}
+
+
+def test_an_unknown_kind_fails_by_name(world: World) -> None:
+    start(world)
+    document = template({"type": "Microsoft.Compute/disks", "apiVersion": "2020-01-01", "name": "d"})
+    made = world.call("PUT", DEPLOYMENT, body(document)).json()["properties"]
+    assert made["error"]["details"][0]["code"] == "InvalidResourceNamespace"
+
+
+def test_the_body_may_be_as_the_azure_cli_sends_it(world: World) -> None:
+    start(world)
+    text = json.dumps(template({**ENDPOINT, "tags": {"a": "one two"}}))
+    spliced = text.replace("one two", "one\ntwo").replace('"resources"', '/* all */ "resources"')
+    content = '{"properties": {"parameters": {}, "mode": "Incremental", template:' + spliced + "}}"
+    answer = world.call("PUT", DEPLOYMENT, content=content.encode())
+    assert answer.status_code == 201, answer.text
+    there = f"{GROUP}/providers/Microsoft.Insights/dataCollectionEndpoints/dce1"
+    assert world.get(there)["tags"] == {"a": "one\ntwo"}
+    broken = world.call("PUT", DEPLOYMENT, content=b'{"properties": {template: }}')
+    assert failed(broken)["code"] == "InvalidRequestContent"
+    assert "line 1, column" in failed(broken)["message"]

@@ -1,0 +1,345 @@
+"""The template language: expressions to values, parameters, order, and bounds."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.arm.templates.document import bind, read_template, shown_parameters
+from headrace.arm.templates.errors import TemplateError
+from headrace.arm.templates.evaluate import Evaluator, Place, Scope
+from headrace.arm.templates.functions import builtin_functions
+from headrace.arm.templates.jsonc import parse_json
+from headrace.arm.templates.plan import make_plan
+from headrace.arm.templates.syntax import parse
+
+SUB = "11111111-2222-3333-4444-555555555555"
+GROUP = f"/subscriptions/{SUB}/resourceGroups/rg1"
+NOW = 1_700_000_000_000_000
+
+
+def place(*, group: bool = True) -> Place:
+    return Place(
+        {"id": f"/subscriptions/{SUB}", "subscriptionId": SUB, "tenantId": "t", "displayName": "Test"},
+        {"id": GROUP, "name": "rg1", "location": "eastus"} if group else None,
+        {"tenantId": "t"},
+        {"resourceManager": "https://localhost"},
+        {"name": "dep"},
+        {"objectId": "me"},
+        NOW,
+    )
+
+
+def evaluator() -> Evaluator:
+    return Evaluator(place(), builtin_functions())
+
+
+def value(text: Any, **parameters: Any) -> Any:
+    return evaluator().value(text, Scope({name.lower(): item for name, item in parameters.items()}), "here")
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("plain", "plain"),
+        ("[[not(this)]", "[not(this)]"),
+        ("[concat('a', 1, 'it''s')]", "a1it's"),
+        ("[concat(createArray(1), createArray(2, 3))]", [1, 2, 3]),
+        ("[format('{0}-{1:D3}-{{x}} {2,5}', 'a', 7, 'r')]", "a-007-{x}     r"),
+        ("[toUpper(replace('a-b', '-', '+'))]", "A+B"),
+        ("[split('a,b;c', createArray(',', ';'))]", ["a", "b", "c"]),
+        ("[join(createArray('a', 'b'), '/')]", "a/b"),
+        ("[substring('headrace', 4, 4)]", "race"),
+        ("[padLeft(7, 3, '0')]", "007"),
+        ("[indexOf('Abc', 'C')]", 2),
+        ("[startsWith('Abc', 'aB')]", True),
+        ("[endsWith('Abc', 'x')]", False),
+        ("[trim('  a ')]", "a"),
+        ("[base64ToString(base64('é'))]", "é"),
+        ("[uri('https://a/b/', 'c')]", "https://a/b/c"),
+        ("[uriComponent('a b/c')]", "a%20b%2Fc"),
+        ("[json('{\"a\": [1, null]}').A[0]]", 1),
+        ("[string(createObject('a', true()))]", '{"a":true}'),
+        ("[int('42')]", 42),
+        ("[bool('TRUE')]", True),
+        ("[add(2, mul(3, 4))]", 14),
+        ("[div(-7, 2)]", -3),
+        ("[mod(-7, 3)]", -1),
+        ("[sub(1, 2)]", -1),
+        ("[max(1, 5, 3)]", 5),
+        ("[if(equals('a', 'A'), 'same', 'not')]", "not"),
+        ("[if(false(), parameters('none'), 'lazy')]", "lazy"),
+        ("[and(true(), not(false()))]", True),
+        ("[or(false(), greater(2, 1))]", True),
+        ("[lessOrEquals('a', 'b')]", True),
+        ("[coalesce(null(), '', 'x')]", ""),
+        ("[contains(createObject('Key', 1), 'kEY')]", True),
+        ("[contains(createArray(1, 2), 2)]", True),
+        ("[contains('abc', 'bc')]", True),
+        ("[length('abc')]", 3),
+        ("[empty(createArray())]", True),
+        ("[first('abc')]", "a"),
+        ("[last(range(3, 4))]", 6),
+        ("[skip(createArray(1, 2, 3), 1)]", [2, 3]),
+        ("[take('abc', 2)]", "ab"),
+        ("[union(createObject('a', createObject('x', 1)), json('{\"a\":{\"y\":2}}'))]", {"a": {"x": 1, "y": 2}}),
+        ("[union(createArray(1, 2), createArray(2, 3))]", [1, 2, 3]),
+        ("[intersection(createArray(1, 2), createArray(2, 3))]", [2]),
+        ("[items(createObject('b', 2, 'a', 1))[0].key]", "a"),
+        ("[map(range(0, 3), lambda('i', mul(lambdaVariables('i'), 2)))]", [0, 2, 4]),
+        ("[filter(createArray(1, 2, 3), lambda('i', greater(lambdaVariables('i'), 1)))]", [2, 3]),
+        ("[reduce(range(1, 4), 0, lambda('a', 'b', add(lambdaVariables('a'), lambdaVariables('b'))))]", 10),
+        (
+            "[sort(createArray(3, 1, 2), lambda('a', 'b', less(lambdaVariables('a'), lambdaVariables('b'))))]",
+            [1, 2, 3],
+        ),
+        ("[toObject(createArray('a'), lambda('k', lambdaVariables('k')), lambda('v', 1))]", {"a": 1}),
+        ("[tryGet(createObject('a', createArray(5)), 'a', 0)]", 5),
+        ("[tryGet(createObject('a', 1), 'b', 'c')]", None),
+        ("[dateTimeAdd('2024-01-31T00:00:00Z', 'P1M')]", "2024-02-29T00:00:00Z"),
+        ("[dateTimeAdd('2024-01-01 00:00:00Z', '-PT90M', 'yyyyMMdd-HHmm')]", "20231231-2230"),
+        ("[dateTimeToEpoch('1970-01-02T00:00:00Z')]", 86400),
+        ("[resourceId('A.B/c/d', 'x', 'y')]", f"{GROUP}/providers/A.B/c/x/d/y"),
+        ("[resourceId('other', 'A.B/c', 'x')]", f"/subscriptions/{SUB}/resourceGroups/other/providers/A.B/c/x"),
+        ("[subscriptionResourceId('A.B/c', 'x')]", f"/subscriptions/{SUB}/providers/A.B/c/x"),
+        ("[tenantResourceId('A.B/c', 'x')]", "/providers/A.B/c/x"),
+        ("[extensionResourceId(resourceGroup().id, 'A.B/c', 'x')]", f"{GROUP}/providers/A.B/c/x"),
+        ("[subscription().SubscriptionId]", SUB),
+        ("[resourceGroup()['location']]", "eastus"),
+        ("[deployment().name]", "dep"),
+        ("[environment().resourceManager]", "https://localhost"),
+        ("[parameters('P').list[1]]", "b"),
+    ],
+)  # fmt: skip
+def test_expressions(text: str, result: Any) -> None:
+    found = value(text, p={"list": ["a", "b"]})
+    assert found == result
+    assert type(found) is type(result)
+
+
+def test_values_inside_values_and_keys_are_evaluated() -> None:
+    assert value({"[concat('a', 'b')]": ["[add(1, 1)]", None, 3.5]}) == {"ab": [2, None, 3.5]}
+
+
+def test_hashes_are_azures() -> None:
+    assert value("[uniqueString('test')]") == "rbgf3xv4ufgzg"
+    assert value("[uniqueString('hello', 'world')]") == "a7wkljktk6wne"
+    root = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/my-rg"
+    assert value(f"[uniqueString('{root}')]") == "bmg7c6xu4tw46"
+    namespace = uuid.UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")
+    assert value("[guid('a', 'b')]") == str(uuid.uuid5(namespace, "a-b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[concat('a']", "',' was expected"),
+        ("[nothing('a')]", "'nothing' is not valid"),
+        ("[concat('a') x]", "nothing more was expected"),
+        ("[plain]", "single quotes"),
+        ("[parameters('q')]", "'q' is not found"),
+        ("[variables('v')]", "'v' is not found"),
+        ("[createObject('a', 1).b]", "property 'b' doesn't exist, available properties are 'a'"),
+        ("[createArray(1)[1]]", "out of bounds"),
+        ("[add('1', 2)]", "expects an integer"),
+        ("[div(1, 0)]", "divide by zero"),
+        ("[if('x', 1, 2)]", "expects a boolean"),
+        ("[substring('abc', 2, 5)]", "asks for 5 characters"),
+        ("[resourceId('A.B/c', 'x', 'y')]", "1 segment(s) and 2 name(s)"),
+        ("[reference('x')]", "is not expected at this location"),
+        ("[listKeys('x', '2020-01-01')]", "is not expected at this location"),
+        ("[utcNow()]", "defaultValue of a parameter only"),
+        ("[copyIndex()]", "'copyIndex' is not supported"),
+        ("[guid()]", "takes 1 argument(s)"),
+        ("[json('{')]", "cannot read"),
+        ("[range(0, 100000)]", "0 to 10000"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(text: str, words: str) -> None:
+    with pytest.raises(TemplateError) as raised:
+        value(text)
+    assert words in str(raised.value)
+    assert raised.value.target == "here"
+
+
+def scope_of(document: dict[str, Any], supplied: Any = None) -> Scope:
+    return bind(read_template({"resources": [], **document}), supplied, evaluator())
+
+
+def test_variables_are_evaluated_once_and_may_not_go_in_circles() -> None:
+    scope = scope_of({"variables": {"a": "[concat(variables('B'), '!')]", "b": "x", "c": "[variables('c')]"}})
+    run = evaluator()
+    assert run.value("[variables('A')]", scope, "here") == "x!"
+    with pytest.raises(TemplateError, match="Circular reference"):
+        run.value("[variables('c')]", scope, "here")
+
+
+def test_a_template_cannot_grow_without_bound() -> None:
+    doubled = {"v0": "[range(0, 10)]"} | {
+        f"v{n}": f"[createArray(variables('v{n - 1}'), variables('v{n - 1}'))]" for n in range(1, 40)
+    }
+    with pytest.raises(TemplateError, match="more than"):
+        evaluator().value("[variables('v39')]", scope_of({"variables": doubled}), "here")
+    words = {"v0": "0123456789"} | {
+        f"v{n}": f"[concat(variables('v{n - 1}'), variables('v{n - 1}'))]" for n in range(1, 40)
+    }
+    with pytest.raises(TemplateError, match="more than"):
+        evaluator().value("[variables('v39')]", scope_of({"variables": words}), "here")
+    with pytest.raises(TemplateError, match="nested more than"):
+        parse(f"[{'not(' * 100}true(){')' * 100}]")
+
+
+def test_functions_of_the_template_itself() -> None:
+    member = {
+        "parameters": [{"name": "x", "type": "int"}],
+        "output": {"type": "int", "value": "[add(parameters('x'), 1)]"},
+    }
+    scope = scope_of({"functions": [{"namespace": "my", "members": {"next": member}}]})
+    assert evaluator().value("[my.next(my.next(1))]", scope, "here") == 3
+
+
+# Parameters
+
+SPEC = {
+    "name": {"type": "string", "minLength": 2, "maxLength": 4},
+    "size": {"type": "int", "defaultValue": 3, "minValue": 1, "maxValue": 9},
+    "kind": {"type": "string", "defaultValue": "a", "allowedValues": ["a", "b"]},
+    "made": {"type": "string", "defaultValue": "[concat(parameters('name'), utcNow('yyyy'))]"},
+    "key": {"type": "secureString", "defaultValue": "hush"},
+}  # fmt: skip
+
+
+def test_parameters_have_defaults_and_secrets_are_not_shown() -> None:
+    template = read_template({"parameters": SPEC, "resources": []})
+    scope = bind(template, {"NAME": {"value": "abc"}}, evaluator())
+    assert scope.parameters == {"name": "abc", "size": 3, "kind": "a", "made": "abc2023", "key": "hush"}
+    shown = shown_parameters(template, scope)
+    assert shown["name"] == {"type": "String", "value": "abc"}
+    assert shown["key"] == {"type": "SecureString"}
+
+
+@pytest.mark.parametrize(
+    ("supplied", "words"),
+    [
+        ({}, "'name' is not provided"),
+        ({"name": {"value": "a"}}, "minLength is 2"),
+        ({"name": {"value": "abcde"}}, "maxLength is 4"),
+        ({"name": {"value": 3}}, "Expected 'string'. Actual 'int'"),
+        ({"name": {"value": "ab"}, "size": {"value": 10}}, "maxValue is 9"),
+        ({"name": {"value": "ab"}, "size": {"value": True}}, "Actual 'bool'"),
+        ({"name": {"value": "ab"}, "kind": {"value": "c"}}, "allowed value(s): 'a,b'"),
+        ({"name": {"value": "ab"}, "other": {"value": 1}}, "do not correspond to any parameters"),
+        ({"name": "ab"}, 'given as {"value": ...}'),
+        ({"name": {"reference": {}}}, "key vault"),
+    ],
+)  # fmt: skip
+def test_parameters_are_checked(supplied: dict[str, Any], words: str) -> None:
+    with pytest.raises(TemplateError) as raised:
+        scope_of({"parameters": SPEC}, supplied)
+    assert words in str(raised.value)
+
+
+# Resources
+
+
+def plan(resources: Any, **document: Any) -> list[str]:
+    template = read_template({"resources": resources, **document})
+    run = evaluator()
+    return [
+        item.id.removeprefix(f"{GROUP}/providers/")
+        for item in make_plan(template, bind(template, None, run), run)
+    ]
+
+
+def resource(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "name": name, "apiVersion": "2023-01-01", **more}
+
+
+def test_resources_come_in_the_order_of_their_dependencies() -> None:
+    assert plan(
+        [
+            resource("A.B/c", "last", dependsOn=["[resourceId('A.B/c', 'mid')]"]),
+            resource("A.B/c", "mid", properties={"x": "[reference('first').y]"}),
+            resource("A.B/c", "first", resources=[resource("d", "child")]),
+        ]
+    ) == ["A.B/c/first", "A.B/c/mid", "A.B/c/last", "A.B/c/first/d/child"]
+
+
+def test_symbolic_names_extensions_and_conditions() -> None:
+    resources = {
+        "role": resource("M.A/roles", "r", scope="[format('A.B/c/{0}', 'x')]", dependsOn=["thing"]),
+        "thing": resource("A.B/c", "x"),
+        "there": resource("A.B/c", "old", existing=True),
+    }
+    assert plan(resources, languageVersion="2.0") == [
+        "A.B/c/x",
+        "A.B/c/x/providers/M.A/roles/r",
+        "A.B/c/old",
+    ]
+    old_form = [resource("A.B/c/providers/roles", "x/M.A/r")]
+    assert plan(old_form) == ["A.B/c/x/providers/M.A/roles/r"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ([resource("A.B/c", "a", dependsOn=["b"]), resource("A.B/c", "b", dependsOn=["a"])], "Circular dependency"),
+        ([resource("A.B/c", "a", dependsOn=["z"])], "'z' is not defined in the template"),
+        ([resource("A.B/c", "a"), resource("a.b/C", "A")], "defined multiple times"),
+        ([resource("A.B/c/d", "a")], "incorrect segment lengths"),
+        ([{"type": "A.B/c", "name": "x"}], "needs 'apiVersion'"),
+        ([resource("A.B/c", "a", copy={"name": "l", "count": 3})], "Copy loops are not supported"),
+        ([resource("A.B/c", "a", properties={"copy": [{"name": "l", "count": 3, "input": 1}]})], "Copy loops"),
+        ([resource("A.B/c", "[reference('x').name]")], "is not expected at this location"),
+        ([resource("A.B/c", "a", condition="yes")], "true or false"),
+        ("none", "array, or an object"),
+        (None, "'resources' is missing"),
+    ],
+)  # fmt: skip
+def test_resources_are_checked(resources: Any, words: str) -> None:
+    with pytest.raises(TemplateError) as raised:
+        plan(resources)
+    assert words in str(raised.value)
+
+
+# The request's text
+
+
+def test_json_as_people_write_it() -> None:
+    text = b"""{properties: {"a": "two
+lines", /* one */ template: {
+      // another
+      "x": [1, -2.5e1, true, null,], 'y': 0}}}"""
+    with pytest.raises(TemplateError, match="at line 4, column 38 a key was expected"):
+        parse_json(text)
+    good = parse_json(text.replace(b"'y'", b'"\\u0079"'))
+    assert good == {"properties": {"a": "two\nlines", "template": {"x": [1, -25.0, True, None], "y": 0}}}
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b'{"a" 1}', b'"\\ud800"', b"\xff", b"[1 2]", b"{} x", b"[" * 200, b"nul"]
+)
+def test_json_that_is_none(text: bytes) -> None:
+    with pytest.raises(TemplateError) as raised:
+        parse_json(text)
+    assert raised.value.code == "InvalidRequestContent"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_json_or_an_error(content: bytes) -> None:
+    try:
+        parse_json(content)
+    except TemplateError as error:
+        assert error.message
+
+
+@given(st.text(alphabet="[]()'.,ab1 -{}", max_size=60))
+def test_any_expression_has_a_value_or_an_error(text: str) -> None:
+    try:
+        value(f"[{text}]")
+    except TemplateError as error:
+        assert error.message
