@@ -197,6 +197,17 @@ class QuerySettings(Section):
     spill_bytes: int = Field(8 * 1024 * MIB, ge=0, description="disk that a query may spill to")
 
 
+class CollectorSettings(Section):
+    """The retired HTTP Data Collector API."""
+
+    enabled: bool = Field(True, description="whether /api/logs takes posts")
+    create_tables: bool = Field(
+        True,
+        description="whether tables are made and widened for what is posted; else it finds its columns or none",
+    )
+    max_bytes: int = Field(30 * MIB, ge=1024, description="largest post")
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -213,6 +224,7 @@ class Settings(Section):
     transform: TransformSettings = TransformSettings()
     tables: TableSettings = TableSettings()
     query: QuerySettings = QuerySettings()
+    collector: CollectorSettings = CollectorSettings()
 
     @model_validator(mode="after")
     def _replaced_files_outlive_queries(self) -> Self:

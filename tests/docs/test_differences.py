@@ -68,6 +68,7 @@ def test_every_line_names_a_test_that_exists() -> None:
 def test_limits_by_default_and_by_profile() -> None:
     default = load_settings({}, {}).settings
     assert (default.ingest.max_wire_bytes, default.ingest.max_inflated_bytes) == (4 * MIB, 8 * MIB)
+    assert default.transform.max_field_bytes == 64 * 1024
     assert default.ingest.rule_bytes_per_minute is None and default.ingest.rule_requests_per_minute is None
     assert (default.query.concurrency, default.query.queue) == (5, 200)
     azure = load_settings({"profile": "azure"}, {}).settings.ingest

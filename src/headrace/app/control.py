@@ -138,7 +138,7 @@ def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) 
             access,
             addresses,
             clock,
-            _published_nowhere,
+            published_nowhere,
             TokenVerifier(access, addresses, clock),
         )
         made = bootstrap_sample(
@@ -170,7 +170,7 @@ def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) 
     )
 
 
-async def _published_nowhere(_change: int) -> None:
+async def published_nowhere(_change: int) -> None:
     """No gateway runs yet."""
 
 

@@ -12,19 +12,37 @@ import duckdb
 import maxminddb
 from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.app.common import http_app, issuer_keys, ready_route, running_beside, telling_numbers
-from headrace.app.control import control_plane_routes, receipt_route, refreshing, sign_in
+from headrace.app.common import (
+    addresses_of,
+    http_app,
+    issuer_keys,
+    ready_route,
+    running_beside,
+    telling_numbers,
+)
+from headrace.app.control import (
+    arm_deps,
+    control_plane_routes,
+    published_nowhere,
+    receipt_route,
+    refreshing,
+    sign_in,
+)
+from headrace.arm.classic import ClassicTables
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
 from headrace.arm.views import CatalogLoader, load_rule
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
 from headrace.clock import DAY, HOUR, SECOND, Clock, SystemClock
+from headrace.collector.rules import CollectedRules
 from headrace.data_folder import DataFolder
 from headrace.disk import Disk, RealDisk
+from headrace.identity.access import load_access
 from headrace.identity.keys import is_rotation_due, rotate_if_due
 from headrace.identity.managed import ManagedIdentity, managed_routes
 from headrace.identity.routes import identity_routes, token_routes
+from headrace.identity.verify import TokenVerifier
 from headrace.journal.files import journal_folders
 from headrace.journal.model import JournalReader
 from headrace.journal.reader import FileJournalReader
@@ -91,6 +109,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             materialise=_table_maker(database, clock),
             receipts=receipts,
             seen=seen,
+            derived=_collected_rules(config, database, catalog, clock),
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
@@ -173,6 +192,19 @@ def _table_maker(database: Database, clock: Clock) -> Callable[[str, str], None]
         made.add((customer_id, name))
 
     return make
+
+
+def _collected_rules(
+    config: ProcessConfig, database: Database, catalog: LiveView[Catalog], clock: Clock
+) -> CollectedRules | None:
+    """The rules of what comes by the Data Collector API."""
+    if not config.settings.collector.enabled:
+        return None
+    access = LiveView(database, load_access, clock=clock)
+    addresses = addresses_of(config)
+    verifier = TokenVerifier(access, addresses, clock)
+    deps = arm_deps(config.settings, database, access, addresses, clock, published_nowhere, verifier)
+    return CollectedRules(catalog, ClassicTables(deps), create=config.settings.collector.create_tables)
 
 
 def _receipt_finder(

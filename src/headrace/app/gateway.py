@@ -16,8 +16,9 @@ from headrace.app.common import (
     telling_numbers,
     token_verifier,
 )
-from headrace.arm.views import RuleHeadLoader
+from headrace.arm.views import RuleHeadLoader, load_shared_keys
 from headrace.clock import SystemClock
+from headrace.collector.routes import Collector
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.access import load_access
@@ -45,7 +46,8 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         database = read_store(folder, stack)
         access = LiveView(database, load_access, clock=clock)
         rules = LiveView(database, RuleHeadLoader(), clock=clock)
-        await stack.enter_async_context(following(folder, access.refresh, rules.refresh))
+        keys = LiveView(database, load_shared_keys, clock=clock)
+        await stack.enter_async_context(following(folder, access.refresh, rules.refresh, keys.refresh))
         journal = open_free_journal(folder.journals, settings.journal, RealDisk(), clock)
         stack.push_async_callback(journal.close)
         engine = Upstream(folder.socket("engine"), read_seconds=120.0)
@@ -62,6 +64,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
 
         await stack.enter_async_context(telling_numbers(folder, config, numbers))
         reach = settings.server.metrics
+        observer = CountingObserver(counters)
         gateway = Gateway(
             settings=settings,
             verifier=token_verifier(config, access, clock, issuer_keys(config, clock, stack)),
@@ -71,8 +74,11 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             proxy=proxy,
             ready=ready.is_set,
             addresses=addresses,
-            observer=CountingObserver(counters),
+            observer=observer,
             clock=clock,
+            collector=Collector(settings, keys, journal, observer, clock)
+            if settings.collector.enabled
+            else None,
             metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
             throttle=Throttle(
                 settings.ingest.rule_requests_per_minute,

@@ -8,7 +8,20 @@ import sys
 import typer
 
 from headrace import __version__
-from headrace.cli import apps, dead_letters, env, keys, kql, query, roles, send, serve, settings, up
+from headrace.cli import (
+    apps,
+    dead_letters,
+    env,
+    keys,
+    kql,
+    migrate,
+    query,
+    roles,
+    send,
+    serve,
+    settings,
+    up,
+)
 from headrace.cli.output import fail
 from headrace.errors import ProblemError
 
@@ -37,7 +50,7 @@ def options(
     """Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL."""
 
 
-for module in (up, serve, send, query, env, settings):
+for module in (up, serve, send, query, migrate, env, settings):
     module.register(app)
 app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")

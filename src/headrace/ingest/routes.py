@@ -134,8 +134,8 @@ class Gateway:
 
     `access` and `rules` are kept up to date from outside; when either is older than
     `settings.ingest.feed_timeout_seconds`, calls are answered 503. `rules` is keyed by lower-case immutable
-    id. `metrics` answers `/metrics`, `proxy` every other request that is not the ingestion API's. `ready` says
-    whether recovery is done.
+    id. `metrics` answers `/metrics`, `collector` `/api/logs`, `proxy` every other request that is not the
+    ingestion API's. `ready` says whether recovery is done.
     `lifespan`, when given, is entered before the first request and left after the last.
     """
 
@@ -154,6 +154,7 @@ class Gateway:
         observer: Observer | None = None,
         clock: Clock | None = None,
         metrics: ASGIApp | None = None,
+        collector: ASGIApp | None = None,
         lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._ingest = settings.ingest
@@ -170,6 +171,7 @@ class Gateway:
         self._clock = clock or SystemClock()
         self._error_log = ErrorLog(self._clock)
         self._metrics = metrics
+        self._collector = collector
         self._lifespan = lifespan
         self._budget = Budget(settings.ingest.max_pending_bytes)
         self._decided_by: Rights | None = None
@@ -193,6 +195,13 @@ class Gateway:
             await self._ingestion(scope, receive, send, segments)
         elif len(segments) == 1 and first in ("healthz", "readyz"):
             await self._health(first, send)
+        elif (
+            first == "api"
+            and len(segments) == 2
+            and segments[1].lower() == "logs"
+            and self._collector is not None
+        ):
+            await self._collector(scope, receive, send)
         elif len(segments) == 1 and first == "metrics" and self._metrics is not None:
             await self._metrics(scope, receive, send)
         else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.catalog.model import Table
 from headrace.catalog.rules import DataFlow, Rule
-from headrace.errors import ProblemError
+from headrace.errors import Problem, ProblemError
 from headrace.journal.model import Record
 from headrace.observe.log_errors import STREAM as LOG_ERRORS
 from headrace.observe.receipts import Receipts
@@ -22,7 +23,14 @@ from headrace.transform.compile import LiveFlow, compile_flow
 from headrace.transform.dead_letters import WHOLE, DeadLetter, DeadLetters, Decided
 from headrace.transform.error_rows import ErrorRows, Materialise
 from headrace.transform.lanes import Batch, Need
-from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables, find_table
+from headrace.transform.model import (
+    BrokenTableError,
+    CatalogView,
+    DerivedRules,
+    RuleSource,
+    Tables,
+    find_table,
+)
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
@@ -66,8 +74,10 @@ class FlowRunner:
         materialise: Materialise,
         receipts: Receipts | None = None,
         seen: SeenCalls | None = None,
+        derived: DerivedRules | None = None,
     ) -> None:
         self._rules = rules
+        self._derived = derived
         self._catalog = catalog
         self._tables = tables
         self._letters = letters
@@ -88,12 +98,11 @@ class FlowRunner:
         published or kept until then is known and not done twice.
         """
         self._step("batch")
-        entry = batch.records[0].entry
         try:
-            rule = self._rule(entry.rule, entry.rule_version)
-        except LookupError:
-            message = f"Version {entry.rule_version} of the rule is not kept any more."
-            self._give_up(batch.records, WHOLE, "RuleNotFound", message)
+            rule = self._rule_of(batch, session)
+        except ProblemError as error:
+            problem = error.problems[0]
+            self._give_up(batch.records, WHOLE, problem.code, problem.message)
             self._receipting.given_up(batch, None)
             return []
         repeats = self._repeats(batch)
@@ -119,6 +128,20 @@ class FlowRunner:
         needs += self._errors.write(batch, rule, session)
         self._tell_repeats(batch, rule, repeats)
         return needs
+
+    def _rule_of(self, batch: Batch, session: Session) -> Rule:
+        """The rule that the batch goes through. Raises `ProblemError` when there is none any more."""
+        entry = batch.records[0].entry
+        try:
+            if self._derived is not None and self._derived.takes(entry.rule):
+                return self._derived.rule(entry.rule, _bodies(batch.records), session)
+            return self._rule(entry.rule, entry.rule_version)
+        except LookupError:
+            message = f"Version {entry.rule_version} of the rule is not kept any more."
+            raise ProblemError(Problem("RuleNotFound", message)) from None
+        except RowsError as error:
+            message = "The engine cannot read the payloads."
+            raise ProblemError(Problem(error.reason, message)) from None
 
     def _repeats(self, batch: Batch) -> dict[int, str]:
         """Calls of the batch that repeat an earlier one, by offset: the request id of that one."""
@@ -359,6 +382,16 @@ class FlowRunner:
                 while len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)
         return live
+
+
+def _bodies(records: Sequence[Record]) -> list[Body]:
+    """What can be read of the records' payloads, without what the gateway told."""
+    bodies: list[Body] = []
+    for record in records:
+        if record.entry.stream != LOG_ERRORS:
+            with suppress(BodyError):
+                bodies.append(inflate(record))
+    return bodies
 
 
 def _ways(rule: Rule, stream: str) -> Sequence[int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from headrace.catalog.model import Catalog, Table
 from headrace.catalog.rules import Rule
 from headrace.tables.model import DataFile
+from headrace.transform.run import Body, Session
 
 
 class BrokenTableError(Exception):
@@ -21,6 +22,22 @@ class BrokenTableError(Exception):
 
 RuleSource = Callable[[str, int], Rule]
 """Any kept version of a rule by immutable id and version. Raises `LookupError` when it is not kept."""
+
+
+class DerivedRules(Protocol):
+    """Rules that are made of the payloads they are for (`headrace.collector.rules.CollectedRules`)."""
+
+    def takes(self, rule: str) -> bool:
+        """Whether records of this rule are its."""
+        ...
+
+    def rule(self, rule: str, bodies: Sequence[Body], session: Session) -> Rule:
+        """The rule for these payloads, its output tables made ready.
+
+        Raises `LookupError` when there is nowhere for the rows to go any more, `ProblemError` when the tables
+        cannot take them, and what `Session` raises.
+        """
+        ...
 
 
 class CatalogView(Protocol):

@@ -31,7 +31,7 @@ from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.error_rows import Materialise
 from headrace.transform.flows import FlowRunner
 from headrace.transform.lanes import Batch, Lanes, Need
-from headrace.transform.model import BrokenTableError, CatalogView, RuleSource, Tables
+from headrace.transform.model import BrokenTableError, CatalogView, DerivedRules, RuleSource, Tables
 from headrace.transform.progress import Counters, JournalProgress, Progress, by_flow
 from headrace.transform.run import Engine, EngineError, Session
 from headrace.transform.seen import SeenCalls
@@ -83,7 +83,7 @@ class Pipeline:
     `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on each connection.
     `step` is told each point between which a crash may fall, for tests. `materialise(customer_id, table)` is
     called before rows of a standard table that no rule names are published. Without `seen`, repeated calls are
-    stored again.
+    stored again. `derived` makes the rules of records that came without one.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Pipeline:
         materialise: Materialise = lambda _customer, _table: None,
         receipts: Receipts | None = None,
         seen: SeenCalls | None = None,
+        derived: DerivedRules | None = None,
     ) -> None:
         self._readers = readers
         self._catalog = catalog
@@ -118,7 +119,17 @@ class Pipeline:
         own = settings.transform
         self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock)
         self._flows = FlowRunner(
-            rules, catalog, tables, dead_letters, settings, self._counters, step, materialise, receipts, seen
+            rules,
+            catalog,
+            tables,
+            dead_letters,
+            settings,
+            self._counters,
+            step,
+            materialise,
+            receipts,
+            seen,
+            derived,
         )
         self._journals: dict[str, _Journal] = {}
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -182,6 +182,17 @@ class Session:
             return Written(0, 0, None, None)
         times = statistics[f'"{_physical_time(live)}"']
         return Written(rows, size, _microseconds(times["min"]), _microseconds(times["max"]))
+
+    def select(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
+        """The rows of a select over `batch` (see `batch_table`). Raises `RowsError` or `EngineError`."""
+        self._cursor.register(BATCH, batch)
+        try:
+            rows: list[tuple[Any, ...]] = self._cursor.execute(sql).fetchall()
+        except duckdb.Error as error:
+            raise _fault(error) from None
+        finally:
+            self._cursor.unregister(BATCH)
+        return rows
 
     def interrupt(self) -> None:
         """Stop the statement that another thread is running here."""
