@@ -14,6 +14,7 @@ from headrace.arm.kinds.associations import Associations, AssociationsOf
 from headrace.arm.kinds.base import Kind
 from headrace.arm.kinds.datacollectionrules import Rules
 from headrace.arm.kinds.deployments import DeploymentOperations, Deployments, DeploymentStatuses
+from headrace.arm.kinds.diagnostics import DiagnosticCategories, DiagnosticSettings
 from headrace.arm.kinds.endpoints import Endpoints
 from headrace.arm.kinds.locks import Locks
 from headrace.arm.kinds.providers import Providers
@@ -60,6 +61,8 @@ def all_kinds() -> tuple[Kind, ...]:
         Deployments(),
         DeploymentOperations(),
         DeploymentStatuses(),
+        DiagnosticSettings(),
+        DiagnosticCategories(),
     )
     return (*kinds, Providers(tuple(kind.type for kind in kinds)))
 

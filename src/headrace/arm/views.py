@@ -6,14 +6,14 @@ change from one load to the next.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 from sqlalchemy import Connection
 
 from headrace.arm import store
-from headrace.arm.ids import SAVED_SEARCH_TYPE, WORKSPACE_TYPE
+from headrace.arm.ids import DIAGNOSTIC_TYPE, SAVED_SEARCH_TYPE, WORKSPACE_TYPE
 from headrace.arm.kinds.savedsearches import function_text
 from headrace.arm.store import Resource, TableRow
 from headrace.catalog import standard
@@ -90,7 +90,9 @@ class CatalogLoader:
             for item in workspaces
         ]
         self._schemas = seen
-        return _catalog(change, built)
+        settings = store.select_page(connection, DIAGNOSTIC_TYPE)
+        destinations = _error_destinations(settings, {item.key for item in workspaces})
+        return replace(_catalog(change, built), error_destinations=destinations)
 
     def _workspace(
         self,
@@ -140,6 +142,23 @@ def _workspace(item: Resource, tables: Mapping[str, Table], functions: Mapping[s
 
 def _catalog(change: int, workspaces: list[Workspace]) -> Catalog:
     return Catalog(change, {w.customer_id: w for w in workspaces}, {w.resource_id: w for w in workspaces})
+
+
+def _error_destinations(
+    settings: Sequence[Resource], workspaces: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Where the error rows of rules go by their diagnostic settings: workspaces' keys by the rule's key.
+
+    `workspaces` are the keys of those that there are. A setting whose workspace is gone counts no more.
+    """
+    found: dict[str, list[str]] = {}
+    for item in settings:
+        errors, workspace = item.state.get("errors"), item.state.get("workspace")
+        if errors is False:
+            found.setdefault(item.parent_key, [])
+        elif errors is True and workspace in workspaces:
+            found.setdefault(item.parent_key, []).append(str(workspace))
+    return {rule: tuple(listed) for rule, listed in found.items()}
 
 
 def workspace_retention(item: Resource) -> int:

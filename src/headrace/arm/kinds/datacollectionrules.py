@@ -25,6 +25,7 @@ from headrace.arm.kinds.base import (
 )
 from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.kinds.endpoints import find_endpoint, ingestion_address
+from headrace.arm.kinds.linked import check_linked
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -38,7 +39,6 @@ from headrace.store.database import change_number
 from headrace.wire.problems import HttpError, http_error
 
 ENDPOINTS_SINCE = "2023-03-11"
-_LINKED_ACTION = "Microsoft.OperationalInsights/workspaces/sharedKeys/action"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Rules(TrackedKind):
             *_endpoint_problems(call, document),
         ]
         if not problems:
-            _check_linked(call, wanted)
+            check_linked(call, wanted)
             problems = list(call.deps.validate(rule, catalog))
         if problems:
             raise rule_invalid(problems)
@@ -240,22 +240,6 @@ def _endpoint_problems(call: Call, document: dict[str, Any]) -> list[Problem]:
             hint="Give the ARM id of a data collection endpoint, or leave it out.",
         )
     ]
-
-
-def _check_linked(call: Call, workspaces: set[str]) -> None:
-    """Who points a rule at a workspace writes to it: that takes a right at the workspace too."""
-    caller = call.caller
-    for key in sorted(workspaces):
-        if not call.deps.access.current.allows(caller.object_id, _LINKED_ACTION, key, groups=caller.groups):
-            raise http_error(
-                403,
-                "LinkedAuthorizationFailed",
-                f"The client '{caller.app_id}' with object id '{caller.object_id}' has permission to "
-                "perform action 'Microsoft.Insights/dataCollectionRules/write' on scope "
-                f"'{call.target.id}'; however, it does not have permission to perform action(s) "
-                f"'{_LINKED_ACTION}' on the linked scope(s) '{key}' (respectively) or the linked scope(s) "
-                "are invalid.",
-            )
 
 
 def associations_of(call: Call, key: str) -> list[Resource]:
