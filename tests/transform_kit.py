@@ -21,6 +21,7 @@ from headrace.journal.files import FileJournal
 from headrace.journal.model import Entry, Record
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.types import KustoType, SchemaColumn
+from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings, TransformSettings
 from headrace.tables.model import TableKey
 from headrace.tables.reader import TableReader
@@ -125,6 +126,7 @@ class PipelineBench:
         self.store: TableStore | None = None
         self.letters: DeadLetters | None = None
         self.seen: SeenCalls | None = None
+        self.usage: UsageMeter | None = None
         self.sql = duckdb.connect()
         self.sql.execute("SET TimeZone = 'UTC'")
 
@@ -227,6 +229,7 @@ class PipelineBench:
             disk=self.disk,
             step=step,
             seen=self.seen,
+            usage=self.usage,
         )
 
     def drain(self) -> Pipeline:

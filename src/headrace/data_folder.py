@@ -38,6 +38,16 @@ class DataFolder:
         return self.root / "journal"
 
     @property
+    def own_journals(self) -> Path:
+        """The journal of what the server says of itself."""
+        return self.root / "own-journal"
+
+    @property
+    def usage(self) -> Path:
+        """What each table took in the hours that are not told yet."""
+        return self.root / "usage.json"
+
+    @property
     def tables(self) -> Path:
         """`{customerId}/{table}/{incarnation}` folders of table files."""
         return self.root / "tables"
@@ -124,7 +134,13 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
         ) from None
     os.set_inheritable(lock, True)
     _check_formats(root / "format.json", disk)
-    for path in (folder.journals, folder.tables, folder.dead_letters, folder.root / "run"):
+    for path in (
+        folder.journals,
+        folder.own_journals,
+        folder.tables,
+        folder.dead_letters,
+        folder.root / "run",
+    ):
         path.mkdir(mode=0o700, exist_ok=True)
     disk.sync_dir(root, "folder.entries")
     return folder, lock

@@ -232,6 +232,30 @@ def test_a_killed_process_is_counted_and_the_rest_still_tells(tmp_path: Path) ->
         )
 
 
+def test_the_server_tells_of_itself(tmp_path: Path) -> None:
+    arguments = ("--data-dir", str(tmp_path / "data"), "--port", "0")
+    with running_server(tmp_path, *arguments) as server, api_of(server) as api:
+        api.make_table("Used_CL", {"Id": "string"})
+        api.make_rule("Used", {"Id": "string"}, "Used_CL").send([{"Id": "a"}])
+        eventually(lambda: api.rows("Used_CL"), bool)
+        assert api.rows("Operation") == []
+    # What was counted belongs to an hour that is over by the next start.
+    kept = tmp_path / "data" / "usage.json"
+    ((hour, workspace, table, rows, size),) = json.loads(kept.read_bytes())
+    kept.write_text(json.dumps([[hour - 1, workspace, table, rows, size]]))
+    with running_server(tmp_path, *arguments) as server, api_of(server) as api:
+        (event,) = eventually(
+            lambda: api.rows("Operation | project OperationKey, OperationStatus, Detail, TenantId"), bool
+        )
+        assert event[:2] == ["Start", "Succeeded"]
+        assert event[2].startswith("The engine of Headrace ")
+        assert event[3] == workspace
+        (used,) = eventually(
+            lambda: api.rows("Usage | project DataType, Quantity, QuantityUnit, EndTime - StartTime"), bool
+        )
+        assert used == ["Used_CL", len('[{"Id":"a"}]') / 1e6, "MBytes", "01:00:00"]
+
+
 def receipt(api: Api, request_id: str, token: str | None = None) -> httpx.Response:
     bearer = {"Authorization": f"Bearer {token}"} if token else api.bearer(INGEST_SCOPE)
     return api.http.get(f"{api.base}/receipts/{request_id}", headers=bearer)

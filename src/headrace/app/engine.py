@@ -28,6 +28,7 @@ from headrace.app.control import (
     refreshing,
     sign_in,
 )
+from headrace.app.own_log import OwnLog
 from headrace.arm.classic import ClassicTables
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
@@ -43,15 +44,16 @@ from headrace.identity.keys import is_rotation_due, rotate_if_due
 from headrace.identity.managed import ManagedIdentity, managed_routes
 from headrace.identity.routes import identity_routes, token_routes
 from headrace.identity.verify import TokenVerifier
-from headrace.journal.files import journal_folders
+from headrace.journal.files import journal_folders, open_free_journal
 from headrace.journal.model import JournalReader
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.sql import session
 from headrace.observe.answers import Receipt, make_receipt
 from headrace.observe.receipts import Frame, Receipts
+from headrace.observe.usage import UsageMeter
 from headrace.process import ProcessConfig
 from headrace.serving import serving_http, serving_socket
-from headrace.settings import IdentitySettings, Settings
+from headrace.settings import MIB, IdentitySettings, JournalSettings, Settings
 from headrace.store.database import Database, StoreError
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
@@ -61,6 +63,7 @@ from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.model import find_table
 from headrace.transform.numbers import pipeline_snapshot
+from headrace.transform.own_rule import with_own_rules
 from headrace.transform.pipeline import Pipeline
 from headrace.transform.seen import SeenCalls
 
@@ -69,6 +72,7 @@ _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 5.0
 _FAILURE_LOOK_SECONDS = 0.5
 _LAG = SECOND // 2
+_OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB)
 _BUSY_SHARE = 0.25
 """Of one processor's time: above it compaction is put off."""
 _KEY_LOOK_SECONDS = 60.0
@@ -90,15 +94,20 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         database.on_change(refreshing(catalog))
         tables = TableStore(folder.tables, disk, settings.tables, clock)
         stack.callback(tables.close)
-        await asyncio.to_thread(tables.recover)
+        recovered = await asyncio.to_thread(tables.recover)
         letters = DeadLetters(folder.dead_letters, disk)
         stack.callback(letters.close)
         receipts = Receipts(folder.receipts, disk, clock)
         stack.callback(receipts.close)
         seen = _seen_calls(folder, settings, disk, clock, stack)
+        usage = UsageMeter(folder.usage, clock)
+        stack.callback(usage.save)
+        own_journal = open_free_journal(folder.own_journals, _OWN_JOURNAL, disk, clock)
+        stack.push_async_callback(own_journal.close)
+        make_table = _table_maker(database, clock)
         pipeline = Pipeline(
-            _journal_readers(folder),
-            _rule_source(database),
+            _journal_readers(folder, seen),
+            with_own_rules(_rule_source(database), catalog),
             catalog,
             tables,
             letters,
@@ -106,13 +115,21 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             clock,
             disk=disk,
             prepare=_session_preparer(settings),
-            materialise=_table_maker(database, clock),
+            materialise=make_table,
             receipts=receipts,
             seen=seen,
             derived=_collected_rules(config, database, catalog, clock),
+            usage=usage,
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop)
+        own = OwnLog(
+            own_journal, catalog, usage, clock, make_table, lambda: {key.workspace for key in tables.stored()}
+        )
+        await own.started(recovered, config.restarts)
+        await stack.enter_async_context(
+            running_beside(own.run(pipeline.progress, folder.journals, settings.journal.max_bytes))
+        )
         await stack.enter_async_context(
             running_beside(_keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog)))
         )
@@ -142,12 +159,18 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-def _journal_readers(folder: DataFolder) -> Callable[[], Mapping[str, JournalReader]]:
-    """The journals of the moment; a reader is made once and keeps its place."""
+def _journal_readers(folder: DataFolder, seen: SeenCalls | None) -> Callable[[], Mapping[str, JournalReader]]:
+    """The journals of the moment; a reader is made once and keeps its place.
+
+    Only between gateways' journals may a call be repeated: `seen` is told how many there are.
+    """
     known: dict[str, JournalReader] = {}
 
     def readers() -> Mapping[str, JournalReader]:
-        for path in journal_folders(folder.journals):
+        gateways = [*journal_folders(folder.journals)]
+        if seen is not None:
+            seen.among(len(gateways))
+        for path in (*gateways, *journal_folders(folder.own_journals)):
             if path.name not in known:
                 known[path.name] = FileJournalReader(path)
         return known

@@ -110,6 +110,16 @@ def metrics_page() -> str:
         "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
         "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
         "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",
+        "## In the workspaces\n",
+        "The tables `Usage` and `Operation` hold what Azure's hold, as far as it exists here; their rows go\n"
+        "through a journal and the pipeline like any others, under rules of the server's own (`headrace-` and\n"
+        "the workspace's id), which show in the numbers of the flows.\n",
+        "- `Usage`: a row for each table and hour (UTC) that it took rows in, soon after that hour. `Quantity`\n"
+        "  is in MB (10^6): the JSON of its calls after inflate, less the share of rows that the transform\n"
+        "  filtered. A crash may cost the last seconds' count.\n"
+        "- `Operation`: starts and what they mended, the volume of each day, and, once an hour as long as they\n"
+        "  last, rows that wait longer than a minute, a journal that is 80 % full, payloads that the disk\n"
+        "  cannot give back. They go to every workspace that ever took a row.\n",
         "## Examples\n",
         "```promql\n"
         "sum by (rule) (rate(headrace_rows_accepted_total[5m]))\n"

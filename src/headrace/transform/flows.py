@@ -15,6 +15,7 @@ from headrace.errors import Problem, ProblemError
 from headrace.journal.model import Record
 from headrace.observe.log_errors import STREAM as LOG_ERRORS
 from headrace.observe.receipts import Receipts
+from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings
 from headrace.tables.model import DataFile, PositionError, TableBrokenError, TableDroppedError
 from headrace.transform.bisect import Bad, find_bad, without
@@ -31,6 +32,7 @@ from headrace.transform.model import (
     Tables,
     find_table,
 )
+from headrace.transform.own_rule import is_own
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
@@ -75,6 +77,7 @@ class FlowRunner:
         receipts: Receipts | None = None,
         seen: SeenCalls | None = None,
         derived: DerivedRules | None = None,
+        usage: UsageMeter | None = None,
     ) -> None:
         self._rules = rules
         self._derived = derived
@@ -85,6 +88,7 @@ class FlowRunner:
         self._counters = counters
         self._step = step
         self._seen = seen
+        self._usage = usage
         self._errors = ErrorRows(catalog, tables, letters, settings.transform, step, materialise)
         self._receipting = Receipting(receipts, letters)
         self._lock = threading.Lock()
@@ -264,6 +268,7 @@ class FlowRunner:
             self._tables.publish(way.table, file)
             # Only now: a batch that has to be tried again is counted once.
             self._count(live, way, rows, written.rows)
+            self._measure(way, [record for record in way.batch.records if record.offset in offsets], written)
             self._receipting.published(place)
         except PositionError:
             self._tables.discard(way.table, path)
@@ -278,6 +283,13 @@ class FlowRunner:
         self._counters.add(
             live.rule, stream, way.flow.index, received=rows, stored=stored, filtered=rows - stored
         )
+
+    def _measure(self, way: _Way, records: Sequence[Record], written: Written) -> None:
+        """The stored share of the calls' JSON is the table's usage."""
+        if self._usage is not None and not is_own(way.rule.immutable_id):
+            rows = sum(record.entry.rows for record in records)
+            size = sum(record.entry.length for record in records) * written.rows // max(rows, 1)
+            self._usage.stored(way.table.workspace, way.table.name, written.rows, size)
 
     def _try(
         self, way: _Way, live: LiveFlow, bodies: Sequence[Body], session: Session

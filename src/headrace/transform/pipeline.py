@@ -22,6 +22,7 @@ from headrace.disk import Disk, RealDisk
 from headrace.journal.model import JournalReader, Record
 from headrace.kql.sql.session import prepare as prepare_session
 from headrace.observe.receipts import Receipts
+from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings
 from headrace.tables.model import TableBrokenError, TableKey, TablesError
 from headrace.tables.recovery import Recovered
@@ -103,6 +104,7 @@ class Pipeline:
         receipts: Receipts | None = None,
         seen: SeenCalls | None = None,
         derived: DerivedRules | None = None,
+        usage: UsageMeter | None = None,
     ) -> None:
         self._readers = readers
         self._catalog = catalog
@@ -130,6 +132,7 @@ class Pipeline:
             receipts,
             seen,
             derived,
+            usage,
         )
         self._journals: dict[str, _Journal] = {}
         self._lock = threading.Lock()
@@ -266,8 +269,6 @@ class Pipeline:
             journal = _Journal(reader, checkpoint, first, first, saved=checkpoint)
             with self._lock:
                 self._journals[key] = journal
-        if self._seen is not None:
-            self._seen.among(len(self._journals))
 
     def _read_loop(self) -> None:
         looked = self._clock.monotonic()

@@ -1,0 +1,71 @@
+"""The rules that the server itself sends under: one for each workspace, to its tables `Usage` and `Operation`.
+
+They stand in no store. Their rows go through a journal and the pipeline like any other rows.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from headrace.catalog import standard
+from headrace.catalog.model import Workspace
+from headrace.catalog.rules import DataFlow, Rule, Stream
+from headrace.kql.types import SchemaColumn
+from headrace.transform.model import CatalogView, RuleSource
+
+USAGE, OPERATION = "Usage", "Operation"
+VERSION = 1
+_PREFIX = "headrace-"
+"""No rule of a user's can have such an id: theirs begin with `dcr-`."""
+
+
+def rule_id(customer_id: str) -> str:
+    """The id of a workspace's own rule."""
+    return f"{_PREFIX}{customer_id}"
+
+
+def stream_of(table: str) -> str:
+    """The stream that ends in the table."""
+    return f"Headrace-{table}"
+
+
+def is_own(rule: str) -> bool:
+    """Whether the id is that of an own rule."""
+    return rule.startswith(_PREFIX)
+
+
+def with_own_rules(rules: RuleSource, catalog: CatalogView) -> RuleSource:
+    """`rules`, and the own rule of each workspace that there is."""
+
+    def find(immutable_id: str, version: int) -> Rule:
+        if not is_own(immutable_id):
+            return rules(immutable_id, version)
+        return own_rule(catalog.current.workspaces[immutable_id.removeprefix(_PREFIX)])
+
+    return find
+
+
+def own_rule(workspace: Workspace) -> Rule:
+    """The own rule of a workspace."""
+    flows = tuple(
+        DataFlow(
+            index,
+            (stream_of(table),),
+            ("own",),
+            (workspace.resource_id,),
+            f"Microsoft-{table}",
+            table,
+            "source",
+        )
+        for index, table in enumerate((USAGE, OPERATION))
+    )
+    streams = {stream_of(table): _stream(table) for table in (USAGE, OPERATION)}
+    return Rule(rule_id(workspace.customer_id), VERSION, workspace.resource_id, "Direct", streams, flows)
+
+
+@cache
+def _stream(table: str) -> Stream:
+    found = standard.untouched("", table)
+    assert found is not None
+    columns = (SchemaColumn(column.name, column.type) for column in found.schema.columns)
+    return Stream(stream_of(table), tuple(columns))
