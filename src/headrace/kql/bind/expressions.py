@@ -9,7 +9,7 @@ from typing import Any
 from headrace.kql.bind.base import BinderBase, text_literal
 from headrace.kql.bind.fold import fold
 from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Mismatch
-from headrace.kql.bind.patterns import pattern_fault, pattern_place
+from headrace.kql.bind.patterns import pattern_fault, pattern_place, plain_groups
 from headrace.kql.bind.scope import FunctionBinding, ScalarBinding
 from headrace.kql.plan.expressions import (
     Apply,
@@ -106,6 +106,8 @@ class ExpressionBinder(BinderBase):
             return binding.value
         if isinstance(binding, FunctionBinding) and not binding.function.parameters:
             return self.bind_user_function(n.Call(node.start, node.end, node.name, (), node.end), binding)
+        if binding is not None and self.rows is not None and self.rows.broken:
+            return POISON
         if binding is not None:
             self.report("KQL0103", f"`{node.name}` is a table or function, not a value.", node)
             return POISON
@@ -123,6 +125,8 @@ class ExpressionBinder(BinderBase):
             hint: str | None = f"`{name}` is a function: write `{name}()`."
         else:
             hint = self.did_you_mean(name, known)
+        if name == "Timestamp" and "TimeGenerated" in known:
+            hint = "In the tables of a workspace it is `TimeGenerated`."
         self.report("KQL0104", f"There is no column `{name}` here.", node, hint)
         return POISON
 
@@ -356,10 +360,13 @@ class ExpressionBinder(BinderBase):
         try:
             resolution = function.resolve([argument.argument for argument in arguments])
         except Mismatch as mismatch:
-            self.report("KQL0109", f"{shown} {mismatch.message}.", self._at_fault(node, mismatch))
+            self.report(
+                "KQL0109", f"{shown} {mismatch.message}.", self._at_fault(node, mismatch), mismatch.cure
+            )
             return POISON
         if not self._patterned(node, function, arguments):
             return POISON
+        arguments = plain_groups(function.name, arguments)
         folded = fold(function, arguments, resolution.result)
         if folded is not None:
             return folded
@@ -509,7 +516,8 @@ class ExpressionBinder(BinderBase):
         if function is None or isinstance(self.environment.find(node.name), FunctionBinding):
             return ("",)
         constants = [_constant(argument.value) for argument in node.arguments]
-        return function.auto_names([self.own_name(argument.value) for argument in node.arguments], constants)
+        own = [argument.name or self.own_name(argument.value) for argument in node.arguments]
+        return function.auto_names(own, constants)
 
 
 def _constant(node: n.Expression) -> Any:

@@ -9,7 +9,7 @@ from headrace.kql.bind.base import BindProblem
 from headrace.kql.bind.functions.operators import comparison_type
 from headrace.kql.bind.operators import unique
 from headrace.kql.bind.scope import Relation
-from headrace.kql.plan.expressions import Column, Expr, Poison, columns_of, ref
+from headrace.kql.plan.expressions import Column, Expr, Poison, columns_of, missing, ref
 from headrace.kql.plan.nodes import Compute, Filter, Join, JoinKind, Plan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
@@ -120,6 +120,11 @@ class JoinBinder(AggregateBinder):
     def _pair(self, node: n.Node, first: Expr, second: Expr, pairs: list[tuple[Expr, Expr]]) -> None:
         if isinstance(first, Poison) or isinstance(second, Poison) or self._sides_broken:
             return
+        # A column that only the data may bring has no type of its own.
+        if first.constant is not None and first.type is KustoType.DYNAMIC and first.constant.value is None:
+            first = missing(second.type if second.type is not KustoType.DYNAMIC else KustoType.STRING)
+        if second.constant is not None and second.type is KustoType.DYNAMIC and second.constant.value is None:
+            second = missing(first.type)
         type = comparison_type(first.type, second.type)
         if first.type is KustoType.DYNAMIC and second.type is KustoType.DYNAMIC:
             self.report(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import re2
 
-from headrace.kql.plan.expressions import Expr
+from headrace.kql.plan.expressions import Expr, Literal
 
 _PLACES: Mapping[str, int] = MappingProxyType(
     {
@@ -23,6 +24,7 @@ _PLACES: Mapping[str, int] = MappingProxyType(
     }
 )
 """Which argument of each function is a pattern."""
+_NAMED_GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\(\?<(?=\w)")
 _LOOKS = ("(?=", "(?!", "(?<=", "(?<!")
 
 
@@ -33,6 +35,16 @@ def pattern_place(name: str, arguments: Sequence[Expr]) -> int | None:
         kind = arguments[2].constant if len(arguments) > 2 else None
         return place if kind is not None and kind.value == "regex" else None
     return place if place is not None and place < len(arguments) else None
+
+
+def plain_groups(name: str, arguments: Sequence[Expr]) -> Sequence[Expr]:
+    """The arguments with named groups of a constant pattern in the one spelling that every engine takes."""
+    place = pattern_place(name, arguments)
+    pattern = arguments[place] if place is not None else None
+    if place is None or not isinstance(pattern, Literal) or "(?<" not in str(pattern.value):
+        return arguments
+    spelled = Literal(pattern.type, _NAMED_GROUP.sub(r"\1(?P<", str(pattern.value)))
+    return [*arguments[:place], spelled, *arguments[place + 1 :]]
 
 
 def pattern_fault(pattern: str, groups: int = 0) -> str | None:

@@ -204,9 +204,8 @@ class QueryBinder(JoinBinder):
                     f"`{declared.name}` is {column.type} in the table given as `{name}`, not {declared.type}."
                 )
                 self.report("KQL0133", message, binding.value)
-        names = {declared.name for declared in wanted}
-        columns = tuple(column for column in rows.columns if column.name in names or column.hidden)
-        return replace(rows.with_columns(rows.plan, columns), name=name)
+        # What the parameter declares must be there; the other columns come along.
+        return replace(rows, name=name, _by_name={})
 
     def _table_pattern(self, node: n.Wildcard) -> Relation:
         inputs = [(name, self._named_table(node, name)) for name in self.tables_like(node)]
@@ -505,7 +504,9 @@ class QueryBinder(JoinBinder):
             return POISON
         with self.sub_query():
             rows = self.relation(node.items[0])
-        if isinstance(operand, Poison) or not rows.visible:
+        if isinstance(operand, Poison):
+            return POISON
+        if not rows.visible:
             if not rows.open and not rows.broken:
                 self.report("KQL0130", f"The sub-query of `{node.op}` has no column.", node.items[0])
             return POISON

@@ -32,8 +32,8 @@ def _value(stream: TokenStream, literal: Callable[[], n.Expression]) -> str:
         return ("-" if token.text == "-" else "") + _number(stream.advance().text)
     if token.kind == NUMBER:
         return _number(stream.advance().text)
-    if token.kind == NAME and token.text in ("true", "false", "null"):
-        return stream.advance().text
+    if (token.kind == NAME and token.text.lower() in ("true", "false")) or token.text == "null":
+        return stream.advance().text.lower()
     if token.kind == NAME and token.text == "dynamic" and stream.peek().text == "(":
         stream.skip(2)
         text = dynamic_text(stream, literal)

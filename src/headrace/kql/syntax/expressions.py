@@ -45,6 +45,7 @@ _NEGATABLE = _STRING_WORDS | {"in", "between", "has_any"}
 _EQUALITY = frozenset(["==", "!=", "<>", "=~", "!~"])
 _ORDER = frozenset(["<", ">", "<=", ">="])
 _SOURCES = frozenset(["print", "range", "datatable", "union", "search", "find", "externaldata", "evaluate"])
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _LONG_MAX = 2**63
 
 
@@ -165,14 +166,23 @@ class ExpressionParser(TokenStream):
         return left
 
     def _sum(self) -> n.Expression:
+        """A chain of `+` and `-`, from the left; a long one as a sum of sums, so that it does not nest deep."""
+        total: n.Expression | None = None
         left = self._product()
-        count = 0
+        count = blocks = 0
         while self.token.kind == OP and self.token.text in ("+", "-"):
+            op = self.token.text
+            if count >= MAX_CHAIN // 2 and op == "+":
+                total = _added(total, left)
+                blocks = self._count_chain(blocks)
+                self.advance()
+                left, count = self._product(), 0
+                continue
             count = self._count_chain(count)
-            op = self.advance().text
+            self.advance()
             right = self._product()
             left = n.Binary(left.start, right.end, op, left, right)
-        return left
+        return _added(total, left)
 
     def _product(self) -> n.Expression:
         left = self._string_operator()
@@ -287,9 +297,9 @@ class ExpressionParser(TokenStream):
             if not self.starts_source():
                 self.advance()
                 return self._call(token.text, token.start)
-        if token.text in ("true", "false"):
+        if token.text in _BOOLEANS:
             self.advance()
-            return n.Literal(token.start, token.end, token.text == "true", KustoType.BOOL)
+            return n.Literal(token.start, token.end, _BOOLEANS[token.text], KustoType.BOOL)
         self.advance()
         return n.Name(token.start, token.end, token.text)
 
@@ -389,6 +399,10 @@ class ExpressionParser(TokenStream):
         text = dynamic_text(self, self._primary)
         self.expect(")", "to close `dynamic`")
         return n.Literal(start, self.last_end, None if text == "null" else text, KustoType.DYNAMIC)
+
+
+def _added(total: n.Expression | None, right: n.Expression) -> n.Expression:
+    return right if total is None else n.Binary(total.start, right.end, "+", total, right)
 
 
 def _is_number(literal: n.Literal) -> bool:

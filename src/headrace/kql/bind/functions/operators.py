@@ -12,6 +12,7 @@ from headrace.kql.bind.functions.declare import (
     DOCUMENTED,
     DYNAMIC,
     EXTENDED,
+    GUID,
     INT,
     LONG,
     NUMBERS,
@@ -106,18 +107,33 @@ def _ordering(arguments: Sequence[Argument]) -> Resolution:
         return Resolution((DYNAMIC, DYNAMIC), (BOOL,))
     kind = comparison_type(left, right)
     if kind is None:
-        raise Mismatch(f"cannot compare {left} with {right}")
+        raise Mismatch(f"cannot compare {left} with {right}", cure=_comparison_cure(left, right))
     return Resolution((kind, kind), (BOOL,))
 
 
+def _comparison_cure(left: KustoType, right: KustoType) -> str | None:
+    """How two types can be brought together, for a hint."""
+    if {left, right} == {DATETIME, TIMESPAN}:
+        return "For a time that long ago write `ago(...)`."
+    if STRING in (left, right) and DATETIME not in (left, right):
+        other = right if left is STRING else left
+        return f"Convert one of them, as by `to{other}()` or `tostring()`."
+    return None
+
+
 def comparison_type(left: KustoType, right: KustoType) -> KustoType | None:
-    """The type two values are compared in, None if they cannot be. A dynamic follows its partner."""
+    """The type two values are compared in, None if they cannot be. A dynamic follows its partner.
+
+    A guid meets a string as text: in a workspace's tables a guid is a label of strings.
+    """
     if left is right:
         return left
     if left is DYNAMIC:
         return right
     if right is DYNAMIC:
         return left
+    if {left, right} == {GUID, STRING}:
+        return STRING
     if {left, right} <= {*NUMBERS, BOOL}:
         pair = {LONG if kind is BOOL else kind for kind in (left, right)}
         if pair == {REAL, DECIMAL}:

@@ -131,13 +131,14 @@ class Resolution:
 class Mismatch(Exception):
     """A call that no signature takes; `argument` is the index of the one at fault, None for the call itself.
 
-    The message is in a user's words, without the function's name.
+    The message is in a user's words, without the function's name; `cure` is what to do about it, where that is plain.
     """
 
-    def __init__(self, message: str, argument: int | None = None) -> None:
+    def __init__(self, message: str, argument: int | None = None, cure: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.argument = argument
+        self.cure = cure
 
 
 Resolver = Callable[[Sequence[Argument]], Resolution]

@@ -11,6 +11,9 @@ from dataclasses import replace
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Apply, Column, Expr, Ref, columns_of, rebuild
 
+MAX_FILTERS = 16
+"""How many filters one predicate may become."""
+
 
 def place_filters(plan: p.Plan) -> p.Plan:
     """The plan with filters moved below joins and computed columns where that changes no result."""
@@ -46,9 +49,25 @@ def _place(plan: p.Filter) -> p.Plan:
         else:
             input = moved
     input = place_filters(input)
-    for condition in rest:
+    for condition in _gathered(rest, plan.predicate):
         input = p.Filter(plan.columns, input, condition)
     return input
+
+
+def _gathered(conditions: list[Expr], predicate: Expr) -> list[Expr]:
+    """The conditions of `predicate` as filters, however many they are: a long chain does not make a deep plan."""
+    size = -(-len(conditions) // MAX_FILTERS)
+    if size < 2 or not isinstance(predicate, Apply):
+        return conditions
+    return [_all_of(conditions[at : at + size], predicate) for at in range(0, len(conditions), size)]
+
+
+def _all_of(conditions: list[Expr], both: Apply) -> Expr:
+    """One condition of many, as a balanced tree of the `and` that joined them."""
+    while len(conditions) > 1:
+        pairs = [tuple(conditions[at : at + 2]) for at in range(0, len(conditions), 2)]
+        conditions = [replace(both, arguments=pair) if len(pair) > 1 else pair[0] for pair in pairs]
+    return conditions[0]
 
 
 def _push(plan: p.Plan, condition: Expr) -> p.Plan | None:
