@@ -7,8 +7,14 @@ each place where it stands unless the engine shares it, so they keep those place
 from __future__ import annotations
 
 MACROS = (
-    # Text to numbers. The engine's own casts round "1.7" and take "1_000" and "1e3"; Kusto's do not.
-    """kql_long(s) AS CASE WHEN contains(s, '.') OR contains(s, '_')
+    # What follows the first n bytes of a text, and what stands before the last n; a cut inside a character fails.
+    # In bytes, because `substr` finds the end of a text by walking through every character up to it.
+    """kql_rest(s, n) AS decode(array_slice(encode(s), n + 1, strlen(s)))""",
+    """kql_front(s, n) AS decode(array_slice(encode(s), 1, strlen(s) - n))""",
+    # Text to numbers. The engine's own casts round "1.7" and take "1_000" and "1e3"; Kusto's do not. What a number
+    # is written like again needs no look at its letters, which takes longer than both casts.
+    """kql_long(s) AS CASE WHEN CAST(try_cast(s AS BIGINT) AS VARCHAR) = s THEN try_cast(s AS BIGINT)
+       WHEN contains(s, '.') OR contains(s, '_')
        OR (contains(lower(s), 'e') AND NOT contains(lower(s), '0x')) THEN NULL ELSE try_cast(s AS BIGINT) END""",
     """kql_real(s) AS CASE WHEN contains(s, '_') THEN NULL ELSE try_cast(s AS DOUBLE) END""",
     """kql_bool(s) AS CASE lower(trim(s)) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE

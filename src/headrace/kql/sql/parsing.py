@@ -1,8 +1,7 @@
-"""`parse`: literal delimiters as position arithmetic, other patterns as one capture regex; `parse-kv`."""
+"""`parse`: literal delimiters by splits, other patterns by one capture regex; the columns' types."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 
@@ -14,19 +13,10 @@ from headrace.kql.sql.base import Generator
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Typed
 from headrace.kql.sql.layers import Layer, column_sql
+from headrace.kql.sql.splitting import Splitter, Steps, Take, regex_of_takes, takes_of
 from headrace.kql.types import KustoType
 
 _T = KustoType
-_NUMBER_PREFIX = {
-    _T.LONG: r"^\s*[-+]?\d+",
-    _T.INT: r"^\s*[-+]?\d+",
-    _T.REAL: r"^\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?",
-    _T.DECIMAL: r"^\s*[-+]?\d+(?:\.\d+)?",
-    _T.BOOL: r"^(?i:true|false|0|1)",
-    _T.GUID: r"^[0-9a-fA-F-]{36}",
-    _T.TIMESPAN: r"^[-\d.:]+",
-    _T.DATETIME: r"^[-\d./:TZ+ ]+",
-}
 
 
 class ParsingGenerator(Generator):
@@ -37,61 +27,39 @@ class ParsingGenerator(Generator):
         layer = self.ready(plan.input, plan.subject)
         layer, (subject,) = self.with_layer(layer, plan.input, [plan.subject])
         kept = [column for column in plan.input.columns if column in layer.values]
-        if plan.kind == "regex" or not _alternates(plan.parts):
+        takes = takes_of(plan.parts) if plan.kind != "regex" else None
+        if takes is None:
             return self.by_regex(plan, layer, subject, kept)
-        return self.by_positions(plan, layer, subject, kept)
+        return self.by_splits(plan, layer, subject, kept, takes)
 
-    def by_positions(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
-        """One select a delimiter: what stands before it, and what is left after it.
-
-        No step asks whether the one before found its delimiter: what it makes of nothing is never shown,
-        since all the tests together decide at the end. So each position is computed once.
-        """
-        rest = self.fresh("r")
-        tests: list[exp.Expression] = []
-        layer = self.from_select(layer.extended(kept, [(rest, subject)]), kept, layer.depth)
-        found: dict[Column, str] = {}
-        parts = plan.parts
-        place = 0
-        while place < len(parts):
-            part = parts[place]
-            following = parts[place + 1] if place + 1 < len(parts) else None
-            if part.text is None and part.column is None:
-                # A star: it ends before the next delimiter, or is the end of the pattern.
-                if following is None:
-                    break
-                place += 1
-                if following.text is None:
-                    continue
-                last = place == len(parts) - 1
-                layer, rest = self._after(layer, kept, rest, following.text, last, None, tests)
-                place += 1
-                continue
-            if part.text is not None:
-                layer, rest = self._at_start(layer, kept, rest, part.text, place == len(parts) - 1, tests)
-                place += 1
-                continue
-            column = part.column
-            assert column is not None
-            name = self.fresh("v")
-            found[column] = name
-            if following is None:
-                layer = self._keep(layer, kept, [(name, column_sql(rest))])
-                place += 1
-            elif following.text is not None:
-                last = place + 1 == len(parts) - 1
-                layer, rest = self._after(layer, kept, rest, following.text, last, name, tests)
-                place += 2
-            else:
-                # A typed column before a star takes what looks like a value of its type.
-                pattern = _NUMBER_PREFIX.get(part.type, "^")
-                value = b.call("regexp_extract", column_sql(rest), b.text(pattern))
-                tail = b.call("substr", column_sql(rest), b.add(b.call("length", value.copy()), 1))
-                new = self.fresh("r")
-                layer = self._keep(layer, kept, [(name, value), (new, tail)])
-                rest = new
-                place += 1
-        matched = b.both(*tests) if tests else b.is_not_null(column_sql(rest))
+    def by_splits(
+        self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column], takes: Sequence[Take]
+    ) -> Layer:
+        """The text cut at its delimiters; what the cuts cannot decide is left to a regex."""
+        whole = self.fresh("r")
+        layer = self._keep(layer, kept, [(whole, subject)])
+        steps = Steps(self.fresh)
+        split = Splitter(steps, whole, takes)
+        found = dict(split.found)
+        matched = b.both(*split.tests) if split.tests else b.is_not_null(column_sql(whole))
+        if split.guessed:
+            assert split.first is not None
+            fits = steps.add("m", matched)
+            pattern, names = regex_of_takes(takes)
+            listed = b.array([b.text(name) for name in names.values()] or [b.text("g0")])
+            missed = b.both(
+                b.negation(column_sql(fits)),
+                exp.GT(this=b.call("len", column_sql(split.first)), expression=b.number(1)),
+                b.call("regexp_matches", column_sql(whole), b.text(pattern)),
+            )
+            captured = b.call("regexp_extract", column_sql(whole), b.text(pattern), listed)
+            rescued = steps.add("m", b.when(missed, captured))
+            for column, name in split.found.items():
+                group = b.call("struct_extract", column_sql(rescued), b.text(names[column]))
+                found[column] = steps.add("v", b.when(column_sql(fits), column_sql(name), group))
+            matched = b.either(column_sql(fits), b.is_not_null(column_sql(rescued)))
+        for made in steps.layers:
+            layer = self._keep(layer, kept, made)
         return self._outcome(plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, matched)
 
     def _keep(
@@ -102,79 +70,6 @@ class ParsingGenerator(Generator):
     ) -> Layer:
         """A select above that carries everything and adds what was made."""
         return self.from_select(layer.extended(kept, made), kept, layer.depth)
-
-    def _after(
-        self,
-        layer: Layer,
-        kept: list[Column],
-        rest: str,
-        text: str,
-        last: bool,
-        value_name: str | None,
-        tests: list[exp.Expression],
-    ) -> tuple[Layer, str]:
-        """What is left after the next `text` (which must be the end of all if it is the pattern's last)."""
-        if len(text) > 1 and not last:
-            return self._after_split(layer, kept, rest, text, value_name, tests)
-        new, place, head = self.fresh("r"), self.fresh("p"), value_name or self.fresh("v")
-        here = column_sql(rest)
-        if last:
-            position: exp.Expression = b.when(
-                b.call("ends_with", here, text),
-                b.subtract(b.call("length", column_sql(rest)), len(text) - 1),
-                b.number(0),
-            )
-        else:
-            position = b.call("strpos", here, text)
-        layer = self._keep(layer, kept, [(place, position)])
-        found = exp.GT(this=column_sql(place), expression=b.number(0))
-        tests.append(found)
-        before = b.call("substr", column_sql(rest), b.number(1), b.subtract(column_sql(place), 1))
-        layer = self._keep(layer, kept, [(head, before)])
-        tail = b.when(found.copy(), _behind(column_sql(rest), _bytes(head, text)))
-        return self._keep(layer, kept, [(new, tail)]), new
-
-    def _after_split(
-        self,
-        layer: Layer,
-        kept: list[Column],
-        rest: str,
-        text: str,
-        value_name: str | None,
-        tests: list[exp.Expression],
-    ) -> tuple[Layer, str]:
-        """As `_after`, by a split: it looks at bytes, where positions count every letter up to them.
-
-        A delimiter that comes again makes more than two pieces, and then the rest is cut by its position.
-        """
-        new, pieces = self.fresh("r"), self.fresh("p")
-        layer = self._keep(layer, kept, [(pieces, b.call("string_split", column_sql(rest), text))])
-        tests.append(exp.GT(this=b.call("len", column_sql(pieces)), expression=b.number(1)))
-        first, second = (b.call("list_extract", column_sql(pieces), b.number(i)) for i in (1, 2))
-        size = b.add(b.call("strlen", first), len(text.encode()))
-        alone = exp.LTE(this=b.call("len", column_sql(pieces)), expression=b.number(2))
-        made = [(new, b.when(alone, second, _behind(column_sql(rest), size)))]
-        if value_name is not None:
-            made.append((value_name, b.call("list_extract", column_sql(pieces), b.number(1))))
-        return self._keep(layer, kept, made), new
-
-    def _at_start(
-        self,
-        layer: Layer,
-        kept: list[Column],
-        rest: str,
-        text: str,
-        last: bool,
-        tests: list[exp.Expression],
-    ) -> tuple[Layer, str]:
-        """What is left after `text` at the very start."""
-        new, flag = self.fresh("r"), self.fresh("p")
-        here = column_sql(rest)
-        test: exp.Expression = b.equals(here, text) if last else b.call("starts_with", here, text)
-        tests.append(column_sql(flag))
-        layer = self._keep(layer, kept, [(flag, test)])
-        tail = b.when(column_sql(flag), _behind(column_sql(rest), b.number(len(text.encode()))))
-        return self._keep(layer, kept, [(new, tail)]), new
 
     def by_regex(self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column]) -> Layer:
         """One capture regex for the whole pattern."""
@@ -226,30 +121,6 @@ class ParsingGenerator(Generator):
         if plan.matched is not None:
             layer.add(plan.matched, matched.copy(), cheap=False)
         return self.wrap(layer, plan.columns)
-
-
-def _behind(text: exp.Expression, size: exp.Expression) -> exp.Expression:
-    """What follows the first `size` bytes of `text`, which must end with a whole character.
-
-    In bytes, because `substr` finds the end of the text by walking through every character up to it.
-    """
-    rest = b.call("array_slice", b.call("encode", text), b.add(size, 1), b.call("strlen", text.copy()))
-    return b.call("decode", rest)
-
-
-def _bytes(head: str, text: str) -> exp.Expression:
-    """The bytes of the column `head` and of the delimiter `text` after it."""
-    return b.add(b.call("strlen", column_sql(head)), len(text.encode()))
-
-
-def _alternates(parts: Sequence[p.Pattern]) -> bool:
-    """Whether positions alone decide: two columns in a row, or a text column before a star, need a regex."""
-    for part, following in itertools.pairwise(parts):
-        if part.column is not None and following.column is not None:
-            return False
-        if part.text == "" or following.text == "":
-            return False
-    return not (parts and parts[0].text == "")
 
 
 def regex_of(plan: p.Parse) -> tuple[str, dict[Column, int]]:

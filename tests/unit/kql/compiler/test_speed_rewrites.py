@@ -109,15 +109,3 @@ def test_matching_in_any_case_of_letters(engine: duckdb.DuckDBPyConnection, text
         whole.endswith(piece),
         re.search(borders[0] + re.escape(piece) + borders[1], whole) is not None,
     )
-
-
-@given(text=st.text(alphabet="xü-:", max_size=14))
-@settings(deadline=None, max_examples=200)
-def test_parse_cuts_at_the_first_place_of_each_delimiter(
-    engine: duckdb.DuckDBPyConnection, text: str
-) -> None:
-    row = engine.execute(
-        _sql(f'datatable(s: string)["{text}"] | parse s with p "--" q "::" * "-" r | project p, q, r')
-    ).fetchone()
-    found = re.fullmatch(r"(.*?)--(.*?)::.*?-(.*)", text, re.DOTALL)
-    assert row == (found.groups() if found else ("", "", ""))
