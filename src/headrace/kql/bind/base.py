@@ -34,6 +34,10 @@ class TooLarge(BindProblem):
     """The text grew past a bound; nothing more is bound."""
 
 
+AUTO_BIN = ("query_bin_auto_size", "query_bin_auto_at")
+"""The `set` options that `bin_auto` reads."""
+
+
 class BinderBase:
     """State of one compilation."""
 
@@ -55,6 +59,7 @@ class BinderBase:
         self.shared: list[SharedPlan] = []
         self.received: Column | None = None
         self.poisoned: set[Column] = set()
+        self.auto_bin: dict[str, Expr] = {}
         self._columns = 0
         self._size = 0
         self._calls = 0

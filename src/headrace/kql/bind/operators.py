@@ -395,6 +395,8 @@ class OperatorBinder(ExpressionBinder):
             self.fail(
                 "KQL0119", f"`range` over {type} needs a timespan as step, not {step.type}.", operator.step
             )
+        if step.constant is not None and step.constant.value == 0:
+            self.fail("KQL0119", "`range` needs a step other than 0.", operator.step)
         column = self.new_column(operator.name, type)
         bounds = (self.as_type(low, type), self.as_type(high, type), self.as_type(step, step_type))
         return Relation(SequencePlan((column,), *bounds), (column,), serialized=True)

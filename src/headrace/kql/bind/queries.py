@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from headrace.kql.bind.base import BindProblem, TooLarge, text_literal
+from headrace.kql.bind.base import AUTO_BIN, BindProblem, TooLarge, text_literal
 from headrace.kql.bind.expressions import POISON
 from headrace.kql.bind.joins import JoinBinder
 from headrace.kql.bind.operators import glob
@@ -401,11 +401,17 @@ class QueryBinder(JoinBinder):
                     statement, self._snapshot(self.environment)
                 )
             elif isinstance(statement, n.SetStatement):
-                self.warn("KQL0304", f"`set {statement.option}` has no effect.", statement)
+                self._set(statement)
             elif isinstance(statement, n.Declare):
                 self._declare(statement)
             elif isinstance(statement, n.Unsupported):
                 self.report("KQL0106", f"`{statement.name}` statements are not supported.", statement)
+
+    def _set(self, statement: n.SetStatement) -> None:
+        if statement.option in AUTO_BIN and statement.value is not None:
+            self.auto_bin[statement.option] = self.bind(statement.value)
+            return
+        self.warn("KQL0304", f"`set {statement.option}` has no effect.", statement)
 
     @staticmethod
     def _snapshot(environment: Environment) -> Environment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from headrace.kql.bind.base import text_literal
+from headrace.kql.bind.base import AUTO_BIN, text_literal
 from headrace.kql.bind.expressions import POISON
 from headrace.kql.bind.functions.registry import Constant
 from headrace.kql.bind.searching import SearchBinder
@@ -133,6 +133,19 @@ class SpecialBinder(SearchBinder):
             arguments.extend((text_literal(name), self.bind(argument.value)))
         return self.apply(node, "bag_pack", arguments, "`bag_pack_columns`")
 
+    def _bin_auto(self, node: n.Call) -> Expr:
+        if not self._spelled(node, 1, 1):
+            return POISON
+        size, at = (self.auto_bin.get(option) for option in AUTO_BIN)
+        if size is None:
+            hint = f"Write `set {AUTO_BIN[0]} = 1h;` before the query."
+            self.report("KQL0114", "`bin_auto` needs the size of its bins.", node, hint)
+            return POISON
+        value = self.bind(node.arguments[0].value)
+        if at is None:
+            return self.apply(node, "bin", (value, size), "`bin_auto`")
+        return self.apply(node, "bin_at", (value, size, at), "`bin_auto`")
+
     def _estimate_data_size(self, node: n.Call) -> Expr | None:
         if not any(isinstance(argument.value, n.Wildcard) for argument in node.arguments):
             return None
@@ -160,6 +173,7 @@ _SPECIAL: dict[str, Callable[[Any, n.Call], Expr | None]] = {
     "columnifexists": SpecialBinder._column_ifexists,
     "pack_all": SpecialBinder._pack_all,
     "bag_pack_columns": SpecialBinder._bag_pack_columns,
+    "bin_auto": SpecialBinder._bin_auto,
     "estimate_data_size": SpecialBinder._estimate_data_size,
     "column_names_of": SpecialBinder._column_names_of,
 }

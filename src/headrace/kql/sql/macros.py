@@ -74,8 +74,8 @@ MACROS = (
        WHEN 'BIGINT' THEN 'long' WHEN 'UBIGINT' THEN 'long' ELSE 'null' END""",
     """kql_json_list(v) AS CASE WHEN starts_with(v, '[')
        THEN list_transform(CAST(CAST(v AS JSON) AS JSON[]), lambda e: CAST(e AS VARCHAR)) END""",
-    """kql_spread_list(l) AS list_distinct(flatten(list_transform(l,
-       lambda e: CASE WHEN starts_with(e, '[') THEN kql_json_list(e) ELSE [e] END)))""",
+    """kql_flat_list(l) AS flatten(list_transform(l,
+       lambda e: CASE WHEN starts_with(e, '[') THEN kql_json_list(e) ELSE [e] END))""",
     """kql_list_json(l) AS '[' || coalesce(array_to_string(list_transform(l, lambda e: coalesce(e, 'null')), ','),
        '') || ']'""",
 )

@@ -223,6 +223,7 @@ class SetStatement(Statement):
     """`set option [= value]`."""
 
     option: str
+    value: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)

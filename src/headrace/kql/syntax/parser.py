@@ -156,9 +156,8 @@ class Parser(AnalyticsParser):
     def _set(self) -> n.Statement:
         start = self.advance().start
         option = self.take_name("an option")
-        if self.accept("="):
-            self.expression()
-        return n.SetStatement(start, self.last_end, option)
+        value = self.expression() if self.accept("=") else None
+        return n.SetStatement(start, self.last_end, option, value)
 
     def _declare(self) -> n.Statement:
         start = self.advance().start

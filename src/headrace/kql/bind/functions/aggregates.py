@@ -160,7 +160,7 @@ FUNCTIONS = (
     ),
     *_pair(
         "make_list",
-        "An array of the values that are not null.",
+        "An array of the values that are not null; arrays give their elements.",
         "value: any, size?: long!",
         DYNAMIC,
         "list",
@@ -190,7 +190,7 @@ FUNCTIONS = (
     ),
     _aggregate(
         "makelist",
-        "An array of the values that are not null.",
+        "An array of the values that are not null; arrays give their elements.",
         "value: any, size?: long!",
         DYNAMIC,
         prefix="list",

@@ -82,7 +82,6 @@ GAPS: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(("cursor_after", "cursor_before_or_at", "cursor_current"), _CURSOR),
         **dict.fromkeys(("AssignedIPAddresses", "DeviceFromIP", "FileProfile", "SeenBy"), _DEFENDER),
-        "bin_auto": "the size of its bins is set by a client of Kusto; use `bin`",
     }
 )
 """Why each function is missing, in a user's words, to follow "is not supported: "."""

@@ -111,7 +111,11 @@ FUNCTIONS = (
         "left: dynamic, right: dynamic, left_magnitude?: real, right_magnitude?: real",
         REAL,
     ),
-    _series("stats_dynamic", "Least, greatest, mean, deviation and the like, as an object."),
+    _series(
+        "stats_dynamic",
+        "Least, greatest, mean, deviation and the like, as an object.",
+        "series: dynamic, ignore_nonfinite?: bool",
+    ),
     _series(
         "stats",
         "Least, greatest, mean, deviation and the like.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from headrace.kql.bind.functions.declare import DYNAMIC, EXTENDED, LONG, REAL, scalar, way
@@ -28,12 +29,16 @@ FUNCTIONS = (
         way("sketch: dynamic, percentage: real, type: string!", named_type),
         naming=Naming.PREFIX,
     ),
-    _extended(
-        "percentiles_array_tdigest",
-        "Several percentiles of a sketch, as an array.",
-        "sketch: dynamic, percentages: dynamic",
-        DYNAMIC,
-        way("sketch: dynamic, percentage+: real", DYNAMIC),
+    replace(
+        _extended(
+            "percentiles_array_tdigest",
+            "Several percentiles of a sketch, as an array.",
+            "sketch: dynamic, percentages: dynamic, type?: string!",
+            DYNAMIC,
+            way("sketch: dynamic, percentage+: real", DYNAMIC),
+            naming=Naming.PREFIX,
+        ),
+        prefix="percentile_tdigest",
     ),
     _extended(
         "percentrank_tdigest",

@@ -17,7 +17,7 @@ from headrace.kql.bind.functions.declare import (
     scalar,
     way,
 )
-from headrace.kql.bind.functions.registry import Function, Kind, ResultRule, Surface
+from headrace.kql.bind.functions.registry import Function, Kind, Naming, ResultRule, Surface
 from headrace.kql.types import KustoType
 
 _listed = partial(scalar, family="special", transform=DOCUMENTED)
@@ -32,6 +32,7 @@ def _rewritten(
     *,
     aliases: tuple[str, ...] = (),
     transform: Surface = EXTENDED,
+    naming: Naming = Naming.COLUMN,
 ) -> Function:
     return Function(
         name=name,
@@ -41,6 +42,7 @@ def _rewritten(
         family="special",
         aliases=aliases,
         transform=transform,
+        naming=naming,
         rewritten=True,
     )
 
@@ -59,6 +61,13 @@ FUNCTIONS = (
         "name: string!, default: any",
         same(1),
         aliases=("columnifexists",),
+    ),
+    _rewritten(
+        "bin_auto",
+        "The start of the bin, whose size `set query_bin_auto_size` says.",
+        "value: any",
+        same(),
+        naming=Naming.FIRST,
     ),
     _rewritten("column_names_of", "The names of a table's columns.", "table: any", DYNAMIC),
     _rewritten(

@@ -177,7 +177,10 @@ def _make_list(arguments: Sequence[Typed], condition: exp.Expression | None) -> 
         return _cut(listed, arguments)
     known = b.is_not_null(b.again(argument.sql))
     condition = known if condition is None else b.both(condition, known)
-    return _cut(filtered(b.call("list", to_dynamic_of(argument)), condition), arguments)
+    listed = filtered(b.call("list", to_dynamic_of(argument)), condition)
+    if argument.type is DYNAMIC:
+        listed = b.call("kql_flat_list", listed)
+    return _cut(listed, arguments)
 
 
 def _make_set(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
@@ -187,7 +190,7 @@ def _make_set(arguments: Sequence[Typed], condition: exp.Expression | None) -> e
         condition = known if condition is None else b.both(condition, known)
     listed = filtered(b.call("list", _distinct(to_dynamic_of(argument))), condition)
     if argument.type is DYNAMIC:
-        listed = b.call("kql_spread_list", listed)
+        listed = b.call("list_distinct", b.call("kql_flat_list", listed))
     return _cut(listed, arguments)
 
 

@@ -9,7 +9,7 @@ from sqlglot import exp
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.aggregates import filtered
 from headrace.kql.sql.functions.base import Context, Typed, lowers
-from headrace.kql.sql.functions.convert import DYNAMIC, converted, to_dynamic_of
+from headrace.kql.sql.functions.convert import DYNAMIC, STRING, converted, to_dynamic_of
 from headrace.kql.sql.functions.strings import constant_text
 from headrace.kql.types import parse_type
 
@@ -80,8 +80,9 @@ def percentile_tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expr
 
 @lowers("percentiles_array_tdigest")
 def percentiles_array_tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """As an array."""
-    return b.python("percentiles_tdigest", *[to_dynamic_of(argument) for argument in arguments])
+    """As an array; the elements have the sketch's own type, whichever type is asked for."""
+    numbers = [argument for argument in arguments if argument.type is not STRING]
+    return b.python("percentiles_tdigest", *[to_dynamic_of(argument) for argument in numbers])
 
 
 def _rank(name: str) -> None:

@@ -135,30 +135,43 @@ def _magnitude(series: str | None) -> str | None:
     return repr(math.sqrt(math.fsum(item * item for item in known(series))))
 
 
-def _dot(left: str | None, right: str | None) -> str | None:
+def _numeric_pairs(left: str | None, right: str | None) -> list[tuple[float, float]]:
+    """The pairs of two series, or of one and a number, up to the end of the shorter; none without numbers."""
     first, second = parse(left), parse(right)
     if not isinstance(first, list):
         first = [first] * len(second)
     if not isinstance(second, list):
         second = [second] * len(first)
-    return repr(math.fsum(float(one) * float(two) for one, two in zip(first, second, strict=True)))
+    return [
+        (float(one), float(two))
+        for one, two in zip(first, second, strict=False)
+        if _number(one) and _number(two)
+    ]
+
+
+def _number(item: Json) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
+def _dot(left: str | None, right: str | None) -> str | None:
+    pairs = _numeric_pairs(left, right)
+    return repr(math.fsum(one * two for one, two in pairs)) if pairs else None
 
 
 def _cosine(left: str | None, right: str | None, *magnitudes: str | None) -> str | None:
-    first, second = known(left), known(right)
-    lengths = [
-        float(parse(magnitudes[place]))
-        if len(magnitudes) > place
-        else math.sqrt(math.fsum(x * x for x in side))
-        for place, side in enumerate((first, second))
-    ]
-    product = math.fsum(one * two for one, two in zip(first, second, strict=True))
-    return repr(product / (lengths[0] * lengths[1]))
+    pairs = _numeric_pairs(left, right)
+    if not pairs:
+        return None
+    lengths = [math.sqrt(math.fsum(pair[side] ** 2 for pair in pairs)) for side in (0, 1)]
+    for side, given in enumerate(magnitudes):
+        lengths[side] = float(parse(given))
+    return repr(math.fsum(one * two for one, two in pairs) / (lengths[0] * lengths[1]))
 
 
 def _pearson(left: str | None, right: str | None) -> str | None:
     first, second = known(left), known(right)
-    if len(first) != len(second) or not first:
+    sizes = {len(first), len(second), len(parse(left)), len(parse(right))}
+    if len(sizes) > 1 or not first:
         return None
     mean1, mean2 = math.fsum(first) / len(first), math.fsum(second) / len(second)
     joint = math.fsum((one - mean1) * (two - mean2) for one, two in zip(first, second, strict=True))
@@ -173,10 +186,10 @@ def mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
     return mean, spread / (len(values) - 1) if len(values) > 1 else 0.0
 
 
-def _statistics(series: str | None) -> dict[str, Json] | None:
+def _statistics(series: str | None, ignore: str | None) -> dict[str, Json] | None:
     listed = numbers(series)
     values = [float(item) for item in listed or [] if item is not None]
-    if listed is None or not values:
+    if listed is None or not values or (len(values) < len(listed) and ignore != "true"):
         return None
     mean, variance = mean_and_variance(values)
     least, most = min(values), max(values)
@@ -193,17 +206,17 @@ def _statistics(series: str | None) -> dict[str, Json] | None:
     }
 
 
-def _stats_dynamic(series: str | None) -> str | None:
-    return dump(_statistics(series))
+def _stats_dynamic(series: str | None, ignore: str | None = None) -> str | None:
+    return dump(_statistics(series, ignore))
 
 
 def _stats(series: str | None, ignore: str | None = None) -> str | None:
-    found = _statistics(series)
+    found = _statistics(series, ignore)
     return None if found is None else packed(*list(found.values())[:7])
 
 
 def _is_missing(item: Json, missing: Json) -> bool:
-    return item is None or (missing is not None and item == missing)
+    return item is None if missing is None else item == missing
 
 
 def _fill_const(series: str | None, constant: str | None = "0", missing: str | None = None) -> str | None:
@@ -240,10 +253,12 @@ def interpolated(listed: list[Json], placeholder: Json, edges: bool, constant: J
     if not places:
         return [constant] * len(listed)
     made = list(listed)
+    whole = all(isinstance(listed[place], int) for place in places)
     for left, right in pairwise(places):
         slope = (listed[right] - listed[left]) / (right - left)
         for place in range(left + 1, right):
-            made[place] = listed[left] + slope * (place - left)
+            value = listed[left] + slope * (place - left)
+            made[place] = math.floor(value) if whole else value
     if edges:
         made[: places[0]] = [listed[places[0]]] * places[0]
         made[places[-1] + 1 :] = [listed[places[-1]]] * (len(listed) - places[-1] - 1)
@@ -264,7 +279,10 @@ def _fir(
 ) -> str | None:
     values, taps = known(series), known(weights)
     total = math.fsum(taps)
-    if normalize != "false" and total:
+    negative = any(tap < 0 for tap in taps)
+    if negative and normalize == "true":
+        return None
+    if normalize != "false" and not negative and total:
         taps = [tap / total for tap in taps]
     shift = len(taps) // 2 if center == "true" else 0
     made = []
@@ -318,13 +336,20 @@ def _outliers(
     low: str | None = None,
     high: str | None = None,
 ) -> str | None:
-    values = known(series)
-    if not values:
-        return "[]"
+    listed = numbers(series)
+    if listed is None:
+        return None
+    missing = parse(ignore)
+    places = [place for place, item in enumerate(listed) if item is not None and item != missing]
     tukey = parse(kind) == "tukey"
-    first = parse(low) if low is not None else (25 if tukey else 10)
-    last = parse(high) if high is not None else (75 if tukey else 90)
-    return dump([finite(score) for score in outlier_scores(values, first / 100, last / 100)])
+    first = 25 if tukey else float(parse(low) if low is not None else 10)
+    last = 75 if tukey else float(parse(high) if high is not None else 90)
+    scores: list[Json] = [0.0] * len(listed)
+    if places:
+        found = outlier_scores([float(listed[place] or 0) for place in places], first / 100, last / 100)
+        for place, score in zip(places, found, strict=True):
+            scores[place] = finite(score)
+    return dump(scores)
 
 
 def _fourier(inverse: bool, real: str | None, imaginary: str | None = None) -> str | None:

@@ -70,12 +70,30 @@ def _in_circle(*values: str | None) -> str | None:
     return as_bool(distance(points[0], points[1]) <= radius)
 
 
+def _is_place(point: Json) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) == 2
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in point)
+        and -180 <= point[0] <= 180
+        and -90 <= point[1] <= 90
+    )
+
+
+def _is_ring(ring: Json) -> bool:
+    """Whether places make a closed ring whose corners differ."""
+    if not isinstance(ring, list) or len(ring) < 4 or ring[0] != ring[-1]:
+        return False
+    return all(map(_is_place, ring)) and len({tuple(place) for place in ring}) == len(ring) - 1
+
+
 def _rings(shape: Json) -> list[list[list[list[float]]]] | None:
-    if not isinstance(shape, dict):
+    """The rings of each polygon; None for what is no valid polygon."""
+    if not isinstance(shape, dict) or shape.get("type") not in ("Polygon", "MultiPolygon"):
         return None
-    if shape.get("type") == "Polygon":
-        return [shape["coordinates"]]
-    return shape["coordinates"] if shape.get("type") == "MultiPolygon" else None
+    polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
+    valid = all(polygon and all(map(_is_ring, polygon)) for polygon in polygons)
+    return list(polygons) if valid and polygons else None
 
 
 def _inside(point: tuple[float, float], ring: list[list[float]]) -> bool:
@@ -99,11 +117,13 @@ def _in_polygon(longitude: str | None, latitude: str | None, polygon: str | None
 
 
 def _lines(shape: Json) -> list[list[list[float]]]:
-    if isinstance(shape, dict) and shape.get("type") == "LineString":
-        return [shape["coordinates"]]
-    if isinstance(shape, dict) and shape.get("type") == "MultiLineString":
-        return list(shape["coordinates"])
-    raise ValueError("no line")
+    """The places of each line; raises ValueError for what is no valid line."""
+    if not isinstance(shape, dict) or shape.get("type") not in ("LineString", "MultiLineString"):
+        raise ValueError("no line")
+    lines = [shape["coordinates"]] if shape["type"] == "LineString" else shape["coordinates"]
+    if not lines or not all(len(line) >= 2 and all(map(_is_place, line)) for line in lines):
+        raise ValueError("no line")
+    return list(lines)
 
 
 def _length(line: str | None) -> str | None:
@@ -175,9 +195,9 @@ def geohash_box(text: str) -> tuple[float, float, float, float] | None:
     return ranges[0][0], ranges[1][0], ranges[0][1], ranges[1][1]
 
 
-def _to_geohash(longitude: str | None, latitude: str | None, accuracy: str | None = None) -> str | None:
+def _to_geohash(longitude: str | None, latitude: str | None, accuracy: str | None = "5") -> str | None:
     points = _points(longitude, latitude)
-    size = 5 if accuracy is None else as_int(accuracy)
+    size = as_int(accuracy)
     if points is None or size is None or not 1 <= size <= 18:
         return None
     return geohash(*points[0], size)

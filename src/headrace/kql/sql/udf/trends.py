@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 
 from headrace.kql.sql.udf.series import (
@@ -15,6 +16,11 @@ from headrace.kql.sql.udf.series import (
     transform,
 )
 from headrace.kql.sql.udf.values import Json, dump, parse, parse_array
+
+_MOST_DEGREE = 16
+_MOST_PERIODS = 16
+_SEASONAL = 0.7
+"""The score from which `series_seasonal` takes a period for one."""
 
 
 def fitted_line(values: Sequence[float]) -> tuple[float, float]:
@@ -94,8 +100,8 @@ def _fit_2lines_dynamic(series: str | None) -> str | None:
 
 def _fit_poly(y: str | None, x: str | None = None, degree: str | None = None) -> str | None:
     values = known(y)
-    places = known(x) if x is not None else [float(place) for place in range(len(values))]
-    size = min(max(int(parse(degree) or 2), 1), 5) + 1
+    places = known(x) if x is not None else [float(place + 1) for place in range(len(values))]
+    size = min(max(int(parse(degree) or 1), 1), _MOST_DEGREE) + 1
     rows = [
         [math.fsum(place ** (row + column) for place in places) for column in range(size)]
         + [math.fsum(value * place**row for place, value in zip(places, values, strict=True))]
@@ -136,29 +142,48 @@ def correlations(values: Sequence[float]) -> list[float]:
     return [powers[lag].real / start * total / (total - lag) for lag in range(total // 2 + 1)]
 
 
+LEAST_PERIOD = 4
+"""The shortest period, in points, that can be told from noise."""
+
+
+def _score(found: Sequence[float], lag: int) -> float:
+    """The lesser of the correlations at a lag and at twice of it: a period repeats."""
+    return max(min(found[place] for place in (lag, 2 * lag) if place < len(found)), 0.0)
+
+
+def _is_peak(found: Sequence[float], lag: int) -> bool:
+    """Whether no lag nearby, up to a quarter more or less, correlates better."""
+    near = max(lag // 4, 1)
+    return found[lag] > 0.1 and found[lag] >= max(found[lag - near : lag + near + 1])
+
+
 def _peaks(values: Sequence[float], least: float, most: float) -> list[tuple[float, float]]:
-    """Lags at which the correlation peaks, with their scores, the best first."""
+    """Lags at which the correlation peaks, with their scores, the best first; no multiples of a better one."""
     found = correlations(values)
     peaks = [
-        (float(lag), found[lag])
-        for lag in range(2, len(found) - 1)
-        if least <= lag <= most and found[lag] > 0.1 and found[lag - 1] <= found[lag] >= found[lag + 1]
+        (lag, min(_score(found, lag), 1.0))
+        for lag in range(LEAST_PERIOD, len(found) - 1)
+        if least <= lag <= most and _is_peak(found, lag)
     ]
-    return sorted(peaks, key=lambda peak: (-round(peak[1], 6), peak[0]))
+    kept: list[tuple[float, float]] = []
+    for lag, score in sorted(peaks, key=lambda peak: (-round(peak[1], 6), peak[0])):
+        if score > 0 and all(lag % better for better, _ in kept):
+            kept.append((float(lag), score))
+    return kept
 
 
 def _periods_detect(series: str | None, least: str | None, most: str | None, count: str | None) -> str | None:
-    values = known(series)
-    peaks = _peaks(values, float(parse(least)), float(parse(most)))[: int(parse(count))]
-    return packed([peak[0] for peak in peaks], [min(peak[1], 1.0) for peak in peaks])
+    asked = min(max(int(parse(count)), 0), _MOST_PERIODS)
+    peaks = _peaks(known(series), float(parse(least)), float(parse(most)))[:asked]
+    peaks.extend([(0.0, 0.0)] * (asked - len(peaks)))
+    return packed([peak[0] for peak in peaks], [peak[1] for peak in peaks])
 
 
 def _periods_validate(series: str | None, *periods: str | None) -> str | None:
-    values = known(series)
-    found = correlations(values)
+    found = correlations(known(series))
     asked = [float(parse(period)) for period in periods]
     scores = [
-        max(min(found[round(period)], 1.0), 0.0) if 2 <= round(period) < len(found) else 0.0
+        min(_score(found, round(period)), 1.0) if LEAST_PERIOD <= round(period) < len(found) else 0.0
         for period in asked
     ]
     return packed(asked, scores)
@@ -174,11 +199,16 @@ def _period(values: Sequence[float], asked: int | None, threshold: float) -> int
     return int(peaks[0][0]) if peaks and peaks[0][1] >= threshold else 0
 
 
+def _phases(values: Sequence[float], period: int) -> list[float]:
+    """The median of each phase of the period."""
+    return [statistics.median(values[phase::period]) for phase in range(period)]
+
+
 def _season(values: Sequence[float], period: int, size: int) -> list[float]:
-    """The mean of each phase of the period, repeated to a size; it sums to nothing."""
+    """The median of each phase of the period, repeated to a size; it sums to nothing."""
     if period < 2 or len(values) < period:
         return [0.0] * size
-    phases = [math.fsum(values[phase::period]) / len(values[phase::period]) for phase in range(period)]
+    phases = _phases(values, period)
     middle = math.fsum(phases) / period
     return [phases[place % period] - middle for place in range(size)]
 
@@ -237,7 +267,7 @@ def _forecast(
     threshold: str | None = None,
 ) -> str | None:
     options = _options(period, trend if trend is not None else '"linefit"', points, threshold)
-    return packed(*decomposed(series, *options))
+    return dump([finite(item) for item in decomposed(series, *options)[0]])
 
 
 def _anomalies(
@@ -259,7 +289,18 @@ def _anomalies(
 
 
 def _seasonal(series: str | None, period: str | None = None, test: str | None = None) -> str | None:
-    return dump(decomposed(series, *_options(period, None, test, None))[1])
+    listed = parse_array(series)
+    if not listed:
+        return None
+    values = [float(item) for item in interpolated(listed, None, True, 0.0)]
+    points = int(parse(test) or 0)
+    learned = values[: len(values) - points] if 0 < points < len(values) else values
+    asked = parse(period)
+    found = _period(learned, None if asked is None else int(asked), _SEASONAL)
+    if not 0 < found <= len(learned):
+        return dump([0.0] * len(values))
+    phases = _phases(learned, found)
+    return dump([phases[place % found] for place in range(len(values))])
 
 
 FUNCTIONS: dict[str, Callable[..., str | None]] = {
