@@ -1,4 +1,4 @@
-"""`$filter` of lists: comparisons with texts, joined by `and`."""
+"""`$filter` of lists: comparisons with texts, joined by `and`. Times and words may stand without quotes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from headrace.wire.problems import http_error
 _MOST = 2000
 _VALUE = r"'(?P<{0}>(?:[^']|'')*)'"
 _TERM = re.compile(
-    r"\s*(?:(?P<field>[A-Za-z]\w*)\s+(?P<op>eq|ne|ge|gt|le|lt)\s+" + _VALUE.format("value") +
+    r"\s*(?:(?P<field>[A-Za-z]\w*)\s+(?P<op>eq|ne|ge|gt|le|lt)\s+(?:" + _VALUE.format("value") +
+    r"|(?P<bare>\d[\w.:+-]*))"
     r"|substringof\(\s*" + _VALUE.format("part") + r"\s*,\s*(?P<within>[A-Za-z]\w*)\s*\)(?:\s+eq\s+true)?"
     r"|startswith\(\s*(?P<starts>[A-Za-z]\w*)\s*,\s*" + _VALUE.format("start") + r"\s*\))\s*(?P<more>\band\b)?",
     re.IGNORECASE,
@@ -75,4 +76,5 @@ def _term(match: re.Match[str]) -> Term:
         return Term(match["within"].lower(), "contains", match["part"].replace("''", "'"))
     if match["starts"]:
         return Term(match["starts"].lower(), "starts", match["start"].replace("''", "'"))
-    return Term(match["field"].lower(), match["op"].lower(), match["value"].replace("''", "'"))
+    value = match["bare"] or match["value"].replace("''", "'")
+    return Term(match["field"].lower(), match["op"].lower(), value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -48,11 +48,35 @@ class AccessView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """A call that changed something, or was refused. `time` is UTC microseconds, `status` the answer's.
+
+    `operation` is the right it took (`Microsoft.Insights/dataCollectionRules/write`), `scope` a resource id,
+    `code` the error's.
+    """
+
+    time: int
+    operation: str
+    status: int
+    code: str
+    principal: str
+    client: str
+    address: str
+    correlation: str
+    scope: str
+
+
+def no_activity() -> Sequence[Activity]:
+    """Of a control plane that nobody keeps a log of."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class ArmDeps:
     """Everything that the control plane is given from outside.
 
     `endpoint_template` is the form of `logsIngestion` addresses with `{name}` and `{base}`; None gives the
-    base address.
+    base address. `activity` answers what was done of late, oldest first.
     """
 
     database: Database
@@ -64,6 +88,7 @@ class ArmDeps:
     published: Published
     endpoint_template: str | None = None
     limits: RuleLimits = field(default_factory=RuleLimits)
+    activity: Callable[[], Sequence[Activity]] = no_activity
 
 
 class Inner(Protocol):

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from headrace.arm.dispatch import Dispatcher, Found, Request
 from headrace.arm.ids import ENDPOINT_TYPE, RULE_TYPE, parse_path
+from headrace.arm.kinds.activity import Events
 from headrace.arm.kinds.associations import Associations, AssociationsOf
 from headrace.arm.kinds.base import Kind
 from headrace.arm.kinds.datacollectionrules import Rules
@@ -63,6 +64,7 @@ def all_kinds() -> tuple[Kind, ...]:
         DeploymentStatuses(),
         DiagnosticSettings(),
         DiagnosticCategories(),
+        Events(),
     )
     return (*kinds, Providers(tuple(kind.type for kind in kinds)))
 

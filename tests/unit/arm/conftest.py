@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from headrace.arm.bootstrap import Sample, bootstrap_sample
 from headrace.arm.cloud import cloud_routes
-from headrace.arm.model import ArmDeps
+from headrace.arm.model import Activity, ArmDeps
 from headrace.arm.routes import arm_routes
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule, RuleLimits
@@ -78,6 +78,7 @@ class World:
     faults: list[Problem] = field(default_factory=list)
     validated: list[tuple[Rule, Catalog]] = field(default_factory=list)
     tokens: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    activity: list[Activity] = field(default_factory=list)
 
     def token(
         self, app_id: str = "", principal_id: str = "", audience: str = "https://management.azure.com"
@@ -178,13 +179,18 @@ def world(tmp_path: Path, started: tuple[Path, FirstApp]) -> Iterator[World]:
         return tuple(faults)
 
     verifier = TokenVerifier(view, addresses, clock)
-    deps = ArmDeps(database, verifier, view, addresses, clock, validate, publish, None, RuleLimits())
+    activity: list[Activity] = []
+    deps = ArmDeps(
+        database, verifier, view, addresses, clock, validate, publish, None, RuleLimits(), lambda: activity
+    )
     graph = Graph(database, view, verifier, addresses)
     clouds = cloud_routes(addresses, lambda: view.current.tenant)
     app = Starlette(routes=[*clouds, *graph_routes(graph), *arm_routes(deps)])
     runner = asyncio.Runner()
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
-    made = World(database, clock, first, view, deps, runner, http, published, faults, validated)
+    made = World(
+        database, clock, first, view, deps, runner, http, published, faults, validated, activity=activity
+    )
     made.put(f"/subscriptions/{SUBSCRIPTION}", {"displayName": "Test"})
     try:
         yield made
