@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import msgspec
@@ -28,7 +29,7 @@ def inflate(record: Record) -> Body:
     """The record's JSON text. Raises `BodyError` when it is not what the gateway accepted."""
     entry = record.entry
     if not entry.encoding:
-        return Body(record.offset, record.received, entry.body)
+        return _body(record, entry.body)
     if entry.encoding.lower() != "gzip":
         raise BodyError("UnknownEncoding", "The payload's Content-Encoding is not known.")
     try:
@@ -37,7 +38,11 @@ def inflate(record: Record) -> Body:
         raise BodyError("BrokenGzip", "The payload cannot be inflated.") from error
     if len(text) != entry.length:
         raise BodyError("WrongLength", "The payload does not have the length that was recorded for it.")
-    return Body(record.offset, record.received, text)
+    return _body(record, text)
+
+
+def _body(record: Record, text: bytes) -> Body:
+    return Body(record.offset, record.received, text, version=record.entry.rule_version)
 
 
 def _gunzip(data: bytes, length: int) -> bytes:
@@ -68,13 +73,13 @@ def members(body: Body) -> list[bytes]:
 def without_rows(body: Body, rows: frozenset[int] | set[int]) -> Body:
     """The body with these members null: they give no row, and the others keep their places."""
     kept = [b"null" if place in rows else text for place, text in enumerate(members(body))]
-    return Body(body.offset, body.received, b"[" + b",".join(kept) + b"]")
+    return replace(body, text=b"[" + b",".join(kept) + b"]")
 
 
 def only_rows(body: Body, texts: list[bytes], first: int, last: int) -> Body:
     """The body with only the members from `first` to before `last` (`texts`: all members)."""
     kept = [text if first <= place < last else b"null" for place, text in enumerate(texts)]
-    return Body(body.offset, body.received, b"[" + b",".join(kept) + b"]")
+    return replace(body, text=b"[" + b",".join(kept) + b"]")
 
 
 def objects_only(body: Body) -> Body:
@@ -83,7 +88,7 @@ def objects_only(body: Body) -> Body:
     if texts and all(text.startswith(b"{") for text in texts):
         return body
     kept = [text if text.startswith(b"{") else b"null" for text in texts]
-    return Body(body.offset, body.received, b"[" + b",".join(kept) + b"]")
+    return replace(body, text=b"[" + b",".join(kept) + b"]")
 
 
 def halves(count: int) -> Iterator[tuple[int, int]]:

@@ -27,13 +27,18 @@ from sqlglot import exp
 
 from headrace.kql.types import KustoType
 
-BATCH_COLUMNS = ("h_offset", "h_received", "h_body")
-"""A batch's columns: journal offset BIGINT, received time TIMESTAMP, body VARCHAR (a JSON array)."""
-
 OFFSET = "h_offset"
 RECEIVED = "h_received"
+SOURCE = "h_source"
+VERSION = "h_version"
+BODY = "h_body"
+BATCH_COLUMNS = (OFFSET, RECEIVED, SOURCE, VERSION, BODY)
+"""A batch's columns: journal offset BIGINT, received time TIMESTAMP, the rows' `_Source` VARCHAR, the rule's version
+INTEGER, body VARCHAR (a JSON array)."""
+
 ROW = "h_row"
-CARRIED = (OFFSET, RECEIVED, ROW)
+_OF_BODY = (OFFSET, RECEIVED, SOURCE, VERSION)
+CARRIED = (*_OF_BODY, ROW)
 """Columns that every source row has beside the stream's: which record it came from, and its place there."""
 
 _RFC_FORMATS = tuple(
@@ -115,12 +120,12 @@ def source_select(batch: str, columns: Sequence[SourceColumn]) -> exp.Select:
     through must first make them null.
     """
     groups = _without_collisions(columns)
-    parsed = exp.select(_column(OFFSET), _column(RECEIVED)).from_(exp.to_table(batch), copy=False)
+    parsed = exp.select(*map(_column, _OF_BODY)).from_(exp.to_table(batch), copy=False)
     for number, group in enumerate(groups):
         structure = json.dumps([{column.name: _EXTRACTED.get(column.type, "VARCHAR") for column in group}])
-        call = _call("json_transform", _column("h_body"), exp.Literal.string(structure))
+        call = _call("json_transform", _column(BODY), exp.Literal.string(structure))
         parsed.select(exp.alias_(call, f"l{number}", copy=False), copy=False)
-    rows = exp.select(_column(OFFSET), _column(RECEIVED)).from_(parsed.subquery("p", copy=False), copy=False)
+    rows = exp.select(*map(_column, _OF_BODY)).from_(parsed.subquery("p", copy=False), copy=False)
     for number in range(len(groups)):
         rows.select(exp.alias_(_call("unnest", _column(f"l{number}")), f"r{number}"), copy=False)
     places = _call("range", _call("len", _column("l0")))

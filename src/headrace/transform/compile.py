@@ -1,6 +1,6 @@
 """One compiled object for one data flow: the tester, a rule's validation and the live run all use it.
 
-A `LiveFlow` is a single SQL statement: bodies of JSON text in, the output table's Parquet file out. Between
+A `LiveFlow` is a single SQL query: bodies of JSON text in, the rows of the output table's file out. Between
 them the declared columns are read (`coerce`), the transform runs, and the row gets its final shape: columns
 of the table by exact name, `TimeGenerated` kept near the received time, and the stored system columns.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlglot
 from sqlglot import exp
 
 from headrace.catalog import system
@@ -41,10 +40,7 @@ Source: Azure Monitor, 'Standard columns in Azure Monitor Logs', TimeGenerated.
 """
 
 BATCH = "h_batch"
-"""The statement's input."""
-
-FILE, SOURCE = "file", "source"
-"""Parameters of the statement: the file's path, and the rows' `_Source`."""
+"""The query's input."""
 
 _SQL_TYPES = {
     KustoType.STRING: "VARCHAR",
@@ -63,23 +59,19 @@ _DOTNET_NAMES = {
     KustoType.TIMESPAN: "TimeSpan",
 }
 
-_COPY = "COPY (SELECT 1) TO $file WITH (FORMAT parquet, COMPRESSION snappy, RETURN_STATS true)"
-
 
 @dataclass(frozen=True, slots=True)
 class LiveFlow:
-    """A data flow ready to run.
+    """A data flow ready to run, for every rule that defines it alike.
 
-    `sql` is one COPY with the parameters `$file` and `$source`; it reads the table `BATCH`, which has the
+    `query` is one SELECT in the shape of the table's files; it reads the table `BATCH`, which has the
     columns `coerce.BATCH_COLUMNS`. `dropped` are output columns that the table lacks.
     """
 
-    rule: str
-    rule_version: int
-    flow: int
-    table: Table
     schema_version: int
-    sql: str
+    time_column: str
+    """Physical name of `TimeGenerated`."""
+    query: str
     warnings: tuple[Problem, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -97,15 +89,10 @@ def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSe
         raise ProblemError(Problem("InvalidStream", message, flow.target))
     rows = _transformed(stream, flow, table, settings)
     known = {column.name for column in table.schema.columns} | {RESOURCE}
-    copy = sqlglot.parse_one(_COPY, dialect="duckdb")
-    copy.set("this", _stored(rows, rule, table, settings).subquery(copy=False))
     return LiveFlow(
-        rule=rule.immutable_id,
-        rule_version=rule.version,
-        flow=flow.index,
-        table=table,
         schema_version=table.schema.version,
-        sql=copy.sql(dialect="duckdb"),
+        time_column=next(column.physical for column in table.schema.columns if column.name == TIME),
+        query=_stored(rows, table, settings).sql(dialect="duckdb"),
         warnings=rows.warnings,
         dropped=tuple(column.name for column in rows.columns if column.name not in known),
     )
@@ -222,7 +209,7 @@ def _type_name(kusto: KustoType) -> str:
     return _DOTNET_NAMES.get(kusto, kusto.value.capitalize())
 
 
-def _stored(rows: _Rows, rule: Rule, table: Table, settings: TransformSettings) -> exp.Select:
+def _stored(rows: _Rows, table: Table, settings: TransformSettings) -> exp.Select:
     """The transform's rows in the shape of the table's files.
 
     Nothing is copied on the way: a copy of the growing tree for each column makes rules of hundreds of columns
@@ -242,8 +229,8 @@ def _stored(rows: _Rows, rule: Rule, table: Table, settings: TransformSettings) 
             if resource is not None
             else exp.Literal.string("")
         ),
-        system.RULE_VERSION: exp.cast(exp.Literal.number(rule.version), "INTEGER"),
-        system.SOURCE: sqlglot.parse_one(f"CAST(${SOURCE} AS VARCHAR)", dialect="duckdb"),
+        system.RULE_VERSION: exp.column(coerce.VERSION, quoted=True),
+        system.SOURCE: exp.column(coerce.SOURCE, quoted=True),
         system.OFFSET: exp.column(coerce.OFFSET, quoted=True),
         system.ROW: exp.cast(exp.column(coerce.ROW, quoted=True), "INTEGER"),
     }

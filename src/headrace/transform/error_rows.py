@@ -111,7 +111,10 @@ class ErrorRows:
             for record, row in self._lettered(workspace, batch, rule, found, position):
                 due.setdefault(record.offset, []).append(row)
             received = {record.offset: record.received for record in batch.records}
-            bodies = [Body(place, received[place], encode_rows(rows)) for place, rows in sorted(due.items())]
+            bodies = [
+                Body(place, received[place], encode_rows(rows), app_id, rule.version)
+                for place, rows in sorted(due.items())
+            ]
             if bodies and self._publish(table, batch, rule, bodies, app_id, session):
                 return Need(table, app_id, batch.last)
         except TableDroppedError:
@@ -178,7 +181,7 @@ class ErrorRows:
         path = self._tables.new_file(table)
         try:
             live = compile_flow(own, flow, table, self._settings)
-            written = session.run(live, batch_table(bodies), path, app_id)
+            written = session.run(live, batch_table(bodies), path)
             file = written.data_file(path, live.schema_version, {app_id: batch.last})
             self._step("publish errors")
             self._tables.publish(table, file)

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.catalog.model import Table
@@ -222,7 +222,7 @@ class FlowRunner:
                 continue
             if decided.rows:
                 body = without_rows(body, decided.rows)
-            due.append(body)
+            due.append(replace(body, source=way.app_id))
         return due
 
     def _decided(self, way: _Way, offset: int) -> Decided:
@@ -260,14 +260,14 @@ class FlowRunner:
         )
         if not written.rows:
             self._tables.discard(way.table, path)
-            self._count(live, way, rows, 0)
+            self._count(way, rows, 0)
             return None
         file = written.data_file(path, live.schema_version, {way.app_id: way.batch.last})
         self._step("publish")
         try:
             self._tables.publish(way.table, file)
             # Only now: a batch that has to be tried again is counted once.
-            self._count(live, way, rows, written.rows)
+            self._count(way, rows, written.rows)
             self._measure(way, [record for record in way.batch.records if record.offset in offsets], written)
             self._receipting.published(place)
         except PositionError:
@@ -278,10 +278,15 @@ class FlowRunner:
         self._step("published")
         return file
 
-    def _count(self, live: LiveFlow, way: _Way, rows: int, stored: int) -> None:
+    def _count(self, way: _Way, rows: int, stored: int) -> None:
         stream = way.flow.streams[0]
         self._counters.add(
-            live.rule, stream, way.flow.index, received=rows, stored=stored, filtered=rows - stored
+            way.rule.immutable_id,
+            stream,
+            way.flow.index,
+            received=rows,
+            stored=stored,
+            filtered=rows - stored,
         )
 
     def _measure(self, way: _Way, records: Sequence[Record], written: Written) -> None:
@@ -298,7 +303,7 @@ class FlowRunner:
         try:
             batch = batch_table(bodies)
             self._step("transform")
-            return path, session.run(live, batch, path, way.app_id)
+            return path, session.run(live, batch, path)
         except BaseException:
             self._tables.discard(way.table, path)
             raise

@@ -6,26 +6,47 @@ one thread a statement, no files outside the tables folder, no extensions, confi
 
 from __future__ import annotations
 
+import struct
+import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
+from sqlglot import exp
 
 from headrace.clock import SECOND
 from headrace.kql.sql.session import prepare as prepare_session
 from headrace.tables.model import DataFile
-from headrace.transform.compile import BATCH, FILE, SOURCE, TIME, LiveFlow
+from headrace.transform import coerce
+from headrace.transform.compile import BATCH, LiveFlow
 
 BATCH_SCHEMA = pa.schema(
-    [("h_offset", pa.int64()), ("h_received", pa.timestamp("us")), ("h_body", pa.string())]
+    [
+        (coerce.OFFSET, pa.int64()),
+        (coerce.RECEIVED, pa.timestamp("us")),
+        (coerce.SOURCE, pa.string()),
+        (coerce.VERSION, pa.int32()),
+        (coerce.BODY, pa.string_view()),
+    ]
 )
-"""The batch table of a `LiveFlow`: journal offset, received time (UTC), the body's JSON text."""
+"""The batch table of a `LiveFlow`."""
 
+WORK_FOLDER = ".work"
+"""Below the engine's folder: where files are written before they get their names."""
+
+MAX_STATEMENTS = 64
+"""Prepared statements that a session keeps: planning costs as much as a megabyte of rows."""
+
+_OPTIONS = "FORMAT parquet, COMPRESSION snappy, RETURN_STATS true"
+_INLINE, _VIEW = struct.Struct("<i12s"), struct.Struct("<i4sii")
+"""Arrow's views of texts: up to 12 bytes in place; else the first four, the number of the buffer, the place in it."""
 
 EngineFault = Literal["memory", "disk", "interrupted", "lost", "other"]
 
@@ -53,12 +74,17 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request's JSON text (a UTF-8 array of objects), its place in the journal, and when it came."""
+    """One request's JSON text (a UTF-8 array of objects), its place in the journal, and when it came.
+
+    `source` and `version` are the rows' `_Source` and the version of their rule.
+    """
 
     offset: int
     received: int
     """UTC microseconds."""
     text: bytes
+    source: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +110,26 @@ class Written:
 
 
 def batch_table(bodies: Sequence[Body]) -> pa.Table:
-    """The bodies as a batch table. Raises `RowsError` when one is not UTF-8."""
-    texts = pa.array([body.text for body in bodies], pa.binary())
-    try:
-        checked = texts.cast(pa.string())
-    except pa.ArrowInvalid as error:
-        raise RowsError("InvalidUtf8") from error
+    """The bodies as a batch table, without a copy of their texts, which are not checked here."""
     return pa.Table.from_arrays(
         [
             pa.array([body.offset for body in bodies], pa.int64()),
             pa.array([body.received for body in bodies], pa.timestamp("us")),
-            checked,
+            pa.array([body.source for body in bodies], pa.string()),
+            pa.array([body.version for body in bodies], pa.int32()),
+            _views([body.text for body in bodies]),
         ],
         schema=BATCH_SCHEMA,
     )
+
+
+def _views(texts: Sequence[bytes]) -> pa.Array:
+    views = bytearray()
+    for number, text in enumerate(texts):
+        size = len(text)
+        views += _INLINE.pack(size, text) if size <= 12 else _VIEW.pack(size, text[:4], number, 0)
+    buffers = [None, pa.py_buffer(bytes(views)), *map(pa.py_buffer, texts)]
+    return pa.Array.from_buffers(pa.string_view(), len(texts), buffers)
 
 
 class Engine:
@@ -113,6 +145,10 @@ class Engine:
         prepare: Callable[[duckdb.DuckDBPyConnection], None] = prepare_session,
     ) -> None:
         self._prepare = prepare
+        self._work = folder / WORK_FOLDER
+        self._work.mkdir(parents=True, exist_ok=True)
+        for stale in self._work.iterdir():
+            stale.unlink(missing_ok=True)
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -134,18 +170,34 @@ class Engine:
         """A session for one thread."""
         cursor = self._connection.cursor()
         self._prepare(cursor)
-        return Session(cursor)
+        return Session(cursor, self._work / f"{uuid.uuid4()}.parquet")
 
     def close(self) -> None:
         """Close the engine; its sessions must be closed first."""
         self._connection.close()
 
 
-class Session:
-    """One thread's way to the engine."""
+class _Input:
+    """What a session's statements read: they are planned once, and find the batch of the moment here."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self) -> None:
+        self.batch = BATCH_SCHEMA.empty_table()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Arrow's PyCapsule interface."""
+        return self.batch.__arrow_c_stream__(requested_schema)
+
+
+class Session:
+    """One thread's way to the engine. It writes `work`, which then gets its own name."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, work: Path) -> None:
         self._cursor = cursor
+        self._work = work
+        self._input = _Input()
+        self._cursor.register(BATCH, self._input)
+        self._statements: OrderedDict[str, str] = OrderedDict()
+        self._names = count()
 
     def __enter__(self) -> Session:
         return self
@@ -155,44 +207,66 @@ class Session:
     ) -> None:
         self.close()
 
-    def run(self, live: LiveFlow, batch: pa.Table, file: Path, source: str) -> Written:
-        """Transform `batch` (see `batch_table`) and write `file`.
+    def run(self, live: LiveFlow, batch: pa.Table, file: Path) -> Written:
+        """Transform `batch` (see `batch_table`) and write `file`, in the same file system as the engine's folder.
 
-        `source` becomes the rows' `_Source`. When nothing is left after the transform, no file is left
-        either. Raises `RowsError` or `EngineError`; then there is no file.
+        When nothing is left after the transform, no file is left either. Raises `RowsError` or
+        `EngineError`, and `OSError` when the file cannot get its name; then there is no file.
         """
+        self._input.batch = batch
         try:
-            return self._run(live, batch, file, source)
+            written = self._run(live)
+            if written.rows:
+                self._work.rename(file)
+            return written
         except duckdb.Error as error:
-            file.unlink(missing_ok=True)
             raise _fault(error) from None
-
-    def _run(self, live: LiveFlow, batch: pa.Table, file: Path, source: str) -> Written:
-        self._cursor.register(BATCH, batch)
-        try:
-            self._cursor.execute(live.sql, {FILE: str(file), SOURCE: source})
-            answer = self._cursor.fetchone()
+        except UnicodeDecodeError:
+            # The engine's message quotes bytes of the batch: it found what is not UTF-8.
+            raise RowsError("InvalidUtf8") from None
         finally:
-            self._cursor.unregister(BATCH)
+            self._input.batch = BATCH_SCHEMA.empty_table()
+            self._work.unlink(missing_ok=True)
+
+    def _run(self, live: LiveFlow) -> Written:
+        self._cursor.execute(f"EXECUTE {self._statement(live)}")
+        answer = self._cursor.fetchone()
         if answer is None:
             raise EngineError("the engine did not say what it wrote")
         _, rows, size, _, statistics, *_ = answer
         if rows == 0:
-            file.unlink(missing_ok=True)
             return Written(0, 0, None, None)
-        times = statistics[f'"{_physical_time(live)}"']
+        times = statistics[f'"{live.time_column}"']
         return Written(rows, size, _microseconds(times["min"]), _microseconds(times["max"]))
 
     def select(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
         """The rows of a select over `batch` (see `batch_table`). Raises `RowsError` or `EngineError`."""
-        self._cursor.register(BATCH, batch)
+        self._input.batch = batch
         try:
             rows: list[tuple[Any, ...]] = self._cursor.execute(sql).fetchall()
         except duckdb.Error as error:
             raise _fault(error) from None
+        except UnicodeDecodeError:
+            raise RowsError("InvalidUtf8") from None
         finally:
-            self._cursor.unregister(BATCH)
+            self._input.batch = BATCH_SCHEMA.empty_table()
         return rows
+
+    def _statement(self, live: LiveFlow) -> str:
+        """The name of the prepared statement that runs the query into the work file."""
+        name = self._statements.get(live.query)
+        if name is not None:
+            self._statements.move_to_end(live.query)
+            return name
+        if len(self._statements) >= MAX_STATEMENTS:
+            _, oldest = self._statements.popitem(last=False)
+            self._cursor.execute(f"DEALLOCATE {oldest}")
+        name = f"h_{next(self._names)}"
+        file = exp.Literal.string(str(self._work)).sql("duckdb")
+        # Both parts are statements that sqlglot wrote; COPY takes no parameters when it is prepared.
+        self._cursor.execute(f"PREPARE {name} AS COPY ({live.query}) TO {file} ({_OPTIONS})")
+        self._statements[live.query] = name
+        return name
 
     def interrupt(self) -> None:
         """Stop the statement that another thread is running here."""
@@ -201,10 +275,6 @@ class Session:
     def close(self) -> None:
         """Close the session."""
         self._cursor.close()
-
-
-def _physical_time(live: LiveFlow) -> str:
-    return next(column.physical for column in live.table.schema.columns if column.name == TIME)
 
 
 def _microseconds(text: str) -> int:

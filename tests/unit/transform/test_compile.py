@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +29,15 @@ from headrace.kql.types import KustoType
 from headrace.settings import TransformSettings
 from headrace.transform.carry import carry_columns
 from headrace.transform.compile import compile_flow
-from headrace.transform.run import Body, Engine, RowsError, batch_table
+from headrace.transform.run import (
+    MAX_STATEMENTS,
+    WORK_FOLDER,
+    Body,
+    Engine,
+    EngineError,
+    RowsError,
+    batch_table,
+)
 from headrace.transform.validate import validate_rule
 
 K = KustoType
@@ -49,9 +58,9 @@ def run(
     live = compile_flow(rule, rule.flows[0], table or make_table(), settings)
     engine = Engine(folder, "256MB")
     file = folder / "x.parquet"
-    body = Body(5, int(RECEIVED.timestamp()) * 1_000_000, json.dumps(rows).encode())
+    body = Body(5, int(RECEIVED.timestamp()) * 1_000_000, json.dumps(rows).encode(), "j/r/0", rule.version)
     with engine.session() as session:
-        written = session.run(live, batch_table([body]), file, "j/r/0")
+        written = session.run(live, batch_table([body]), file)
     engine.close()
     if not written.rows:
         assert not file.exists()
@@ -180,15 +189,46 @@ def test_the_engine_touches_nothing_else(tmp_path: Path) -> None:
     engine = Engine(folder, "256MB")
     rule = make_rule()
     live = compile_flow(rule, rule.flows[0], make_table(), SETTINGS)
-    with engine.session() as session, pytest.raises(Exception, match="Permission"):
-        session.run(live, batch_table([Body(0, 0, b"[{}]")]), tmp_path / "out.parquet", "s")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("x")
+    reading = dataclasses.replace(live, query=f"SELECT * FROM read_text('{outside}')")
+    with engine.session() as session, pytest.raises(EngineError, match="Permission"):
+        session.run(reading, batch_table([Body(0, 0, b"[{}]")]), folder / "out.parquet")
     engine.close()
-    assert not (tmp_path / "out.parquet").exists()
+    assert not (folder / "out.parquet").exists()
 
 
-def test_a_batch_is_utf8() -> None:
-    with pytest.raises(RowsError, match="InvalidUtf8"):
-        batch_table([Body(0, 0, b'["\xff"]')])
+def test_what_is_not_utf8_is_told(tmp_path: Path) -> None:
+    rule = make_rule()
+    live = compile_flow(rule, rule.flows[0], make_table(), SETTINGS)
+    engine = Engine(tmp_path, "256MB")
+    with engine.session() as session:
+        for text in (b'[{"Text": "\xff"}]', b'[{"Undeclared": "\xff"}]', b"[\xff]", b"\xc3\x28" * 20):
+            with pytest.raises(RowsError, match="InvalidUtf8"):
+                session.run(live, batch_table([Body(0, 0, text)]), tmp_path / "out.parquet")
+        assert session.run(live, batch_table([Body(0, 0, b"[{}]")]), tmp_path / "out.parquet").rows == 1
+    engine.close()
+
+
+def test_a_session_prepares_a_query_once_and_forgets_the_oldest(tmp_path: Path) -> None:
+    rule = make_rule()
+    live = compile_flow(rule, rule.flows[0], make_table(), SETTINGS)
+    others = [
+        dataclasses.replace(live, query=f"{live.query} LIMIT {one}") for one in range(1, MAX_STATEMENTS + 9)
+    ]
+    engine = Engine(tmp_path, "256MB")
+    with engine.session() as session:
+        for number, each in enumerate((live, *others, live, live)):
+            body = Body(
+                number, int(RECEIVED.timestamp()) * 1_000_000, b'[{"Id": 1}, {"Id": 2}]', f"s{number}"
+            )
+            file = tmp_path / f"{number}.parquet"
+            written = session.run(each, batch_table([body]), file)
+            rows = pq.read_table(file).to_pylist()
+            assert written.rows == len(rows) == (1 if number == 1 else 2)
+            assert {(row["_Source"], row["_Offset"]) for row in rows} == {(f"s{number}", number)}
+    engine.close()
+    assert not list((tmp_path / WORK_FOLDER).iterdir())
 
 
 CARRY = {
