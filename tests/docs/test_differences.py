@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 from tests.servers import ServerProcess
 
-from headrace.catalog.rules import parse_rule
 from headrace.cli.client import ARM_SCOPE, QUERY_SCOPE, Server
-from headrace.errors import ProblemError
 from headrace.kql.api import KqlError, compile_transform
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 from headrace.settings import MIB, load_settings
@@ -86,19 +84,6 @@ def test_kql_beyond_the_list() -> None:
     with pytest.raises(KqlError) as raised:
         compile_transform(text, SOURCE, functions="documented")
     assert len(raised.value.problems) == 2
-
-
-@pytest.mark.parametrize(
-    "properties",
-    [
-        {"transformations": [{"name": "t", "processors": []}], "dataFlows": []},
-        {"dataFlows": [{"streams": ["Custom-A"], "destinations": ["d"], "transform": "t"}]},
-    ],
-)
-def test_multi_stage_transformations_are_refused(properties: dict[str, Any]) -> None:
-    with pytest.raises(ProblemError) as raised:
-        parse_rule({"location": "local", "properties": properties}, f"dcr-{uuid.uuid4().hex}", 1)
-    assert any("ulti-stage" in problem.message for problem in raised.value.problems)
 
 
 @pytest.mark.server

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.catalog import standard
+from headrace.catalog.multistage import Stage, Transformation, TransformationReader
 from headrace.catalog.rulemodel import FLOW_STRIDE, DataFlow, RuleLimits, Stream
 from headrace.errors import Problem
 from headrace.kql.types import KustoType, SchemaColumn, parse_type
@@ -47,6 +48,7 @@ class RuleReader:
 
     def __init__(self, document: Mapping[str, Any], limits: RuleLimits) -> None:
         self.problems: list[Problem] = []
+        self._named: dict[str, Transformation] = {}
         self.kind = canonical_kind(document.get("kind"))
         self._limits = limits
         properties = document.get("properties")
@@ -64,13 +66,7 @@ class RuleReader:
                 "Put the transformation into the data flow of the rule that sends to the table.",
             )
             return {}, ()
-        if self._properties.get("transformations"):
-            self._add(
-                "InvalidTransform",
-                "Multi-stage 'transformations' are not supported.",
-                "properties.transformations",
-                "Use one transformKql in each data flow.",
-            )
+        self._named = TransformationReader(self._report).read(self._transformations())
         declared = self._declarations()
         workspaces, names = self._destinations()
         produced = self._data_sources()
@@ -79,6 +75,17 @@ class RuleReader:
     def _add(self, code: str, message: str, target: str, hint: str | None = None) -> None:
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(Problem(code, message, target, hint=hint))
+
+    def _report(self, code: str, message: str, target: str, hint: str | None) -> None:
+        self._add(code, message, target, hint)
+
+    def _transformations(self) -> list[Any]:
+        section: list[Any] = self._section("transformations", list, "InvalidTransform")
+        most = self._limits.transformations
+        self._too_many(
+            "Transformations", len(section), most, "InvalidTransform", "properties.transformations"
+        )
+        return section[:most]
 
     def _section(self, name: str, expected: type[Any], code: str) -> Any:
         value = self._properties.get(name)
@@ -302,6 +309,7 @@ class RuleReader:
             sources = self._flow_streams(item, target, declared, produced)
             chosen = self._flow_destinations(item, target, names)
             transform = self._transform(item, target, len(sources))
+            stages = self._stages(item, target, tuple(sources))
             ids = tuple(dict.fromkeys(workspaces[name] for name in chosen if name in workspaces))
             for number, (name, stream) in enumerate(sources.items()):
                 output = self._output(item, name, stream, target)
@@ -312,7 +320,7 @@ class RuleReader:
                     continue  # only to destinations that are kept and not served
                 table = output.partition("-")[2]
                 index = place + number * FLOW_STRIDE
-                flows.append(DataFlow(index, (name,), chosen, ids, output, table, transform))
+                flows.append(DataFlow(index, (name,), chosen, ids, output, table, transform, stages))
             if item.get("outputStream") and len(chosen) > 1:
                 self._add(
                     "InvalidDataFlow",
@@ -399,13 +407,6 @@ class RuleReader:
         return tuple(chosen)
 
     def _transform(self, item: Mapping[str, Any], target: str, streams: int) -> str:
-        if item.get("transform") is not None:
-            self._add(
-                "InvalidTransform",
-                "A named multi-stage 'transform' is not supported.",
-                f"{target}.transform",
-                "Use transformKql.",
-            )
         text = item.get("transformKql")
         if text is None:
             return PASS_THROUGH
@@ -429,6 +430,33 @@ class RuleReader:
                 "Give each stream a data flow of its own.",
             )
         return text
+
+    def _stages(self, item: Mapping[str, Any], target: str, streams: tuple[str, ...]) -> tuple[Stage, ...]:
+        """The processors of the transformation that the flow names, if it names one."""
+        name = item.get("transform")
+        if name is None:
+            return ()
+        where = f"{target}.transform"
+        found = self._named.get(name) if isinstance(name, str) else None
+        if item.get("transformKql") is not None:
+            message = "A data flow has either 'transform' or 'transformKql'."
+            self._add("InvalidDataFlow", message, where, "Put the KQL into a transform.KQL processor.")
+        elif found is None:
+            have = ", ".join(_shown(known) for known in self._named) or "none"
+            message = f"There is no transformation '{_shown(str(name))}' for data flows."
+            self._add("InvalidTransform", message, where, f"properties.transformations has: {have}.")
+        elif len(streams) > 1:
+            message = "A data flow with a transformation has one stream."
+            cure = "Give each stream a data flow of its own."
+            self._add("InvalidDataFlow", message, f"{target}.streams", cure)
+        elif found.stream is not None and streams and found.stream != streams[0]:
+            message = (
+                f"Transformation '{_shown(str(name))}' takes stream '{_shown(found.stream)}', "
+                f"the data flow has '{_shown(streams[0])}'."
+            )
+            cure = "Correct streamId of its header, or make a transformation for this stream."
+            self._add("InvalidTransform", message, where, cure)
+        return found.stages if found is not None else ()
 
     def _output(self, item: Mapping[str, Any], name: str, stream: Stream | None, target: str) -> str | None:
         output = item.get("outputStream")

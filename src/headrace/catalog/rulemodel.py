@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headrace.catalog.multistage import Stage
 from headrace.kql.types import SchemaColumn
 
 FLOW_STRIDE = 1000
@@ -26,7 +27,7 @@ class DataFlow:
     `streams` holds exactly one name: a data flow that lists several becomes several of these, with the
     indices `place`, `place + FLOW_STRIDE`, ... `workspaces` are the lower-case ARM ids of its Log Analytics
     destinations; `table` is the name of the output table (`MyTable_CL`, `Syslog`); `transform` is the KQL
-    text, `source` when there is none.
+    text, `source` when there is none or when the flow goes through the `stages` of a multi-stage transformation.
     """
 
     index: int
@@ -36,6 +37,7 @@ class DataFlow:
     output_stream: str
     table: str
     transform: str
+    stages: tuple[Stage, ...] = ()
 
     @property
     def place(self) -> int:
@@ -83,6 +85,7 @@ class RuleLimits:
     xpath_queries: int = 100
     transform_characters: int = 64 * 1024
     stream_columns: int = 2000
+    transformations: int = 50
 
     @classmethod
     def azure(cls) -> RuleLimits:
@@ -94,4 +97,4 @@ class RuleLimits:
         """For documents that were accepted once: today's limits do not make them unreadable."""
         most = FLOW_STRIDE - 1
         huge = 1 << 30
-        return cls(most, most, most, most, most, huge, huge, huge, huge, huge, huge)
+        return cls(most, most, most, most, most, huge, huge, huge, huge, huge, huge, huge)

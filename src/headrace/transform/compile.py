@@ -29,6 +29,7 @@ from headrace.kql.types import KustoType, Schema
 from headrace.settings import TransformSettings
 from headrace.transform import coerce
 from headrace.transform.carry import carry_columns
+from headrace.transform.stages import staged_transform
 
 TIME = "TimeGenerated"
 RESOURCE = "_ResourceId"
@@ -117,7 +118,12 @@ class _Rows:
 
 
 def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: TransformSettings) -> _Rows:
-    text = flow.transform.strip()
+    text, functions = flow.transform.strip(), settings.functions
+    staged: tuple[Problem, ...] = ()
+    if flow.stages:
+        made = staged_transform(flow.stages, stream.columns, settings.functions)
+        # What the processors may do is the documented part; their own KQL was held to the setting already.
+        text, functions, staged = made.text, "extended", made.warnings
     if not text or text == "source":
         columns = tuple(
             OutputColumn(column.name, column.type, f"c{number}")
@@ -127,7 +133,7 @@ def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: Transfo
         source = [coerce.SourceColumn(column.name, column.type, column.sql_name) for column in columns]
         return _Rows(coerce.source_select(BATCH, source), columns, ticks=False)
     try:
-        compiled = compile_transform(text, Schema(stream.columns), functions=settings.functions)
+        compiled = compile_transform(text, Schema(stream.columns), functions=functions)
         (statement,) = compiled.statements
         _check_output(statement.columns, table, flow.target)
         query = statement.to_sql(_scan, Output.RESULT)
@@ -135,7 +141,11 @@ def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: Transfo
         raise ProblemError([_query_problem(problem, flow.target) for problem in error.problems]) from error
     if not carry_columns(query, coerce.CARRIED):
         query = _beside_each_row(query, statement.columns)
-    warnings = tuple(_query_problem(problem, flow.target) for problem in compiled.warnings)
+    warnings = (
+        staged
+        if flow.stages
+        else tuple(_query_problem(problem, flow.target) for problem in compiled.warnings)
+    )
     return _Rows(query, statement.columns, ticks=True, warnings=warnings)
 
 

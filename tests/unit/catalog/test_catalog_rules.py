@@ -183,7 +183,7 @@ NO_WORKSPACE = {"workspaceResourceId": "/subscriptions/x", "name": "la"}
         ),
         ({"dataFlows": "x"}, "InvalidDataFlow", "properties.dataFlows"),
         ({"dataFlows": ["x"]}, "InvalidDataFlow", FLOW0),
-        ({"transformations": [{"name": "t"}]}, "InvalidTransform", "properties.transformations"),
+        ({"transformations": "t"}, "InvalidTransform", "properties.transformations"),
         (
             {"destinations": {"logAnalytics": [NO_WORKSPACE]}},
             "InvalidDestination",

@@ -112,6 +112,12 @@ class TransformBinder(Binder):
             return self.record
         raise self.fail("KQL0131", f"A transform reads only the table `source`; there is no `{name}`.", node)
 
+    def tabular_value(self, node: n.Expression) -> bool:
+        """Whether an expression stands for rows; `source` does wherever nothing else bears its name."""
+        if isinstance(node, n.Name) and node.name == "source" and self.environment.find("source") is None:
+            return True
+        return super().tabular_value(node)
+
     def projected(self, items: tuple[n.Named, ...]) -> Sequence[n.Named]:
         """Each item once: generated rules repeat columns, which is harmless where the expression is the same."""
         if not self.profile.repeated_columns:

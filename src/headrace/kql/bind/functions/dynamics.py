@@ -95,6 +95,13 @@ FUNCTIONS = (
     _listed(
         "parse_xml", "The value of an XML text as objects.", "text: string", DYNAMIC, naming=Naming.FIRST
     ),
+    Function(
+        name="__xml_path",
+        kind=Kind.SCALAR,
+        signatures=(Signature((Param("text", (STRING,)), Param("path", (STRING,))), STRING),),
+        doc="The text that a simple XPath finds in an XML text.",
+        family="dynamic",
+    ),
     _extended("array_reverse", "The elements in reverse order.", "array: dynamic", DYNAMIC),
     _extended(
         "array_index_of",

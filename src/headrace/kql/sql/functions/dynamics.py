@@ -231,6 +231,12 @@ def parse_xml(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.python("parse_xml", arguments[0].sql)
 
 
+@lowers("__xml_path")
+def xml_path(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """Empty where nothing is found."""
+    return b.coalesce(b.python("xml_path", arguments[0].sql, arguments[1].sql), "")
+
+
 def _sorted(name: str) -> None:
     def packed(context: Context, arguments: Sequence[Typed]) -> tuple[exp.Expression, int]:
         arrays = [argument.sql for argument in arguments if argument.type is not BOOL]

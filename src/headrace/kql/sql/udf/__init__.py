@@ -23,6 +23,7 @@ from headrace.kql.sql.udf import (
     special,
     text,
     trends,
+    xmlpath,
 )
 from headrace.kql.sql.udf.values import guarded
 
@@ -30,7 +31,20 @@ Library = Mapping[str, Callable[..., str | None]]
 
 _FUNCTIONS: Library = {
     name: guarded(function)
-    for family in (agents, bags, dates, figures, network, series, shapes, sketches, special, text, trends)
+    for family in (
+        agents,
+        bags,
+        dates,
+        figures,
+        network,
+        series,
+        shapes,
+        sketches,
+        special,
+        text,
+        trends,
+        xmlpath,
+    )
     for name, function in family.FUNCTIONS.items()
 }
 

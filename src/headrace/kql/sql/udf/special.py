@@ -5,17 +5,15 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-import xml.parsers.expat
 import zlib
 from collections.abc import Callable
 from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urlsplit
 
 from headrace.kql.sql.udf.values import Json, as_int, dump, parse_array
+from headrace.kql.sql.udf.xmltree import Element, read_xml
 from headrace.kql.sql.udf.xxhash import xxh64
 
 _MOST_INFLATED = 16 * 1024 * 1024
-_MOST_DEPTH = 200
-_MOST_NODES = 200_000
 
 _CEF_HEADER = (
     "Version",
@@ -76,60 +74,13 @@ def _cef_extension(text: str) -> dict[str, str]:
     return made
 
 
-class _Element:
-    __slots__ = ("attributes", "children", "name", "text")
-
-    def __init__(self, name: str, attributes: dict[str, str]) -> None:
-        self.name = name
-        self.attributes = attributes
-        self.children: list[_Element] = []
-        self.text: list[str] = []
-
-
 def _parse_xml(text: str | None) -> str | None:
     """Elements become objects: attributes under `@name`, text under `#text`, repeated names arrays."""
-    root = _read_xml(text or "")
+    root = read_xml(text or "")
     return dump({root.name: _xml_value(root)}) if root is not None else None
 
 
-def _read_xml(text: str) -> _Element | None:
-    parser = xml.parsers.expat.ParserCreate()
-    parser.buffer_text = True
-    stack: list[_Element] = []
-    roots: list[_Element] = []
-    count = 0
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal count
-        count += 1
-        if len(stack) >= _MOST_DEPTH or count > _MOST_NODES:
-            raise ValueError("too large")
-        element = _Element(name, attributes)
-        (stack[-1].children if stack else roots).append(element)
-        stack.append(element)
-
-    def end(name: str) -> None:
-        stack.pop()
-
-    def characters(data: str) -> None:
-        if stack:
-            stack[-1].text.append(data)
-
-    def refuse(*_: object) -> None:
-        raise ValueError("entities are not read")
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = characters
-    parser.EntityDeclHandler = refuse
-    try:
-        parser.Parse(text, True)
-    except (xml.parsers.expat.ExpatError, ValueError):
-        return None
-    return roots[0] if roots else None
-
-
-def _xml_value(element: _Element) -> Json:
+def _xml_value(element: Element) -> Json:
     text = "".join(element.text).strip()
     if not element.attributes and not element.children:
         return text or None
