@@ -68,6 +68,11 @@ class DataFolder:
         return self.root / "seen"
 
     @property
+    def audit(self) -> Path:
+        """The signed heads of the audit log, and the key that signs them."""
+        return self.root / "audit"
+
+    @property
     def issuers(self) -> Path:
         """The keys of outside issuers, as they were last fetched."""
         return self.root / "issuers"

@@ -77,6 +77,12 @@ class IdentitySettings(Section):
     key_overlap_hours: float = Field(
         24.0, ge=2, description="how long a signing key that was replaced goes on verifying tokens"
     )
+    tokens_per_minute: int = Field(
+        1200, ge=1, description="token requests that one client address may make a minute"
+    )
+    failures_per_minute: int = Field(
+        30, ge=1, description="failed token requests for one app that a client address may make a minute"
+    )
     trusted_issuers: tuple[TrustedIssuerSettings, ...] = Field(
         (), description="outside issuers whose tokens are taken; as a variable: JSON"
     )
@@ -99,6 +105,15 @@ class IdentitySettings(Section):
             return json.loads(value)
         except ValueError:
             raise ValueError("this is a JSON array of objects with at least `issuer`") from None
+
+
+class AuditSettings(Section):
+    """The audit log."""
+
+    enabled: bool = Field(True, description="write the table HeadraceAudit")
+    workspace: str | None = Field(
+        None, description="customer id or resource id of the workspace that has it; unset: the sample's"
+    )
 
 
 class IngestSettings(Section):
@@ -219,6 +234,7 @@ class Settings(Section):
     profile: Literal["headrace", "azure"] = Field("headrace", description="azure: Azure's documented limits")
     server: ServerSettings = ServerSettings()
     identity: IdentitySettings = IdentitySettings()
+    audit: AuditSettings = AuditSettings()
     ingest: IngestSettings = IngestSettings()
     journal: JournalSettings = JournalSettings()
     transform: TransformSettings = TransformSettings()

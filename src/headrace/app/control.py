@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from starlette.routing import BaseRoute
 
-from headrace.app.common import addresses_of, token_verifier
+from headrace.app.common import addresses_of
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
 from headrace.arm.model import ArmDeps, Published
@@ -32,12 +32,14 @@ from headrace.identity.explain_routes import explain_routes
 from headrace.identity.graph import Graph, graph_routes
 from headrace.identity.issuers import IssuerKeys
 from headrace.identity.key_routes import key_routes
+from headrace.identity.limits import SignInLimits
 from headrace.identity.routes import SignIn
 from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
 from headrace.ids import new_guid
 from headrace.ingest.receipts import receipts_route
 from headrace.observe.answers import Receipt
+from headrace.observe.audit.events import Auditor
 from headrace.process import ProcessConfig
 from headrace.settings import Settings
 from headrace.store.database import Database
@@ -52,61 +54,67 @@ _log = logging.getLogger(__name__)
 _PUBLISH_SECONDS = 2.0
 
 
-def control_plane_routes(
-    config: ProcessConfig, database: Database, feed: FeedServer, clock: Clock, keys: IssuerKeys
-) -> list[BaseRoute]:
-    """The addresses of apps, of the directory, of the cloud's description and of all ARM resources."""
-    addresses = addresses_of(config)
-    access = LiveView(database, load_access, clock=clock)
-    database.on_change(refreshing(access))
+def administration(
+    config: ProcessConfig,
+    database: Database,
+    feed: FeedServer,
+    access: LiveView[Access],
+    verifier: TokenVerifier,
+    clock: Clock,
+) -> Admin:
+    """What the addresses of the control plane and of the administration share."""
 
     async def published(change: int) -> None:
         if not await feed.wait_for_peers(change, _PUBLISH_SECONDS):
             _log.warning("a process has not taken change %d in time; it will within a second", change)
 
-    verifier = token_verifier(config, access, clock, keys)
-    deps = arm_deps(config.settings, database, access, addresses, clock, published, verifier)
-    admin = Admin(database, access, verifier, addresses, clock, published)
-    graph = Graph(database, access, verifier, addresses)
-    clouds = cloud_routes(addresses, lambda: access.current.tenant)
-    return [
-        *admin_routes(admin),
-        *key_routes(admin),
-        *explain_routes(admin),
-        *clouds,
-        *graph_routes(graph),
-        *arm_routes(deps),
-    ]
+    return Admin(database, access, verifier, addresses_of(config), clock, published)
 
 
-def receipt_route(
-    config: ProcessConfig,
-    database: Database,
-    clock: Clock,
-    keys: IssuerKeys,
-    find: Callable[[str], Receipt | None],
-) -> BaseRoute:
+def control_plane_routes(config: ProcessConfig, admin: Admin) -> list[BaseRoute]:
+    """The addresses of apps, of the directory, of the cloud's description and of all ARM resources."""
+    access = admin.view
+    deps = arm_deps(
+        config.settings, admin.database, access, admin.addresses, admin.clock, admin.published, admin.verifier
+    )
+    graph = Graph(admin.database, access, admin.verifier, admin.addresses)
+    clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
+    own = [*admin_routes(admin), *key_routes(admin), *explain_routes(admin)]
+    return [*own, *clouds, *graph_routes(graph), *arm_routes(deps)]
+
+
+def receipt_route(admin: Admin, find: Callable[[str], Receipt | None]) -> BaseRoute:
     """The address of receipts."""
-    addresses = addresses_of(config)
-    access = LiveView(database, load_access, clock=clock)
-    database.on_change(refreshing(access))
 
     def scope_of(rule: str, version: int) -> str | None:
-        with database.read() as connection:
+        with admin.database.read() as connection:
             try:
                 return load_rule(connection, rule, version).resource_id
             except LookupError:
                 return None
 
-    verifier = token_verifier(config, access, clock, keys)
-    return receipts_route(find, scope_of, verifier, lambda: access.current, addresses)
+    return receipts_route(find, scope_of, admin.verifier, lambda: admin.view.current, admin.addresses)
 
 
-def sign_in(config: ProcessConfig, database: Database, clock: Clock, keys: IssuerKeys) -> SignIn:
+def sign_in(
+    config: ProcessConfig, database: Database, clock: Clock, keys: IssuerKeys, auditor: Auditor
+) -> SignIn:
     """The parts of the token endpoint."""
     addresses = addresses_of(config)
     authority = LiveView(database, load_authority, clock=clock)
-    return SignIn(TokenEndpoint(authority, addresses, clock, issuers=keys), addresses, clock)
+    own = config.settings.identity
+    return SignIn(
+        TokenEndpoint(
+            authority,
+            addresses,
+            clock,
+            issuers=keys,
+            limits=SignInLimits(own.tokens_per_minute, own.failures_per_minute, clock),
+        ),
+        addresses,
+        clock,
+        auditor,
+    )
 
 
 def refreshing(view: LiveView[T]) -> Callable[[int], None]:

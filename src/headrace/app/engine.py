@@ -12,6 +12,7 @@ import duckdb
 import maxminddb
 from sqlalchemy.exc import SQLAlchemyError
 
+from headrace.app.auditing import audit_routes, audit_trail, describe_management
 from headrace.app.common import (
     addresses_of,
     http_app,
@@ -19,8 +20,10 @@ from headrace.app.common import (
     ready_route,
     running_beside,
     telling_numbers,
+    token_verifier,
 )
 from headrace.app.control import (
+    administration,
     arm_deps,
     control_plane_routes,
     published_nowhere,
@@ -49,6 +52,8 @@ from headrace.journal.model import JournalReader
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.sql import session
 from headrace.observe.answers import Receipt, make_receipt
+from headrace.observe.audit.events import Auditor, NoAudit
+from headrace.observe.audit.middleware import Audited
 from headrace.observe.receipts import Frame, Receipts
 from headrace.observe.usage import UsageMeter
 from headrace.process import ProcessConfig
@@ -139,14 +144,24 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             )
         )
         issuers = issuer_keys(config, clock, stack)
-        signing_in = sign_in(config, database, clock, issuers)
+        access = LiveView(database, load_access, clock=clock)
+        database.on_change(refreshing(access))
+        verifier = token_verifier(config, access, clock, issuers)
+        trail = await audit_trail(config, own_journal, database, lambda: catalog.current, make_table, stack)
+        auditor: Auditor = trail or NoAudit()
+        signing_in = sign_in(config, database, clock, issuers, auditor)
+        admin = administration(config, database, feed, access, verifier, clock)
         routes = [
             ready_route(),
-            *control_plane_routes(config, database, feed, clock, issuers),
-            receipt_route(config, database, clock, issuers, _receipt_finder(receipts, catalog, tables)),
+            *control_plane_routes(config, admin),
+            *(audit_routes(admin, trail) if trail else ()),
+            receipt_route(admin, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),
         ]
-        await stack.enter_async_context(serving_socket(http_app(routes), folder.socket("engine")))
+        audited = Audited(
+            http_app(routes), auditor, describe_management(verifier, lambda: admin.home), clock.now
+        )
+        await stack.enter_async_context(serving_socket(audited, folder.socket("engine")))
         if config.http_authority_port is not None:
             authority = http_app(token_routes(signing_in))
             await stack.enter_async_context(serving_http(authority, "127.0.0.1", config.http_authority_port))

@@ -7,6 +7,7 @@ import contextlib
 
 import httpx
 
+from headrace.app.auditing import remote_auditor
 from headrace.app.common import (
     addresses_of,
     following,
@@ -22,7 +23,7 @@ from headrace.collector.routes import Collector
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.access import load_access
-from headrace.ingest.observer import CountingObserver
+from headrace.ingest.observer import AuditingObserver, CountingObserver
 from headrace.ingest.proxy import Upstream, two_processes
 from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
@@ -64,7 +65,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
 
         await stack.enter_async_context(telling_numbers(folder, config, numbers))
         reach = settings.server.metrics
-        observer = CountingObserver(counters)
+        observer = AuditingObserver(CountingObserver(counters), remote_auditor(folder, settings), clock.now)
         gateway = Gateway(
             settings=settings,
             verifier=token_verifier(config, access, clock, issuer_keys(config, clock, stack)),

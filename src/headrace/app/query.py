@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 
+from headrace.app.auditing import describe_queries, remote_auditor
 from headrace.app.common import (
     addresses_of,
     following,
@@ -20,6 +21,7 @@ from headrace.arm.views import CatalogLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
 from headrace.identity.access import load_access
+from headrace.observe.audit.middleware import Audited
 from headrace.process import ProcessConfig
 from headrace.query.engine import QueryEngine
 from headrace.query.kusto.routes import KustoService
@@ -55,7 +57,11 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
             engine, readers, settings, addresses_of(config), lambda: access.current.tenant, clock
         )
         await stack.enter_async_context(telling_numbers(folder, config))
-        async with serving_socket(
-            http_app([ready_route(), *kusto.routes(), *service.routes()]), folder.socket("query")
-        ):
+        app = Audited(
+            http_app([ready_route(), *kusto.routes(), *service.routes()]),
+            remote_auditor(folder, config.settings),
+            describe_queries(readers.verifier),
+            clock.now,
+        )
+        async with serving_socket(app, folder.socket("query")):
             await stop.wait()

@@ -47,6 +47,18 @@ class StandardTable:
         return _schema(self.name)
 
 
+_OWN: Mapping[str, tuple[bool | None, str]] = {
+    "HeadraceAudit": (
+        False,
+        "TimeGenerated datetime,Category string,OperationName string,Result string,StatusCode int,"
+        "ResultCode string,PrincipalId string,ClientId string,Issuer string,CallerIpAddress string,"
+        "CorrelationId string,Scope string,Details string,ChainId string,Sequence long,PreviousHash string,"
+        "Hash string",
+    )
+}
+"""Tables of Headrace itself. They are known in every workspace like Microsoft's, and listed where they have rows."""
+
+
 @cache
 def _data() -> dict[str, tuple[bool | None, str]]:
     text = resources.files("headrace.catalog.data").joinpath("standard_tables.json").read_bytes()
@@ -54,19 +66,19 @@ def _data() -> dict[str, tuple[bool | None, str]]:
 
 
 def names() -> tuple[str, ...]:
-    """Every standard table's name, sorted."""
+    """The names of all of Microsoft's standard tables, sorted."""
     return tuple(_data())
 
 
 def is_standard(name: str) -> bool:
-    """Whether this exact name is a standard table's."""
-    return name in _data()
+    """Whether this exact name is a standard table's, Headrace's own included."""
+    return name in _data() or name in _OWN
 
 
 @lru_cache(maxsize=2048)
 def find(name: str) -> StandardTable | None:
-    """The standard table of this exact name, or None."""
-    entry = _data().get(name)
+    """The standard table of this exact name, Headrace's own included, or None."""
+    entry = _OWN.get(name) or _data().get(name)
     if entry is None:
         return None
     ingestion, text = entry

@@ -10,6 +10,7 @@ import typer
 from headrace import __version__
 from headrace.cli import (
     apps,
+    audit,
     dead_letters,
     env,
     keys,
@@ -55,6 +56,7 @@ for module in (up, serve, send, query, migrate, env, settings):
 app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")
 app.add_typer(keys.group, name="key")
+app.add_typer(audit.group, name="audit")
 app.add_typer(kql.group, name="kql")
 app.add_typer(dead_letters.group, name="dead-letters")
 

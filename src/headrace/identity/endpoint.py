@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
@@ -17,6 +18,7 @@ from headrace.identity.assertions import UseCounter, check_assertion, read_asser
 from headrace.identity.errors import SignInError, missing_parameter, quoted
 from headrace.identity.federation import check_federated, is_federated
 from headrace.identity.issuers import IssuerKeys
+from headrace.identity.limits import SignInLimits
 from headrace.identity.model import is_known_resource, own_path
 from headrace.identity.passwords import SecretChecker, StoredSecret
 from headrace.identity.store import tenant as tenant_table
@@ -52,6 +54,17 @@ def load_authority(connection: Connection, _change: int) -> Authority:
         keys.load_public(connection),
         load_registrations(connection),
     )
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What a token request turned out to be, as far as it got: for the audit log and the limits."""
+
+    address: str = ""
+    client_id: str = ""
+    principal_id: str = ""
+    audience: str = ""
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,7 @@ class TokenEndpoint:
         clock: Clock,
         *,
         issuers: IssuerKeys | None = None,
+        limits: SignInLimits | None = None,
         hashing: int = 2,
         waiting: int = 64,
     ) -> None:
@@ -119,6 +133,7 @@ class TokenEndpoint:
         self._checker = SecretChecker()
         self._uses = UseCounter()
         self._hashing = asyncio.Semaphore(hashing)
+        self._limits = limits
         self._issuers = issuers or IssuerKeys(clock)
         self._fetching = asyncio.Semaphore(8)
         self._waiting = 0
@@ -129,14 +144,20 @@ class TokenEndpoint:
         await asyncio.to_thread(self._view.refresh)
         return self._view.current
 
-    async def token(self, request: TokenRequest) -> dict[str, Any]:
-        """The success document. Raises `SignInError`."""
+    async def token(self, request: TokenRequest, attempt: Attempt | None = None) -> dict[str, Any]:
+        """The success document. Raises `SignInError`. `attempt` is filled in on the way."""
+        attempt = attempt or Attempt()
+        if self._limits is not None:
+            self._limits.enter(attempt.address)
         authority = await self.authority()
         require_tenant(authority, request.tenant, shared=True)
         form = read_form(request.body)
+        attempt.client_id = (form.get("client_id") or (request.basic[0] if request.basic else ""))[:100]
         app = self._app(authority, request, form)
+        attempt.client_id, attempt.principal_id = app.app_id, app.principal_id
         audience_wanted = _asked_for(request, form)
-        proof = await self._prove(app, request, form)
+        attempt.audience = audience_wanted[0]
+        proof = attempt.proof = await self._prove(app, request, form, attempt)
         audience = self._audience(authority, *audience_wanted)
         now = self._clock.now() // SECOND
         return _success(request, await self._issue(authority, app, audience, proof), audience, now)
@@ -188,8 +209,10 @@ class TokenEndpoint:
             raise SignInError(7000112, f"Application '{app.app_id}' is disabled.")
         return app
 
-    async def _prove(self, app: Registration, request: TokenRequest, form: Mapping[str, str]) -> str:
-        """How the client proved itself: "1" by a secret, "2" by a certificate."""
+    async def _prove(
+        self, app: Registration, request: TokenRequest, form: Mapping[str, str], attempt: Attempt
+    ) -> str:
+        """How the client proved itself: "1" by a secret, "2" by a certificate or another's token."""
         secret, assertion = form.get("client_secret"), form.get("client_assertion")
         if request.basic:
             if secret or assertion:
@@ -199,7 +222,8 @@ class TokenEndpoint:
             raise SignInError(90100, "Give either 'client_secret' or 'client_assertion', not both.")
         if assertion:
             _require_assertion_type(form)
-            await self._check_assertion(read_assertion(assertion), app)
+            with self._counted(attempt, app):
+                await self._check_assertion(read_assertion(assertion), app)
             return "2"
         if not secret:
             raise SignInError(
@@ -207,8 +231,28 @@ class TokenEndpoint:
                 "The request body must contain the following parameter: 'client_assertion' or"
                 " 'client_secret'.",
             )
-        self._check_lifetime(app, await self._find(secret, app))
+        # A secret that has proved right before passes even while others at the same address are held off.
+        known = self._checker.quick(secret, app.secrets)
+        if known is not None:
+            self._check_lifetime(app, known)
+        else:
+            with self._counted(attempt, app):
+                self._check_lifetime(app, await self._find(secret, app))
         return "1"
+
+    @contextlib.contextmanager
+    def _counted(self, attempt: Attempt, app: Registration) -> Iterator[None]:
+        """Bounds failures of one app from one address. Raises `SignInError` 90055 when there were too many."""
+        if self._limits is None:
+            yield
+            return
+        self._limits.check(attempt.address, app.app_id)
+        try:
+            yield
+        except SignInError as error:
+            if error.status == 401:
+                self._limits.failed(attempt.address, app.app_id)
+            raise
 
     async def _check_assertion(self, token: UnverifiedToken, app: Registration) -> None:
         now = self._clock.now()
@@ -221,9 +265,6 @@ class TokenEndpoint:
             await asyncio.to_thread(check_federated, token, app.app_id, app.federated, self._issuers, now)
 
     async def _find(self, secret: str, app: Registration) -> StoredSecret | None:
-        found = self._checker.quick(secret, app.secrets)
-        if found is not None:
-            return found
         if self._waiting >= self._most_waiting:
             raise SignInError(90055, "Too many clients are signing in at once: try again in a second.")
         self._waiting += 1

@@ -60,10 +60,17 @@ class SignInError(Exception):
     """An answer other than success from a sign-in endpoint; `code` is one of `KINDS`."""
 
     def __init__(
-        self, code: int, message: str, *, error: str | None = None, status: int | None = None
+        self,
+        code: int,
+        message: str,
+        *,
+        error: str | None = None,
+        status: int | None = None,
+        retry_after: int = 1,
     ) -> None:
         super().__init__(f"AADSTS{code}: {message}")
         self.code = code
+        self.retry_after = retry_after
         self.message = message
         self.status = status or KINDS[code].status
         self.error = error or KINDS[code].error

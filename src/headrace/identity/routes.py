@@ -13,7 +13,8 @@ import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -24,10 +25,12 @@ from starlette.routing import Route
 
 from headrace.clock import Clock
 from headrace.identity.discovery import instance_discovery, key_set, openid_configuration
-from headrace.identity.endpoint import ADFS, TokenEndpoint, TokenRequest, Version, require_tenant
+from headrace.identity.endpoint import ADFS, Attempt, TokenEndpoint, TokenRequest, Version, require_tenant
 from headrace.identity.errors import KINDS, SignInError, missing_parameter
 from headrace.identity.tokens import issuer_of
 from headrace.ids import new_guid
+from headrace.observe.audit.events import AuditEvent, Auditor, NoAudit
+from headrace.observe.log_errors import Repeats
 from headrace.wire.addresses import Addresses
 from headrace.wire.correlation import client_request_id
 from headrace.wire.problems import json_response
@@ -56,6 +59,8 @@ class SignIn:
     endpoint: TokenEndpoint
     addresses: Addresses
     clock: Clock
+    auditor: Auditor = field(default_factory=NoAudit)
+    repeats: Repeats = field(default_factory=partial(Repeats, limit=20))
 
     def base(self, request: Request) -> str:
         """The base address to put into answers to this request."""
@@ -127,7 +132,14 @@ def token_routes(sign_in: SignIn) -> list[Route]:
                 await _body(request),
                 _basic(request.headers.get("authorization")),
             )
-            return json_response(await sign_in.endpoint.token(asked), headers=_NO_STORE)
+            attempt = Attempt(_address(request))
+            try:
+                document = await sign_in.endpoint.token(asked, attempt)
+            except SignInError as error:
+                _tell(sign_in, attempt, error)
+                raise
+            await sign_in.auditor.record(_event(attempt, 200, "", f"proof {attempt.proof}"))
+            return json_response(document, headers=_NO_STORE)
 
         return answer
 
@@ -136,6 +148,34 @@ def token_routes(sign_in: SignIn) -> list[Route]:
         ("/{tenant}/oauth2/token", token("v1")),
     ]
     return [AnyCaseRoute(path, _guarded(sign_in, answer), methods=_ANY_METHOD) for path, answer in table]
+
+
+def _address(request: Request) -> str:
+    """Where the client is: the gateway says so of the requests that it hands on."""
+    client = request.client
+    return request.headers.get("x-forwarded-for") or (client.host if client else "")
+
+
+def _tell(sign_in: SignIn, attempt: Attempt, error: SignInError) -> None:
+    code = f"AADSTS{error.code}"
+    kind = (attempt.address, attempt.client_id, code)
+    details = sign_in.repeats.message(kind, sign_in.clock.now(), error.error)
+    if details is not None:
+        sign_in.auditor.tell(_event(attempt, error.status, code, details))
+
+
+def _event(attempt: Attempt, status: int, code: str, details: str) -> AuditEvent:
+    return AuditEvent(
+        "SignIn",
+        "Headrace/tokens/issue/action",
+        status,
+        code,
+        attempt.principal_id,
+        attempt.client_id,
+        "",
+        attempt.address,
+        details=f"{details}; audience {attempt.audience[:200]}",
+    )
 
 
 def _guarded(sign_in: SignIn, answer: Answer) -> Answer:
@@ -164,7 +204,7 @@ def _refusal(
     if error.status == 405:
         headers["Allow"] = "POST"
     if error.status in (429, 503):
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(error.retry_after)
     if error.status == 401 and request.headers.get("authorization"):
         headers["WWW-Authenticate"] = 'Basic realm="token", charset="UTF-8"'
     document = error.document(

@@ -76,7 +76,8 @@ class Verifier(Protocol):
 class Refusal:
     """A request of the ingestion API that was not accepted. `rule` and `stream` are empty where unknown.
 
-    They are the rule's own spelling once the rule was found, so that they may label a metric.
+    They are the rule's own spelling once the rule was found, so that they may label a metric. `principal` and
+    `client` are the caller's ids once its token was verified, `address` is where it calls from.
     """
 
     request_id: str
@@ -86,6 +87,9 @@ class Refusal:
     status: int
     code: str
     message: str
+    principal: str = ""
+    client: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,6 +389,9 @@ class Gateway:
                 error.status,
                 problem.code,
                 problem.message,
+                call.caller.object_id if call.caller else "",
+                call.caller.app_id if call.caller else "",
+                str((scope.get("client") or ("",))[0]),
             )
         )
         await answer_error(send, error, headers)

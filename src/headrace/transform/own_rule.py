@@ -1,4 +1,4 @@
-"""The rules that the server itself sends under: one for each workspace, to its tables `Usage` and `Operation`.
+"""The rules that the server itself sends under: one for each workspace, to `Usage`, `Operation` and `HeadraceAudit`.
 
 They stand in no store. Their rows go through a journal and the pipeline like any other rows.
 """
@@ -10,10 +10,12 @@ from functools import cache
 from headrace.catalog import standard
 from headrace.catalog.model import Workspace
 from headrace.catalog.rules import DataFlow, Rule, Stream
-from headrace.kql.types import SchemaColumn
+from headrace.kql.types import KustoType, SchemaColumn
+from headrace.observe.audit.events import TABLE as AUDIT
 from headrace.transform.model import CatalogView, RuleSource
 
 USAGE, OPERATION = "Usage", "Operation"
+TABLES = (USAGE, OPERATION, AUDIT)
 VERSION = 1
 _PREFIX = "headrace-"
 """No rule of a user's can have such an id: theirs begin with `dcr-`."""
@@ -57,9 +59,9 @@ def own_rule(workspace: Workspace) -> Rule:
             table,
             "source",
         )
-        for index, table in enumerate((USAGE, OPERATION))
+        for index, table in enumerate(TABLES)
     )
-    streams = {stream_of(table): _stream(table) for table in (USAGE, OPERATION)}
+    streams = {stream_of(table): _stream(table) for table in TABLES}
     return Rule(rule_id(workspace.customer_id), VERSION, workspace.resource_id, "Direct", streams, flows)
 
 
@@ -67,5 +69,7 @@ def own_rule(workspace: Workspace) -> Rule:
 def _stream(table: str) -> Stream:
     found = standard.untouched("", table)
     assert found is not None
-    columns = (SchemaColumn(column.name, column.type) for column in found.schema.columns)
+    columns = [SchemaColumn(column.name, column.type) for column in found.schema.columns]
+    if table == AUDIT:
+        columns.append(SchemaColumn("_ResourceId", KustoType.STRING))
     return Stream(stream_of(table), tuple(columns))
