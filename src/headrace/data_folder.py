@@ -43,6 +43,11 @@ class DataFolder:
         return self.root / "own-journal"
 
     @property
+    def checkpoints(self) -> Path:
+        """How far each journal is settled."""
+        return self.root / "checkpoints"
+
+    @property
     def usage(self) -> Path:
         """What each table took in the hours that are not told yet."""
         return self.root / "usage.json"

@@ -32,6 +32,7 @@ from headrace.app.control import (
     sign_in,
 )
 from headrace.app.own_log import OwnLog
+from headrace.app.rule_versions import RuleVersionPruner
 from headrace.arm.classic import ClassicTables
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.store import deleted_tables
@@ -65,6 +66,7 @@ from headrace.store.live import LiveView
 from headrace.tables.model import TableKey, TablesError
 from headrace.tables.retention import RetentionOf
 from headrace.tables.writer import TableStore
+from headrace.transform.checkpoint import Checkpoints
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.model import find_table
 from headrace.transform.numbers import pipeline_snapshot
@@ -135,8 +137,14 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         await stack.enter_async_context(
             running_beside(own.run(pipeline.progress, folder.journals, settings.journal.max_bytes))
         )
+        # Readers and checkpoints of its own: the pipeline's are for its threads alone.
+        versions = RuleVersionPruner(
+            database, Checkpoints(folder.checkpoints, disk), _journal_readers(folder, None), clock
+        )
         await stack.enter_async_context(
-            running_beside(_keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog)))
+            running_beside(
+                _keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog), versions)
+            )
         )
         await stack.enter_async_context(
             telling_numbers(
@@ -310,13 +318,18 @@ def _retention(catalog: LiveView[Catalog]) -> RetentionOf:
 
 
 async def _keep_house(
-    tables: TableStore, database: Database, busy: Callable[[], bool], retention: RetentionOf
+    tables: TableStore,
+    database: Database,
+    busy: Callable[[], bool],
+    retention: RetentionOf,
+    versions: RuleVersionPruner,
 ) -> None:
-    """Remove old days, compact, vacuum and drop what deleted tables left, now and then."""
+    """Remove old days, compact, vacuum, drop what deleted tables left, forget old versions of rules, now and then."""
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
         await asyncio.to_thread(_drop_deleted_tables, tables, database)
+        await asyncio.to_thread(versions.look)
 
 
 async def _renew_keys(database: Database, settings: IdentitySettings, clock: Clock) -> None:

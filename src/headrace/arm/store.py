@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     insert,
     select,
     update,
@@ -263,6 +264,18 @@ def rule_document(
     )
     row = connection.execute(query).first()
     return (row.resource_id, msgspec.json.decode(row.document)) if row is not None else None
+
+
+def superseded_rule_versions(connection: Connection, before: int) -> list[tuple[str, int]]:
+    """Rules with versions that another replaced before that time, and the version that did it last."""
+    kept = func.max(rule_version.c.version)
+    query = (
+        select(rule_version.c.immutable_id, kept)
+        .where(rule_version.c.created < before)
+        .group_by(rule_version.c.immutable_id)
+        .having(func.min(rule_version.c.version) < kept)
+    )
+    return [(row[0], int(row[1])) for row in connection.execute(query)]
 
 
 def prune_rule_versions(connection: Connection, immutable_id: str, below_version: int) -> int:
