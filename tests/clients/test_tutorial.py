@@ -80,11 +80,11 @@ def expected(number: int, time: datetime) -> dict[str, Any]:
     }
 
 
-def rule_properties(azure: Azure, workspace: Any, endpoint: Any | None, output: str) -> dict[str, Any]:
+def rule_properties(workspace: str, endpoint: str | None, output: str) -> dict[str, Any]:
     return {
-        **({"dataCollectionEndpointId": endpoint.id} if endpoint is not None else {}),
+        **({"dataCollectionEndpointId": endpoint} if endpoint is not None else {}),
         "streamDeclarations": DECLARATION,
-        "destinations": {"logAnalytics": [{"workspaceResourceId": workspace.id, "name": "central"}]},
+        "destinations": {"logAnalytics": [{"workspaceResourceId": workspace, "name": "central"}]},
         "dataFlows": [
             {
                 "streams": [STREAM],
@@ -101,7 +101,7 @@ def test_the_tutorial_end_to_end(azure: Azure) -> None:
     azure.table("tutorial-workspace", "MyTable_CL", COLUMNS)
     azure.table("tutorial-workspace", "Other_CL", COLUMNS)
     endpoint = azure.endpoint("tutorial-endpoint")
-    properties = rule_properties(azure, workspace, endpoint, "Custom-MyTable_CL")
+    properties = rule_properties(workspace.id, endpoint.id, "Custom-MyTable_CL")
     rule = azure.rule("tutorial-rule", properties)
     azure.grant(rule.id)
     assert rule.immutable_id.startswith("dcr-") and len(rule.immutable_id) == 36
@@ -139,7 +139,7 @@ def test_one_endpoint_serves_several_rules(azure: Azure) -> None:
     rules = []
     for name in ("One_CL", "Two_CL"):
         azure.table("several-rules", name, COLUMNS)
-        rule = azure.rule(f"rule-{name[:3]}", rule_properties(azure, workspace, endpoint, f"Custom-{name}"))
+        rule = azure.rule(f"rule-{name[:3]}", rule_properties(workspace.id, endpoint.id, f"Custom-{name}"))
         azure.grant(rule.id)
         rules.append(rule)
     with LogsIngestionClient(base, azure.credential) as client:
