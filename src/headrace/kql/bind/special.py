@@ -8,6 +8,7 @@ from typing import Any
 from headrace.kql.bind.base import AUTO_BIN, text_literal
 from headrace.kql.bind.expressions import POISON
 from headrace.kql.bind.functions.registry import Constant
+from headrace.kql.bind.operators import glob
 from headrace.kql.bind.searching import SearchBinder
 from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
 from headrace.kql.syntax import nodes as n
@@ -133,6 +134,18 @@ class SpecialBinder(SearchBinder):
             arguments.extend((text_literal(name), self.bind(argument.value)))
         return self.apply(node, "bag_pack", arguments, "`bag_pack_columns`")
 
+    def _pack_array(self, node: n.Call) -> Expr | None:
+        if not any(isinstance(argument.value, n.Wildcard) for argument in node.arguments):
+            return None
+        arguments: list[Expr] = []
+        for argument in node.arguments:
+            if isinstance(argument.value, n.Wildcard):
+                rows = self.rows.visible if self.rows is not None else ()
+                arguments.extend(ref(column) for column in rows if glob(argument.value.pattern, column.name))
+            else:
+                arguments.append(self.bind(argument.value))
+        return self.apply(node, "pack_array", arguments, "`pack_array`")
+
     def _bin_auto(self, node: n.Call) -> Expr:
         if not self._spelled(node, 1, 1):
             return POISON
@@ -173,6 +186,7 @@ _SPECIAL: dict[str, Callable[[Any, n.Call], Expr | None]] = {
     "columnifexists": SpecialBinder._column_ifexists,
     "pack_all": SpecialBinder._pack_all,
     "bag_pack_columns": SpecialBinder._bag_pack_columns,
+    "pack_array": SpecialBinder._pack_array,
     "bin_auto": SpecialBinder._bin_auto,
     "estimate_data_size": SpecialBinder._estimate_data_size,
     "column_names_of": SpecialBinder._column_names_of,

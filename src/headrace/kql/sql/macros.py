@@ -19,9 +19,9 @@ MACROS = (
     """kql_real(s) AS CASE WHEN contains(s, '_') THEN NULL ELSE try_cast(s AS DOUBLE) END""",
     """kql_bool(s) AS CASE lower(trim(s)) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE
        ELSE kql_long(s) <> 0 END""",
-    """kql_guid(s) AS CASE WHEN regexp_full_match(s,
-       '\\s*[{(]?(-?[0-9A-Fa-f]){32}[)}]?\\s*') THEN
-       regexp_replace(lower(regexp_replace(s, '[^0-9A-Fa-f]', '', 'g')),
+    """kql_guid(s) AS CASE WHEN regexp_matches(s,
+       '^\\s*[{(]?(-?[0-9A-Fa-f]){32}') THEN
+       regexp_replace(lower(left(regexp_replace(s, '[^0-9A-Fa-f]', '', 'g'), 32)),
        '^(.{8})(.{4})(.{4})(.{4})(.{12})$', '\\1-\\2-\\3-\\4-\\5') END""",
     # Text to ticks. A text that starts like 2026-01-31 goes the engine's way; its microseconds gain the
     # seventh digit of the fraction. All else, and what the engine refuses, is read by Python.

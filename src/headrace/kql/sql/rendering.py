@@ -88,12 +88,19 @@ class ExpressionGenerator:
         """Order expressions over a layer."""
         before, self._layer = self._layer, layer
         try:
-            return [
-                exp.Ordered(this=self.render(key.value), desc=key.descending, nulls_first=key.nulls_first)
-                for key in keys
-            ]
+            return [part for key in keys for part in self._ordered(key)]
         finally:
             self._layer = before
+
+    def _ordered(self, key: p.OrderKey) -> list[exp.Expression]:
+        """A key's parts. What is no number stands beside the nulls, where the engine has it greatest."""
+        value = self.render(key.value)
+        parts: list[exp.Expression] = []
+        if key.value.type is _T.REAL and key.descending != key.nulls_first:
+            strange = exp.Anonymous(this="isnan", expressions=[value.copy()])
+            parts.append(exp.Ordered(this=strange, desc=key.nulls_first, nulls_first=key.nulls_first))
+        parts.append(exp.Ordered(this=value, desc=key.descending, nulls_first=key.nulls_first))
+        return parts
 
     def filled(self, value: exp.Expression) -> exp.Expression:
         """A string that an outer join left null, as ""."""

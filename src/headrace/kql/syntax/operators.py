@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.syntax.expressions import ExpressionParser
@@ -281,6 +283,13 @@ class OperatorParser(ExpressionParser):
             limit = self.expression()
         as_array = "array" in (settings.get("kind"), settings.get("bagexpansion"))
         return t.MvExpand(start, self.last_end, items, as_array, settings.get("with_itemindex"), limit)
+
+    def _mvexpand(self, start: int) -> n.Operator:
+        """The old spelling, whose rows end at 128 of one unless it is told otherwise."""
+        made = self._mv_expand(start)
+        if isinstance(made, t.MvExpand) and made.limit is None:
+            return replace(made, limit=n.Literal(start, start, 128, KustoType.LONG))
+        return made
 
     def _mv_apply(self, start: int) -> n.Operator:
         settings = {setting.name: setting.value for setting in self.settings()}

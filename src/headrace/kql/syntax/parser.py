@@ -278,7 +278,7 @@ OPERATORS: dict[str, str] = {
     "lookup": "_lookup",
     "union": "_union",
     "mv-expand": "_mv_expand",
-    "mvexpand": "_mv_expand",
+    "mvexpand": "_mvexpand",
     "mv-apply": "_mv_apply",
     "mvapply": "_mv_apply",
     "parse": "_parse",

@@ -190,7 +190,7 @@ FUNCTIONS = (
     ),
     _aggregate(
         "makelist",
-        "An array of the values that are not null; arrays give their elements.",
+        "An old name of `make_list`, for at most 128 elements unless it is told otherwise.",
         "value: any, size?: long!",
         DYNAMIC,
         prefix="list",
@@ -198,7 +198,7 @@ FUNCTIONS = (
     ),
     _aggregate(
         "makeset",
-        "An array of the distinct values that are not null; arrays give their elements.",
+        "An old name of `make_set`, for at most 128 elements unless it is told otherwise.",
         "value: any, size?: long!",
         DYNAMIC,
         prefix="set",

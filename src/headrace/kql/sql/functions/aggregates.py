@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
+from headrace.kql.bind.functions.registry import Constant
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_several
 from headrace.kql.sql.functions.convert import (
@@ -18,6 +19,7 @@ from headrace.kql.sql.functions.convert import (
     DATETIME,
     DECIMAL,
     DYNAMIC,
+    LONG,
     REAL,
     STRING,
     TIMESPAN,
@@ -163,6 +165,12 @@ def _size(arguments: Sequence[Typed]) -> int:
     return MOST_ELEMENTS if known is None else max(0, min(known, MOST_ELEMENTS))
 
 
+def _few(arguments: Sequence[Typed]) -> list[Typed]:
+    """The arguments of an old name, whose arrays end at 128 elements unless it is told otherwise."""
+    size = Typed(b.number(128), LONG, Constant(128))
+    return [*arguments, size] if len(arguments) == 1 else list(arguments)
+
+
 def _cut(listed: exp.Expression, arguments: Sequence[Typed]) -> exp.Expression:
     """The list's first elements, when a size is asked for, as a dynamic array."""
     if len(arguments) > 1:
@@ -208,13 +216,13 @@ _pair("make_bag", "make_bag_if", _make_bag)
 @lowers("makelist")
 def makelist(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """An old name."""
-    return _make_list(arguments, None)
+    return _make_list(_few(arguments), None)
 
 
 @lowers("makeset")
 def makeset(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """An old name."""
-    return _make_set(arguments, None)
+    return _make_set(_few(arguments), None)
 
 
 @lowers("make_list_with_nulls")

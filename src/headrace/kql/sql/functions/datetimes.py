@@ -221,7 +221,13 @@ def make_timespan(context: Context, arguments: Sequence[Typed]) -> exp.Expressio
         b.multiply(parts[1], b.long(_TICKS["minute"])),
     )
     fraction = b.cast(b.call("round", b.multiply(seconds, b.real(1e7))), "BIGINT")
-    return b.attempt(b.add(ticks, fraction))
+    in_range = b.both(
+        *(
+            b.both(b.at_least(b.again(part), 0), b.less(b.again(part), end))
+            for part, end in ((parts[0], 24), (parts[1], 60), (seconds, 60))
+        )
+    )
+    return b.when(in_range, b.attempt(b.add(ticks, fraction)))
 
 
 @lowers("format_datetime")

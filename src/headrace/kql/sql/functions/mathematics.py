@@ -40,7 +40,7 @@ def bin_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Down to a multiple, of negatives too. A datetime's multiples count from year one."""
     value, size = arguments
     if value.type in (REAL, DECIMAL):
-        quotient = b.call("floor", b.ratio(value.sql, b.null_if(size.sql, 0)))
+        quotient = b.call("floor", b.ratio(value.sql, _positive(size.sql)))
         made = b.multiply(quotient, b.again(size.sql))
         return made if value.type is REAL else b.try_cast(made, "DECIMAL")
     known = _constant_size(size)
@@ -48,7 +48,12 @@ def bin_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         return _bin_datetime(value.sql, size.sql, known)
     if known is not None:
         return b.attempt(b.floor_multiple(value.sql, b.long(known)))
-    return b.attempt(b.floor_multiple(value.sql, b.null_if(size.sql, 0)))
+    return b.attempt(b.floor_multiple(value.sql, _positive(size.sql)))
+
+
+def _positive(size: exp.Expression) -> exp.Expression:
+    """The size of bins, null where it is none."""
+    return b.when(exp.GT(this=b.wrap(size), expression=b.number(0)), b.again(size))
 
 
 def _bin_datetime(value: exp.Expression, size: exp.Expression, known: int | None) -> exp.Expression:
@@ -59,7 +64,7 @@ def _bin_datetime(value: exp.Expression, size: exp.Expression, known: int | None
         if shift:
             return b.subtract(b.again(value), b.modulo(moved, b.long(known)))
         return b.floor_multiple(value, b.long(known))
-    divisor = b.null_if(size, 0)
+    divisor = _positive(size)
     return b.subtract(b.again(value), b.modulo(b.add(value, b.long(YEAR_ONE)), divisor))
 
 
@@ -69,10 +74,10 @@ def bin_at(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     value, size, fixed = arguments
     distance = b.subtract(value.sql, fixed.sql)
     if value.type in (REAL, DECIMAL):
-        bins = b.call("floor", b.ratio(distance, b.null_if(size.sql, 0)))
+        bins = b.call("floor", b.ratio(distance, _positive(size.sql)))
         made = b.add(b.multiply(bins, b.again(size.sql)), b.again(fixed.sql))
         return made if value.type is REAL else b.try_cast(made, "DECIMAL")
-    multiple = b.floor_multiple(b.wrap(distance), b.null_if(size.sql, 0))
+    multiple = b.floor_multiple(b.wrap(distance), _positive(size.sql))
     return b.attempt(b.add(multiple, b.again(fixed.sql)))
 
 
@@ -224,8 +229,9 @@ def binary_not(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 def _shift_amount(argument: Typed) -> exp.Expression:
-    # Only the lowest six bits of the amount count.
-    return b.cast(b.binary(exp.BitwiseAnd, argument.sql, b.number(63)), "INT")
+    # Only the lowest six bits of the amount count; a negative one gives null.
+    bits = b.cast(b.binary(exp.BitwiseAnd, argument.sql, b.number(63)), "INT")
+    return b.when(b.at_least(argument.sql, 0), bits)
 
 
 @lowers("binary_shift_left")

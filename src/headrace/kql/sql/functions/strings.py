@@ -397,7 +397,7 @@ def tohex(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         digits = b.call("lower", b.call("right", b.call("to_hex", b.cast(source.sql, "BIGINT")), 8))
     if len(arguments) == 1:
         return b.coalesce(digits, "")
-    size = b.call("greatest", b.call("length", b.again(digits)), b.call("least", arguments[1].sql, 64))
+    size = b.call("greatest", b.call("length", b.again(digits)), b.call("least", arguments[1].sql, 16))
     return b.coalesce(b.call("lpad", digits, b.cast(size, "INT"), "0"), "")
 
 

@@ -124,6 +124,8 @@ def _index_of(
     size = as_int(length)
     end = len(listed) if size is None or size < 0 else min(first + size, len(listed))
     count = as_int(occurrence) or 1
+    if count < 1 or (size is not None and size < -1):
+        return None
     for index in range(first, end):
         if identity(listed[index]) == wanted:
             count -= 1
@@ -352,23 +354,24 @@ def _treepath(value: str | None) -> str | None:
     return dump(paths)
 
 
-def _order(item: Json) -> tuple[int, Json]:
-    if isinstance(item, bool):
-        return 0, item
-    if isinstance(item, int | float):
-        return 1, item
-    if isinstance(item, str):
-        return 2, item
-    return 3, json.dumps(item, sort_keys=True)
+def _rank(item: Json) -> int:
+    """Numbers come first, then texts, then all else, in either direction."""
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return 0
+    return 1 if isinstance(item, str) else 2
 
 
 def _sort(descending: bool, nulls_last: str | None, *arrays: str | None) -> str | None:
     first = parse_array(arrays[0])
     if first is None:
         return dump([None for _ in arrays])
-    known = [index for index, item in enumerate(first) if item is not None]
+    known: list[int] = []
+    for rank in range(3):
+        same = [place for place, item in enumerate(first) if item is not None and _rank(item) == rank]
+        values = [json.dumps(item, sort_keys=True) if rank == 2 else item for item in first]
+        same.sort(key=values.__getitem__, reverse=descending)
+        known.extend(same)
     empty = [index for index, item in enumerate(first) if item is None]
-    known.sort(key=lambda index: _order(first[index]), reverse=descending)
     order = known + empty if nulls_last != "false" else empty + known
     made: list[Json] = []
     for array in arrays:

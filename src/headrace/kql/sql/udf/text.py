@@ -114,10 +114,12 @@ def _indexof(
 ) -> str | None:
     if source is None or search is None:
         return None
-    window = _window(source, start, length)
     count = as_int(occurrence) or 1
-    if window is None or count < 1:
-        return "-1" if window is None else None
+    if count < 1 or (as_int(length) or 0) < -1:
+        return None
+    window = _window(source, start, length)
+    if window is None:
+        return "-1"
     first, size = window[0], window[1] - window[0]
     for _ in range(count):
         # The length counts anew after each occurrence.
