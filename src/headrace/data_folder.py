@@ -53,6 +53,11 @@ class DataFolder:
         return self.root / "usage.json"
 
     @property
+    def metrics(self) -> Path:
+        """The rules' metrics by the minute."""
+        return self.root / "metrics"
+
+    @property
     def tables(self) -> Path:
         """`{customerId}/{table}/{incarnation}` folders of table files."""
         return self.root / "tables"

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.kit import INGEST_SCOPE, TABLES, Api, Rule, api_of, eventually
+from tests.server.kit import ARM_SCOPE, INGEST_SCOPE, TABLES, Api, Rule, api_of, eventually
 from tests.servers import running_server, start_server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -230,6 +230,50 @@ def test_a_killed_process_is_counted_and_the_rest_still_tells(tmp_path: Path) ->
             lambda: by_label(numbers(api)["headrace_process_restarts_total"], "process"),
             lambda found: found.get("query-0") == 1 and found["engine-0"] == 0,
         )
+
+
+def test_metrics_of_a_rule_by_azures_names(api: Api) -> None:
+    api.make_table("Measured_CL", {"Id": "string"})
+    rule = api.make_rule(
+        "Measured",
+        {"Id": "string"},
+        "Measured_CL",
+        "source | where Id != 'no' | extend TimeGenerated = now()",
+    )
+    rule.send([{"Id": "a"}, {"Id": "no"}, {"Id": "b"}])
+    assert rule.post(b"not JSON").status_code == 400
+    wanted = "RowsReceived_Count,RowsDropped_Count,ApiCallReceived_Count,TransformRuntime_DurationMs"
+
+    def sums(**query: str) -> dict[tuple[str, ...], float]:
+        answer = api.http.get(
+            f"{api.base}{rule.path}/providers/Microsoft.Insights/metrics",
+            params={"api-version": "2019-07-01", **query},
+            headers=api.bearer(ARM_SCOPE),
+        )
+        assert answer.status_code == 200, answer.text
+        return {
+            (metric["name"]["value"], *(one["value"] for one in series["metadatavalues"])): sum(
+                point.get("total", 0) for point in series["data"]
+            )
+            for metric in answer.json()["value"]
+            for series in metric["timeseries"]
+        }
+
+    found = eventually(
+        lambda: sums(metricnames=wanted, aggregation="Total"),
+        lambda found: found["RowsDropped_Count",] == 1 and found["ApiCallReceived_Count",] == 2,
+    )
+    assert found["RowsReceived_Count",] == 3
+    assert found["TransformRuntime_DurationMs",] > 0
+    split = sums(
+        metricnames="ApiCallReceived_Count",
+        aggregation="Total",
+        **{"$filter": "ResponseCode eq '*' and InputStreamId eq 'Custom-In'"},
+    )
+    assert split == {
+        ("ApiCallReceived_Count", "204", "Custom-In"): 1,
+        ("ApiCallReceived_Count", "400", "Custom-In"): 1,
+    }
 
 
 def test_the_server_tells_of_itself(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from starlette.routing import BaseRoute
 from headrace.app.common import addresses_of
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
-from headrace.arm.model import ArmDeps, Published
+from headrace.arm.model import ArmDeps, MetricSource, Published
 from headrace.arm.routes import arm_routes
 from headrace.arm.views import load_rule
 from headrace.catalog.rules import RuleLimits
@@ -71,12 +72,13 @@ def administration(
     return Admin(database, access, verifier, addresses_of(config), clock, published)
 
 
-def control_plane_routes(config: ProcessConfig, admin: Admin) -> list[BaseRoute]:
+def control_plane_routes(config: ProcessConfig, admin: Admin, metrics: MetricSource) -> list[BaseRoute]:
     """The addresses of apps, of the directory, of the cloud's description and of all ARM resources."""
     access = admin.view
-    deps = arm_deps(
+    made = arm_deps(
         config.settings, admin.database, access, admin.addresses, admin.clock, admin.published, admin.verifier
     )
+    deps = replace(made, metrics=metrics)
     graph = Graph(admin.database, access, admin.verifier, admin.addresses)
     clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
     own = [*admin_routes(admin), *key_routes(admin), *explain_routes(admin)]

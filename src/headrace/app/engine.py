@@ -55,7 +55,9 @@ from headrace.kql.sql import session
 from headrace.observe.answers import Receipt, make_receipt
 from headrace.observe.audit.events import Auditor, NoAudit
 from headrace.observe.audit.middleware import Audited
+from headrace.observe.exchange import all_numbers
 from headrace.observe.receipts import Frame, Receipts
+from headrace.observe.rule_metrics import RuleMetrics
 from headrace.observe.usage import UsageMeter
 from headrace.process import ProcessConfig
 from headrace.serving import serving_http, serving_socket
@@ -78,6 +80,7 @@ _log = logging.getLogger(__name__)
 
 _HOUSEKEEPING_SECONDS = 5.0
 _FAILURE_LOOK_SECONDS = 0.5
+_NUMBERS_SECONDS = 5.0
 _LAG = SECOND // 2
 _OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB)
 _BUSY_SHARE = 0.25
@@ -141,6 +144,9 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         versions = RuleVersionPruner(
             database, Checkpoints(folder.checkpoints, disk), _journal_readers(folder, None), clock
         )
+        metrics = RuleMetrics(folder.metrics, clock)
+        stack.callback(metrics.close)
+        await stack.enter_async_context(running_beside(_follow_numbers(folder, metrics)))
         await stack.enter_async_context(
             running_beside(
                 _keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog), versions)
@@ -161,7 +167,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         admin = administration(config, database, feed, access, verifier, clock)
         routes = [
             ready_route(),
-            *control_plane_routes(config, admin),
+            *control_plane_routes(config, admin, metrics.points),
             *(audit_routes(admin, trail) if trail else ()),
             receipt_route(admin, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),
@@ -315,6 +321,14 @@ def _retention(catalog: LiveView[Catalog]) -> RetentionOf:
         return table.total_retention_days if table is not None and known else None
 
     return days
+
+
+async def _follow_numbers(folder: DataFolder, metrics: RuleMetrics) -> None:
+    """Keep the rules' metrics by the minute."""
+    while True:
+        await asyncio.sleep(_NUMBERS_SECONDS)
+        snapshots = await all_numbers(folder.sockets)
+        await asyncio.to_thread(metrics.look, snapshots)
 
 
 async def _keep_house(

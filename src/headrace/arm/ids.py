@@ -31,6 +31,9 @@ DEPLOYMENT_TYPE = "Microsoft.Resources/deployments"
 DIAGNOSTIC_TYPE = "Microsoft.Insights/diagnosticSettings"
 DIAGNOSTIC_CATEGORY_TYPE = "Microsoft.Insights/diagnosticSettingsCategories"
 EVENT_TYPE = "Microsoft.Insights/eventtypes/values"
+METRIC_TYPE = "Microsoft.Insights/metrics"
+METRIC_DEFINITION_TYPE = "Microsoft.Insights/metricDefinitions"
+METRIC_NAMESPACE_TYPE = "Microsoft.Insights/metricNamespaces"
 
 _KNOWN = (
     WORKSPACE_TYPE,
@@ -49,6 +52,9 @@ _KNOWN = (
     DIAGNOSTIC_TYPE,
     DIAGNOSTIC_CATEGORY_TYPE,
     EVENT_TYPE,
+    METRIC_TYPE,
+    METRIC_DEFINITION_TYPE,
+    METRIC_NAMESPACE_TYPE,
     f"{WORKSPACE_TYPE}/linkedServices",
     f"{WORKSPACE_TYPE}/linkedStorageAccounts",
     f"{WORKSPACE_TYPE}/dataSources",

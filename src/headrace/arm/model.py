@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,11 +16,15 @@ from headrace.clock import Clock
 from headrace.errors import Problem
 from headrace.identity.access import Access
 from headrace.identity.model import Caller, Surface
+from headrace.observe.rule_metrics import Point
 from headrace.store.database import Database
 from headrace.wire.addresses import Addresses
 
 Validate = Callable[[Rule, Catalog], tuple[Problem, ...]]
 """Checks output tables and transforms of a rule; answers everything that is wrong with it."""
+
+MetricSource = Callable[[str, int, int], Iterable[tuple[int, Point]]]
+"""A rule's numbers by minute, by immutable id: from and up to a time in UTC microseconds, the latter not included."""
 
 Published = Callable[[int], Awaitable[None]]
 """Waits, within a bound of its own, until the gateways have this change."""
@@ -89,6 +93,7 @@ class ArmDeps:
     endpoint_template: str | None = None
     limits: RuleLimits = field(default_factory=RuleLimits)
     activity: Callable[[], Sequence[Activity]] = no_activity
+    metrics: MetricSource = lambda _rule, _start, _end: ()
 
 
 class Inner(Protocol):

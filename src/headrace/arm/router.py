@@ -18,6 +18,7 @@ from headrace.arm.kinds.deployments import DeploymentOperations, Deployments, De
 from headrace.arm.kinds.diagnostics import DiagnosticCategories, DiagnosticSettings
 from headrace.arm.kinds.endpoints import Endpoints
 from headrace.arm.kinds.locks import Locks
+from headrace.arm.kinds.metrics import MetricDefinitions, MetricNamespaces, Metrics
 from headrace.arm.kinds.providers import Providers
 from headrace.arm.kinds.resourcegroups import ResourceGroups, Resources
 from headrace.arm.kinds.roles import RoleAssignments, RoleDefinitions
@@ -65,6 +66,9 @@ def all_kinds() -> tuple[Kind, ...]:
         DiagnosticSettings(),
         DiagnosticCategories(),
         Events(),
+        Metrics(),
+        MetricDefinitions(),
+        MetricNamespaces(),
     )
     return (*kinds, Providers(tuple(kind.type for kind in kinds)))
 

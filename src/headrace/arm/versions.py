@@ -21,12 +21,16 @@ _ASSIGNMENTS = (
     "2015-07-01", "2018-01-01-preview", "2020-04-01-preview", "2020-08-01-preview", "2020-10-01-preview",
     "2022-04-01", "2022-05-01-preview",
 )  # fmt: skip
+_METRICS = ("2018-01-01", "2019-07-01", "2023-10-01", "2024-02-01")
 _LISTED = {
     "microsoft.insights/datacollectionrules": _COLLECTION,
     "microsoft.insights/datacollectionendpoints": _COLLECTION[1:],
     "microsoft.insights/datacollectionruleassociations": _COLLECTION,
     "microsoft.insights/diagnosticsettings": ("2016-09-01", "2017-05-01-preview", "2021-05-01-preview"),
     "microsoft.insights/diagnosticsettingscategories": ("2017-05-01-preview", "2021-05-01-preview"),
+    "microsoft.insights/metrics": _METRICS,
+    "microsoft.insights/metricdefinitions": _METRICS,
+    "microsoft.insights/metricnamespaces": ("2017-12-01-preview", "2024-02-01"),
     "microsoft.insights/eventtypes/values": ("2014-04-01", "2015-04-01", "2017-03-01-preview"),
     "microsoft.authorization/roleassignments": _ASSIGNMENTS,
     "microsoft.authorization/roledefinitions": _ASSIGNMENTS,

@@ -110,6 +110,13 @@ def metrics_page() -> str:
         "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
         "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
         "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",
+        "## By Azure's names\n",
+        "`GET {rule}/providers/Microsoft.Insights/metrics?api-version=2024-02-01` of the control plane answers\n"
+        "the numbers of one rule by the minute, for 93 days and within 256 MiB: `BytesReceived_Count`,\n"
+        "`ApiCallReceived_Count` (by `ResponseCode`), `RowsReceived_Count`, `RowsDropped_Count` (filtered or dead\n"
+        "letters), `TransformErrors_Count` (by `ErrorType`) and `TransformRuntime_DurationMs`, each by\n"
+        "`InputStreamId`; `metricDefinitions` lists them. Parameters are Azure's: `metricnames`, `timespan`,\n"
+        "`interval`, `aggregation`, `$filter`, `top`. What came within the last five seconds may still be missing.\n",
         "## In the workspaces\n",
         "The tables `Usage` and `Operation` hold what Azure's hold, as far as it exists here; their rows go\n"
         "through a journal and the pipeline like any others, under rules of the server's own (`headrace-` and\n"

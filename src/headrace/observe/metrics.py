@@ -69,6 +69,14 @@ METRICS: tuple[Metric, ...] = (
         (*_FLOW, "result"),
     ),
     Metric(
+        "headrace_transform_errors_total",
+        "counter",
+        "Rows that became dead letters, by reason.",
+        ("rule", "stream", "reason"),
+    ),
+    Metric("headrace_transform_runs_total", "counter", "How often transforms ran.", ("rule", "stream")),
+    Metric("headrace_transform_seconds_total", "counter", "How long they ran.", ("rule", "stream")),
+    Metric(
         "headrace_pipeline_lag_seconds",
         "gauge",
         "Age of the oldest accepted payload that waits for its flow.",

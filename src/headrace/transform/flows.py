@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -303,7 +304,10 @@ class FlowRunner:
         try:
             batch = batch_table(bodies)
             self._step("transform")
-            return path, session.run(live, batch, path)
+            began = time.perf_counter()
+            written = session.run(live, batch, path)
+            self._counters.ran(way.rule.immutable_id, way.flow.streams[0], time.perf_counter() - began)
+            return path, written
         except BaseException:
             self._tables.discard(way.table, path)
             raise
@@ -365,6 +369,7 @@ class FlowRunner:
             self._counters.add(
                 letter.rule, letter.stream, letter.flow, received=letter.rows, dead=letter.rows
             )
+            self._counters.failed(letter.rule, letter.stream, letter.reason, letter.rows)
         self._step("lettered")
 
     def _rule(self, rule: str, version: int) -> Rule:

@@ -19,6 +19,9 @@ def pipeline_snapshot(progress: Progress, letters: int, clock: Clock) -> Snapsho
             for labels, counts in flows
             for result, number in _results(counts).items()
         ],
+        "headrace_transform_errors_total": [*progress.errors.items()],
+        "headrace_transform_runs_total": [(key, one.runs) for key, one in progress.runs.items()],
+        "headrace_transform_seconds_total": [(key, one.seconds) for key, one in progress.runs.items()],
         "headrace_pipeline_lag_seconds": [((), waited)],
         "headrace_pipeline_retries_total": [((), progress.retries)],
         "headrace_journal_records_waiting": [(key, one.end - one.next) for key, one in journals],

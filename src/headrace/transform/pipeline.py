@@ -214,9 +214,12 @@ class Pipeline:
         with self._lock:
             journals = dict(self._journals)
         streams = self._counters.snapshot()
+        runs, errors = self._counters.transforms()
         return Progress(
             flows=by_flow(streams),
             streams=streams,
+            runs=runs,
+            errors=errors,
             oldest=self._lanes.oldest_received(),
             journals={
                 key: JournalProgress(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,14 @@ class FlowCounts:
     filtered: int = 0
     dead: int = 0
     duplicate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """Transforms of a rule's stream since the start: how often they ran, and for how many seconds in all."""
+
+    runs: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,10 @@ class Progress:
     flows: Mapping[FlowKey, FlowCounts] = field(default_factory=dict)
     streams: Mapping[StreamKey, FlowCounts] = field(default_factory=dict)
     """The same counts by stream."""
+    runs: Mapping[tuple[str, str], RunCounts] = field(default_factory=dict)
+    """By rule and stream."""
+    errors: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """Rows that became dead letters, by rule, stream and reason."""
     journals: Mapping[str, JournalProgress] = field(default_factory=dict)
     oldest: int | None = None
     """When the oldest payload came that is read and not yet through its flows; UTC microseconds."""
@@ -62,6 +75,24 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: dict[StreamKey, list[int]] = {}
+        self._runs: dict[tuple[str, str], RunCounts] = {}
+        self._errors: Counter[tuple[str, str, str]] = Counter()
+
+    def ran(self, rule: str, stream: str, seconds: float) -> None:
+        """A transform ran once."""
+        with self._lock:
+            before = self._runs.get((rule, stream), RunCounts())
+            self._runs[rule, stream] = RunCounts(before.runs + 1, before.seconds + seconds)
+
+    def failed(self, rule: str, stream: str, reason: str, rows: int) -> None:
+        """Rows became a dead letter."""
+        with self._lock:
+            self._errors[rule, stream, reason] += rows
+
+    def transforms(self) -> tuple[dict[tuple[str, str], RunCounts], dict[tuple[str, str, str], int]]:
+        """Runs and errors now; see `Progress`."""
+        with self._lock:
+            return dict(self._runs), dict(self._errors)
 
     def add(
         self,

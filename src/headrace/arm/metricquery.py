@@ -1,0 +1,293 @@
+"""A metrics query of `Microsoft.Insights/metrics`, read and answered: timespan, interval, aggregations, filter.
+
+Pure: numbers by minute in, the document out. Source: Azure Monitor's REST reference, Metrics - List.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from headrace.clock import DAY, HOUR, MINUTE, to_datetime
+from headrace.observe.rule_metrics import DEFINITIONS, STREAM, Definition, Point
+from headrace.wire.problems import HttpError, http_error
+
+INTERVALS: Mapping[str, int] = {
+    "PT1M": MINUTE, "PT5M": 5 * MINUTE, "PT15M": 15 * MINUTE, "PT30M": 30 * MINUTE, "PT1H": HOUR, "PT6H": 6 * HOUR,
+    "PT12H": 12 * HOUR, "P1D": DAY,
+}  # fmt: skip
+AGGREGATIONS = ("Total", "Average", "Minimum", "Maximum", "Count")
+MAX_NAMES = 20
+MAX_POINTS = 150_000
+"""Points of one answer: the whole retention by the minute of one series."""
+_MOST_SERIES = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_FILTER = 4000
+_TERM = re.compile(r"\s*(\w+)\s+(eq|ne|sw|startswith)\s+'((?:[^']|'')*)'\s*", re.IGNORECASE)
+_DURATION = re.compile(r"P(?:(\d{1,4})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """One dimension's alternatives; without `terms` every value passes and is shown by itself."""
+
+    dimension: str
+    terms: tuple[tuple[str, str], ...]
+
+    def passes(self, value: str) -> bool:
+        return not self.terms or any(_passes(operator, text, value) for operator, text in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """What is asked. Times are UTC microseconds; `end` is not included."""
+
+    definitions: tuple[Definition, ...]
+    start: int
+    end: int
+    interval: str
+    aggregations: tuple[str, ...]
+    conditions: tuple[_Condition, ...]
+    top: int
+    metadata_only: bool
+
+    @property
+    def step(self) -> int:
+        """The interval in microseconds: all of the timespan for `FULL`."""
+        return INTERVALS.get(self.interval, max(self.end - self.start, MINUTE))
+
+
+def read_query(query: Mapping[str, str], now: int) -> MetricQuery:
+    """The query that parameters (names in lower case) ask. Raises `HttpError` 400 with the parameter and the cure."""
+    start, end = _timespan(query.get("timespan", "PT1H"), now)
+    interval = query.get("interval") or "PT1M"
+    known = {name.upper(): name for name in INTERVALS}
+    interval = known.get(interval.upper(), interval)
+    if interval not in INTERVALS and interval.upper() != "FULL":
+        raise _bad("interval", f"'{interval[:40]}' is none of {', '.join((*INTERVALS, 'FULL'))}.")
+    definitions = _definitions(query.get("metricnames", ""))
+    asked = MetricQuery(
+        definitions,
+        start - start % MINUTE,
+        end,
+        interval,
+        _aggregations(query.get("aggregation", "")),
+        _conditions(query.get("$filter", ""), definitions),
+        _top(query.get("top", "10")),
+        query.get("resulttype", "Data").lower() == "metadata",
+    )
+    if (asked.end - asked.start) // asked.step > MAX_POINTS:
+        raise _bad(
+            "timespan", f"it has more than {MAX_POINTS} intervals. Ask for a longer interval or less time."
+        )
+    return asked
+
+
+def answer(
+    asked: MetricQuery, resource_id: str, location: str, points: Iterable[tuple[int, Point]]
+) -> dict[str, Any]:
+    """The document; `points` are the rule's numbers by minute."""
+    wanted = {DEFINITIONS.index(definition): definition for definition in asked.definitions}
+    series: dict[int, dict[tuple[str, ...], dict[int, list[Point]]]] = {place: {} for place in wanted}
+    for minute, point in points:
+        definition = wanted.get(point.metric)
+        if definition is None or not asked.start <= minute < asked.end:
+            continue
+        values = {STREAM: point.stream, definition.detail: point.detail}
+        if all(one.passes(values.get(one.dimension, "")) for one in asked.conditions):
+            split = tuple(values.get(one.dimension, "") for one in asked.conditions)
+            slot = (minute - asked.start) // asked.step
+            series[point.metric].setdefault(split, {}).setdefault(slot, []).append(point)
+    return {
+        "cost": max(0, (asked.end - asked.start) // MINUTE - 1),
+        "timespan": f"{_iso(asked.start)}/{_iso(asked.end)}",
+        "interval": asked.interval,
+        "namespace": "microsoft.insights/datacollectionrules",
+        "resourceregion": location,
+        "value": [
+            {
+                "id": f"{resource_id}/providers/Microsoft.Insights/metrics/{definition.name}",
+                "type": "Microsoft.Insights/metrics",
+                "name": {"value": definition.name, "localizedValue": definition.display},
+                "displayDescription": definition.display,
+                "unit": definition.unit,
+                "timeseries": _timeseries(asked, definition, series[place]),
+                "errorCode": "Success",
+            }
+            for place, definition in wanted.items()
+        ],
+    }
+
+
+def definitions_of(resource_id: str) -> dict[str, Any]:
+    """The document of `metricDefinitions`."""
+    return {"value": [_defined(resource_id, definition) for definition in DEFINITIONS]}
+
+
+def _defined(resource_id: str, definition: Definition) -> dict[str, Any]:
+    return {
+        "id": f"{resource_id}/providers/microsoft.insights/metricdefinitions/{definition.name}",
+        "resourceId": resource_id,
+        "namespace": "microsoft.insights/datacollectionrules",
+        "name": {"value": definition.name, "localizedValue": definition.display},
+        "displayDescription": definition.display,
+        "isDimensionRequired": False,
+        "unit": definition.unit,
+        "primaryAggregationType": definition.primary,
+        "supportedAggregationTypes": list(AGGREGATIONS),
+        "metricAvailabilities": [{"timeGrain": name, "retention": "P93D"} for name in INTERVALS],
+        "dimensions": [{"value": name, "localizedValue": name} for name in definition.dimensions],
+    }
+
+
+def _timeseries(
+    asked: MetricQuery,
+    definition: Definition,
+    series: Mapping[tuple[str, ...], Mapping[int, Sequence[Point]]],
+) -> list[dict[str, Any]]:
+    kinds = asked.aggregations or (definition.primary,)
+    if not asked.conditions:
+        series = series or {(): {}}
+    slots = -(-(asked.end - asked.start) // asked.step)
+    ranked = sorted(series.items(), key=lambda item: -sum(p.total for ps in item[1].values() for p in ps))
+    most = max(1, min(asked.top if asked.conditions else 1, MAX_POINTS // max(slots, 1)))
+    shown = []
+    for split, found in ranked[:most]:
+        metadata = [
+            {
+                "name": {"value": one.dimension.lower(), "localizedValue": one.dimension.lower()},
+                "value": value,
+            }
+            for one, value in zip(asked.conditions, split, strict=False)
+        ]
+        data = [
+            {"timeStamp": _iso(asked.start + slot * asked.step), **_aggregate(kinds, found.get(slot, ()))}
+            for slot in range(slots if not asked.metadata_only else 0)
+        ]
+        shown.append({"metadatavalues": metadata, "data": data})
+    return shown
+
+
+def _aggregate(kinds: Sequence[str], points: Sequence[Point]) -> dict[str, float]:
+    total, count = sum(point.total for point in points), sum(point.count for point in points)
+    each = [point.total / point.count for point in points if point.count]
+    values = {"Total": total, "Count": count}
+    if each and count:
+        values |= {"Average": total / count, "Minimum": min(each), "Maximum": max(each)}
+    return {kind.lower(): values[kind] for kind in kinds if kind in values}
+
+
+def _definitions(names: str) -> tuple[Definition, ...]:
+    if not names.strip():
+        return DEFINITIONS[:1]
+    known = {definition.name.lower(): definition for definition in DEFINITIONS}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if len(wanted) > MAX_NAMES:
+        raise _bad("metricnames", f"at most {MAX_NAMES} metrics can be asked for at once.")
+    for name in wanted:
+        if name.lower() not in known:
+            listed = ",".join(definition.name for definition in DEFINITIONS)
+            raise _bad(
+                "metricnames",
+                f"Failed to find metric configuration for '{name[:80]}'. Valid metrics: {listed}",
+            )
+    return tuple(dict.fromkeys(known[name.lower()] for name in wanted))
+
+
+def _aggregations(text: str) -> tuple[str, ...]:
+    known = {name.lower(): name for name in AGGREGATIONS}
+    wanted = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise _bad("aggregation", f"'{name[:40]}' is none of {', '.join(AGGREGATIONS)}.")
+    return tuple(dict.fromkeys(known[name] for name in wanted))
+
+
+def _top(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text[:9]) <= _MOST_SERIES:
+        raise _bad("top", f"it is a number from 1 to {_MOST_SERIES}.")
+    return int(text)
+
+
+def _conditions(text: str, definitions: Sequence[Definition]) -> tuple[_Condition, ...]:
+    """`A eq 'x' and (B eq 'y' or B eq 'z')`: every dimension once, `eq '*'` for each of its values."""
+    if not text.strip():
+        return ()
+    if len(text) > _LONGEST_FILTER:
+        raise _bad("$filter", f"it has more than {_LONGEST_FILTER} characters.")
+    known = {name.lower(): name for definition in definitions for name in definition.dimensions}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for part in re.split(r"\s+and\s+(?=[(\w])", text.strip(), flags=re.IGNORECASE):
+        inner = part.strip()
+        inner = inner[1:-1] if inner.startswith("(") and inner.endswith(")") else inner
+        terms = re.split(r"\s+or\s+(?=\w+\s+(?:eq|ne|sw|startswith)\s)", inner, flags=re.IGNORECASE)
+        names = set()
+        for term in terms:
+            match = _TERM.fullmatch(term)
+            if match is None:
+                raise _bad("$filter", "it has the form: Dimension eq 'value' and Other eq '*'.")
+            name = known.get(match[1].lower())
+            if name is None:
+                raise _bad(
+                    "$filter",
+                    f"'{match[1][:80]}' is no dimension of the metrics asked for: {', '.join(known.values())}.",
+                )
+            names.add(name)
+            found.setdefault(name, []).append((match[2].lower(), match[3].replace("''", "'")))
+        if len(names) > 1:
+            raise _bad("$filter", "'or' stands between values of one dimension only.")
+    return tuple(
+        _Condition(name, () if ("eq", "*") in terms else tuple(terms)) for name, terms in found.items()
+    )
+
+
+def _passes(operator: str, text: str, value: str) -> bool:
+    given, wanted = value.lower(), text.lower()
+    if operator == "eq":
+        return given == wanted
+    return given != wanted if operator == "ne" else given.startswith(wanted)
+
+
+def _timespan(text: str, now: int) -> tuple[int, int]:
+    first, slash, second = text.strip().partition("/")
+    end = now - now % MINUTE + MINUTE
+    try:
+        if not slash:
+            return end - _length(first), end
+        if first[:1] in "Pp":
+            end = _moment(second)
+            return end - _length(first), end
+        start = _moment(first)
+        end = start + _length(second) if second[:1] in "Pp" else _moment(second)
+    except (ValueError, OverflowError):
+        raise _bad("timespan", f"'{text[:80]}' is not of the form START/END, in ISO 8601.") from None
+    if end <= start:
+        raise _bad("timespan", "it ends before it starts.")
+    return start, end
+
+
+def _length(text: str) -> int:
+    match = _DURATION.fullmatch(text)
+    if match is None or not any(match.groups()):
+        raise ValueError(text)
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return span // timedelta(microseconds=1)
+
+
+def _moment(text: str) -> int:
+    # A '+' of an offset that was not percent-encoded has become a space.
+    moment = datetime.fromisoformat(re.sub(r" (?=\d\d:\d\d$)", "+", text.strip()))
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _iso(moment: int) -> str:
+    return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bad(parameter: str, text: str) -> HttpError:
+    return http_error(400, "BadRequest", f"The parameter {parameter} is wrong: {text}", target=parameter)
