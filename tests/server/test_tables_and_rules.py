@@ -14,7 +14,17 @@ import psutil
 import pytest
 
 from headrace.transform.dead_letters import DeadLetter, read_letters
-from tests.server.kit import QUERY_SCOPE, TABLES, Api, Rule, eventually, rule_body, workspace_id
+from tests.server.kit import (
+    QUERY_SCOPE,
+    TABLES,
+    Api,
+    Rule,
+    assert_once,
+    eventually,
+    rule_body,
+    sending,
+    workspace_id,
+)
 from tests.server.tokens import data_folder
 from tests.servers import ServerProcess
 
@@ -224,6 +234,32 @@ def test_a_column_added_later_is_empty_before(api: Api) -> None:
     wait_for_ids(api, "Later_CL", {"old", "new"})
     rows = sorted(api.rows("Later_CL | project Id, Word, Number"))
     assert rows == [["new", "w", 1], ["old", "", None]]
+
+
+def test_a_column_that_comes_while_rows_flow_is_filled_from_then_on(api: Api) -> None:
+    api.make_table("Widened_CL", ID)
+    rule = api.make_rule("widened", ID, "Widened_CL")
+    with sending(rule, "flow") as sender:
+        sender.wait_for_more(20)
+        api.make_table("Widened_CL", {"Id": "string", "Twice": "string"})
+        sender.wait_for_more(5)
+        filled = "source | extend TimeGenerated = now(), Twice = strcat(Id, Id)"
+        api.put(rule.path, rule_body(api, ID, "Widened_CL", filled, api.workspace))
+        # What is accepted from here on goes through the new rule.
+        rule.send([{"Id": "mark"}])
+        sender.tried.add("mark")
+        eventually(
+            lambda: api.rows("Widened_CL | where Id == 'mark' | project Twice"),
+            lambda rows: rows == [["markmark"]],
+        )
+        sender.wait_for_more(20)
+    assert_once(api, "Widened_CL", sender)
+    old, new, other = api.rows(
+        "Widened_CL | summarize countif(isempty(Twice)), countif(Twice == strcat(Id, Id)), count()"
+    )[0]
+    assert old >= 20
+    assert new >= 20
+    assert old + new == other
 
 
 def test_a_workspace_takes_its_tables_and_rules_along(api: Api) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import typer
 from rich.markup import escape
 from rich.syntax import Syntax
 
+from headrace.cli.backlog import show_backlog
 from headrace.cli.output import console, error_console
 from headrace.launch import RunningServer, ephemeral_folder, running_server
 from headrace.process import configure_logging, run_event_loop
@@ -115,11 +117,21 @@ async def run_server(settings: Settings, extra_env_file: Path | None, *, quiet: 
     try:
         if server is not None and not quiet:
             welcome(server)
+            await _until(stop, show_backlog(server.folder.sockets, error_console()))
         await stop.wait()
         if not quiet:
             error_console().print("Stopping: finishing what was accepted.")
     finally:
         await start.__aexit__(None, None, None)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do `work`, but no longer than until `stop`."""
+    working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopped):
+        task.cancel()
+    await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 def _warn_of_wide_bind(host: str) -> None:

@@ -125,6 +125,10 @@ class JournalReader(Protocol):
         """The offset after the last durable record."""
         ...
 
+    def waiting_bytes(self) -> int:
+        """About how many bytes of durable records lie behind what was read last."""
+        ...
+
     def read(self, offset: int, max_bytes: int) -> Sequence[Record]:
         """Records from `offset` on, at least one if there is one, about `max_bytes` of wire bytes at most.
 

@@ -72,6 +72,21 @@ class FileJournalReader:
         """See `JournalReader.end`."""
         return self._end().offset
 
+    def waiting_bytes(self) -> int:
+        """See `JournalReader.waiting_bytes`."""
+        end, place = self._end(), self._place
+        firsts = [first for first in list_segments(self._folder) if first <= end.segment]
+        if not firsts:
+            return 0
+        here, position = (place.segment.first, place.position) if place else (firsts[0], HEADER_BYTES)
+        behind = 0
+        for first in firsts:
+            start = position if first == here else HEADER_BYTES
+            if first >= here:
+                stop = end.position if first == end.segment else self._size(first)
+                behind += max(stop - start, 0)
+        return behind
+
     def read(self, offset: int, max_bytes: int) -> Sequence[Record]:
         """See `JournalReader.read`. Raises `JournalFormatError` for records of a newer version."""
         end = self._end()
@@ -126,6 +141,12 @@ class FileJournalReader:
         if self._mark is not None:
             self._mark.close()
             self._mark = None
+
+    def _size(self, first: int) -> int:
+        try:
+            return (self._folder / segment_name(first)).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _end(self) -> End:
         if self._mark is None:

@@ -90,6 +90,12 @@ METRICS: tuple[Metric, ...] = (
         ("journal",),
     ),
     Metric(
+        "headrace_journal_waiting_bytes",
+        "gauge",
+        "Bytes of those payloads, as they lie on the disk.",
+        ("journal",),
+    ),
+    Metric(
         "headrace_journal_records_held",
         "gauge",
         "Payloads from the first one on whose rows are not safe in a table or among the dead letters.",

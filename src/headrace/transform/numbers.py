@@ -25,6 +25,7 @@ def pipeline_snapshot(progress: Progress, letters: int, clock: Clock) -> Snapsho
         "headrace_pipeline_lag_seconds": [((), waited)],
         "headrace_pipeline_retries_total": [((), progress.retries)],
         "headrace_journal_records_waiting": [(key, one.end - one.next) for key, one in journals],
+        "headrace_journal_waiting_bytes": [(key, one.waiting_bytes) for key, one in journals],
         "headrace_journal_records_held": [(key, one.end - one.watermark) for key, one in journals],
         "headrace_journal_records_damaged": [(key, one.damaged) for key, one in journals],
         "headrace_dead_letters": [((), letters)],

@@ -228,6 +228,7 @@ class Pipeline:
                     end=one.end,
                     unsettled_bytes=self._lanes.unsettled_bytes(key),
                     damaged=one.damaged,
+                    waiting_bytes=one.reader.waiting_bytes(),
                 )
                 for key, one in journals.items()
             },

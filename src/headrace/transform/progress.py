@@ -38,8 +38,8 @@ class RunCounts:
 class JournalProgress:
     """Offsets of one journal: the first still needed, the next to be read, and the one after the last.
 
-    `unsettled_bytes` are wire bytes whose rows are published and not yet durable; `damaged` counts records
-    that cannot be read.
+    `unsettled_bytes` are wire bytes whose rows are published and not yet durable, `waiting_bytes` those that are
+    not read yet; `damaged` counts records that cannot be read.
     """
 
     watermark: int
@@ -47,6 +47,7 @@ class JournalProgress:
     end: int
     unsettled_bytes: int = 0
     damaged: int = 0
+    waiting_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

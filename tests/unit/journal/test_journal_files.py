@@ -451,3 +451,21 @@ async def test_nothing_stays_open(folder: Path) -> None:
         await journal.close()
         reader.close()
     assert descriptors() == before
+
+
+async def test_how_many_bytes_wait_to_be_read(folder: Path, reader: FileJournalReader) -> None:
+    assert reader.waiting_bytes() == 0
+    journal = open_journal(folder)
+    for number in range(12):
+        await append_all(journal, [entry(str(number), 20_000)])
+    left = [reader.waiting_bytes()]
+    assert 12 * 20_000 < left[0] < 13 * 20_000
+    offset = 0
+    while records := reader.read(offset, 1):
+        offset = records[-1].offset + 1
+        left.append(reader.waiting_bytes())
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    await append_all(journal, [entry("x", 10)])
+    assert 0 < reader.waiting_bytes() < 1000
+    await journal.close()
