@@ -39,6 +39,8 @@ class Endpoint:
     http_authority: str | None = None
     managed_identity: str | None = None
     managed_identity_header: str = ""
+    client_certificate: Path | None = None
+    client_key: Path | None = None
 
 
 def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
@@ -73,6 +75,9 @@ def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
         variables["HEADRACE_MANAGED_IDENTITY_URL"] = endpoint.managed_identity
         variables["IDENTITY_ENDPOINT"] = f"{endpoint.managed_identity}/msi/token"
         variables["IDENTITY_HEADER"] = endpoint.managed_identity_header
+    if endpoint.client_certificate is not None:
+        variables["HEADRACE_CLIENT_CERTIFICATE"] = str(endpoint.client_certificate)
+        variables["HEADRACE_CLIENT_KEY"] = str(endpoint.client_key)
     return variables
 
 

@@ -23,11 +23,12 @@ from headrace.errors import Problem, ProblemError
 from headrace.process import ProcessConfig
 from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
-from headrace.tls import TlsFiles, ensure_tls_files
+from headrace.tls import TlsFiles, ensure_tls_files, given_tls_files, with_client_certificate
 
 _log = logging.getLogger(__name__)
 
 _LOCAL = ("127.0.0.1", "localhost")
+_RENEW_SECONDS = 86_400.0
 _EVERYWHERE = ("0.0.0.0", "::")
 
 PrepareStore = Callable[[DataFolder, Settings, Sample | None], Sample]
@@ -72,7 +73,7 @@ async def running_server(
             managed_port = stack.enter_context(_port("127.0.0.1", settings.server.managed_identity))
             managed = _ManagedIdentity(managed_port, secrets.token_urlsafe(24))
         with _disk_problems_told():
-            tls = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
+            tls = _tls_files(settings, folder)
         base_url = _base_url(settings.server, port)
         configs = _processes(settings, port, base_url, tls, http_port, managed, verbose)
         supervisor = Supervisor(configs, lock)
@@ -83,9 +84,11 @@ async def running_server(
             _loopback(http_port),
             _loopback(managed.port),
             managed.header,
+            tls.client_certificate,
+            tls.client_key,
         )
         variables = env_file.environment(sample, endpoint)
-        async with supervisor.running():
+        async with supervisor.running(), _renewing(settings, folder):
             if not await _ready_before(stop, supervisor, settings.server.host, port, tls):
                 yield None
                 return
@@ -109,6 +112,46 @@ class _ManagedIdentity:
 
 def _loopback(port: int | None) -> str | None:
     return f"http://127.0.0.1:{port}" if port else None
+
+
+def _tls_files(settings: Settings, folder: DataFolder) -> TlsFiles:
+    own = settings.tls
+    if own.certificate is not None and own.key is not None:
+        files = given_tls_files(folder.tls, own.certificate, own.key, own.ca)
+    else:
+        files = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
+    if own.client_ca is None:
+        return files
+    if not own.client_ca.is_file():
+        message = f"tls.client_ca: {own.client_ca} is no file."
+        raise ProblemError(Problem("InvalidSetting", message, target="tls.client_ca"))
+    return with_client_certificate(files, folder.tls)
+
+
+def _client_cas(settings: Settings, tls: TlsFiles) -> tuple[Path, ...]:
+    """Who vouches for clients: the operator's CAs, and the local one for the server's own commands."""
+    if settings.tls.client_ca is None or tls.client_certificate is None:
+        return ()
+    return settings.tls.client_ca, tls.client_certificate.parent / "ca.pem"
+
+
+@contextlib.asynccontextmanager
+async def _renewing(settings: Settings, folder: DataFolder) -> AsyncIterator[None]:
+    """Make the server's own certificate anew before it ends, inside the block; gateways take it by themselves."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                await asyncio.to_thread(_tls_files, settings, folder)
+            except (OSError, ProblemError) as error:
+                _log.warning("the certificate was not looked at: %s", error)
+
+    task = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 @contextlib.contextmanager
@@ -186,6 +229,11 @@ async def _ready_before(
 ) -> bool:
     """Wait until the server answers; whether it did before `stop`. Raises `ProblemError` if it never does."""
     context = ssl.create_default_context(cafile=str(tls.ca))
+    # It asks itself, by a name that a certificate from elsewhere need not have.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if tls.client_certificate is not None:
+        context.load_cert_chain(tls.client_certificate, tls.client_key)
     ready = asyncio.create_task(supervisor.wait_until_ready(_origin(host, port), context))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -221,6 +269,7 @@ def _processes(
         hosts=tls.hosts,
         certificate=tls.certificate,
         key=tls.key,
+        client_cas=_client_cas(settings, tls),
         http_authority_port=http_port,
         managed_identity_port=managed.port,
         managed_identity_header=managed.header,

@@ -36,6 +36,8 @@ class ProcessConfig(BaseModel):
     """Names and addresses in the certificate."""
     certificate: Path
     key: Path
+    client_cas: tuple[Path, ...] = ()
+    """Clients must show a certificate by one of these, where there are any."""
     http_authority_port: int | None = None
     managed_identity_port: int | None = None
     managed_identity_header: str = ""

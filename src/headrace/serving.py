@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
@@ -13,25 +15,71 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headrace.errors import ProblemError
 from headrace.process import ProcessConfig
 from headrace.store import sockets
+from headrace.tls import check_pair, server_context
 
 _HEADER_SECONDS = 30
 _HEADER_BYTES = 128 * 1024
 _BACKLOG = 1024
 _STOP_SECONDS = 20.0
+_RENEW_SECONDS = 2.0
+_log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def serving_tls(app: ASGIApp, config: ProcessConfig) -> AsyncIterator[None]:
     """Serve on the public port, shared with other gateways, inside the block; in-flight requests finish."""
     host = config.settings.server.host
-    own = _plain_config(app, ssl_certfile=config.certificate, ssl_keyfile=config.key, backlog=_BACKLOG)
+    own = _plain_config(
+        app,
+        ssl_certfile=config.certificate,
+        ssl_keyfile=config.key,
+        backlog=_BACKLOG,
+        headers=_security_headers(config),
+    )
     own.host, own.port = host, config.port
     own.load()
+    own.ssl = server_context(config.certificate, config.key, config.client_cas)
     own.http_protocol_class = GuardedProtocol
-    async with _serving(own, _shared_listener(host, config.port), _STOP_SECONDS):
-        yield
+    renewing = asyncio.create_task(_renew(own.ssl, config.certificate, config.key))
+    try:
+        async with _serving(own, _shared_listener(host, config.port), _STOP_SECONDS):
+            yield
+    finally:
+        renewing.cancel()
+
+
+async def _renew(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Take a certificate that was changed on disk for connections that begin from then on."""
+    seen = _written(certificate, key)
+    while True:
+        await asyncio.sleep(_RENEW_SECONDS)
+        found = await asyncio.to_thread(_written, certificate, key)
+        if found == seen:
+            continue
+        try:
+            # First on the side: half a change must not leave the server without a certificate.
+            await asyncio.to_thread(check_pair, certificate, key)
+            context.load_cert_chain(certificate, key)
+        except (ProblemError, OSError) as error:
+            _log.warning("the changed certificate is not taken yet: %s", error)
+        else:
+            seen = found
+            _log.info("the certificate was changed and is in use")
+
+
+def _written(*paths: Path) -> list[tuple[int, int]]:
+    """When files were last written; 0 for one that is not there."""
+    found = []
+    for path in paths:
+        try:
+            state = path.stat()
+            found.append((state.st_mtime_ns, state.st_ino))
+        except OSError:
+            found.append((0, 0))
+    return found
 
 
 @contextlib.asynccontextmanager
@@ -121,6 +169,20 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
             self._head_bytes = 0
+
+
+def _security_headers(config: ProcessConfig) -> list[tuple[str, str]]:
+    """What every answer says to browsers."""
+    headers = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ]
+    if config.settings.server.public_url:
+        # Not by default: a browser would hold it against everything else on localhost.
+        headers.append(("strict-transport-security", "max-age=31536000"))
+    return headers
 
 
 class _Server(uvicorn.Server):

@@ -55,6 +55,28 @@ class ServerSettings(Section):
     gateways: int = Field(1, ge=1, le=64, description="gateway processes, each with a journal of its own")
 
 
+class TlsSettings(Section):
+    """The server's certificate, if it is not to make one, and who may connect at all."""
+
+    certificate: Path | None = Field(
+        None, description="PEM file with the server's certificate and its chain; read again when it changes"
+    )
+    key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    ca: Path | None = Field(
+        None,
+        description="PEM file with the CA that clients need to trust the certificate; goes into the env file",
+    )
+    client_ca: Path | None = Field(
+        None, description="PEM file of CAs: clients must show a certificate by one of them (mutual TLS)"
+    )
+
+    @model_validator(mode="after")
+    def _certificate_and_key_come_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("tls.certificate and tls.key must be set together")
+        return self
+
+
 class TrustedIssuerSettings(Section):
     """An outside issuer of tokens that this server takes."""
 
@@ -233,6 +255,7 @@ class Settings(Section):
     )
     profile: Literal["headrace", "azure"] = Field("headrace", description="azure: Azure's documented limits")
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
     identity: IdentitySettings = IdentitySettings()
     audit: AuditSettings = AuditSettings()
     ingest: IngestSettings = IngestSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +15,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from headrace.errors import Problem, ProblemError
+
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CA_LIFE = timedelta(days=3650)
 _LEAF_LIFE = timedelta(days=397)
 _RENEW_BEFORE = timedelta(days=30)
+
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""What TLS 1.2 may use; TLS 1.3 has no weak ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,9 @@ class TlsFiles:
     key: Path
     hosts: tuple[str, ...]
     """Host names and addresses that the certificate is for, lower-case."""
+    client_certificate: Path | None = None
+    """With mutual TLS: a certificate, and its key, that the server's own commands show."""
+    client_key: Path | None = None
 
 
 def ensure_tls_files(folder: Path, extra_hosts: tuple[str, ...], now: datetime | None = None) -> TlsFiles:
@@ -55,6 +64,86 @@ def ensure_tls_files(folder: Path, extra_hosts: tuple[str, ...], now: datetime |
         _make_leaf(files, ca_key_path, moment)
     files.bundle.write_bytes(_system_roots() + b"\n" + files.ca.read_bytes())
     return files
+
+
+def given_tls_files(folder: Path, certificate: Path, key: Path, ca: Path | None) -> TlsFiles:
+    """The TLS files of a certificate that an operator brings; `ca` is what clients need to trust it.
+
+    The bundle is made in `folder`. Raises `ProblemError` with what is wrong: files that cannot be read, a key of
+    another certificate, a certificate that names no host.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_pair(certificate, key)
+    leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    hosts = tuple(
+        str(name.value).lower() for name in names if isinstance(name, (x509.DNSName, x509.IPAddress))
+    )
+    if not hosts:
+        raise _unfit(certificate, "it names no host: it needs a subject alternative name")
+    try:
+        extra = ca.read_bytes() if ca is not None else b""
+    except OSError as error:
+        raise _unfit(ca or certificate, str(error.strerror)) from None
+    bundle = folder / "bundle.pem"
+    bundle.write_bytes(_system_roots() + b"\n" + extra)
+    return TlsFiles(ca or bundle, bundle, certificate, key, hosts)
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raises `ProblemError` unless the files are a certificate and its key that a server can use now."""
+    try:
+        server_context(certificate, key)
+        leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise _unfit(certificate, f"with the key {key}: {reason}") from None
+    if leaf.not_valid_after_utc <= datetime.now(UTC):
+        raise _unfit(certificate, f"it ended at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+
+
+def server_context(certificate: Path, key: Path, client_cas: tuple[Path, ...] = ()) -> ssl.SSLContext:
+    """How the server speaks TLS: 1.2 at least, and with `client_cas` only to clients that show a certificate.
+
+    Raises `OSError` (`ssl.SSLError` too) when a file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.load_cert_chain(certificate, key)
+    if client_cas:
+        context.verify_mode = ssl.CERT_REQUIRED
+        for path in client_cas:
+            context.load_verify_locations(path)
+    return context
+
+
+def with_client_certificate(files: TlsFiles, folder: Path, now: datetime | None = None) -> TlsFiles:
+    """The files with a certificate of the local CA for the server's own commands, where mutual TLS is asked for."""
+    moment = now or datetime.now(UTC)
+    ca, ca_key_path = folder / "ca.pem", folder / "ca.key"
+    if not (ca.exists() and ca_key_path.exists()):
+        _make_ca(ca, ca_key_path, moment)
+    certificate, key = folder / "client.pem", folder / "client.key"
+    made = replace(files, ca=ca, certificate=certificate, key=key, hosts=("headrace-command",))
+    if not _leaf_is_good(made, moment):
+        _make_leaf(made, ca_key_path, moment, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return replace(files, client_certificate=certificate, client_key=key)
+
+
+def _unfit(path: Path, reason: str) -> ProblemError:
+    return ProblemError(
+        Problem(
+            "CertificateUnusable",
+            f"The certificate {path} cannot be used: {reason}.",
+            target="tls.certificate",
+            hint="It is a PEM file with the server's certificate first, and tls.key holds its private key.",
+        )
+    )
 
 
 def _system_roots() -> bytes:
@@ -93,7 +182,12 @@ def _make_ca(path: Path, key_path: Path, now: datetime) -> None:
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _make_leaf(files: TlsFiles, ca_key_path: Path, now: datetime) -> None:
+def _make_leaf(
+    files: TlsFiles,
+    ca_key_path: Path,
+    now: datetime,
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+) -> None:
     ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
     ca_key = serialization.load_pem_private_key(ca_key_path.read_bytes(), password=None)
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
@@ -112,7 +206,7 @@ def _make_leaf(files: TlsFiles, ca_key_path: Path, now: datetime) -> None:
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signing_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from headrace.clock import Clock
 from headrace.data_folder import DataFolder
@@ -26,6 +27,7 @@ from headrace.store.database import Database
 from headrace.store.feed import FeedClient
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
+from headrace.wire.headers import ContentPolicy
 from headrace.wire.problems import (
     HttpError,
     handle_http_error,
@@ -37,14 +39,14 @@ from headrace.wire.problems import (
 _STORE_WAIT_SECONDS = 30.0
 
 
-def http_app(routes: Sequence[BaseRoute]) -> Starlette:
+def http_app(routes: Sequence[BaseRoute]) -> ASGIApp:
     """An ASGI application of these routes, in which every failure has the one error shape."""
     handlers: Mapping[Any, Any] = {
         HttpError: handle_http_error,
         HTTPException: handle_unrouted,
         Exception: handle_unexpected,
     }
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return ContentPolicy(Starlette(routes=routes, exception_handlers=handlers))
 
 
 def ready_route() -> Route:

@@ -180,6 +180,20 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _trust(variables: Mapping[str, str]) -> ssl.SSLContext:
+    context = _authorities(variables)
+    certificate = variables.get("HEADRACE_CLIENT_CERTIFICATE")
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, variables.get("HEADRACE_CLIENT_KEY"))
+        except OSError as error:
+            name = "HEADRACE_CLIENT_CERTIFICATE"
+            raise ProblemError(
+                Problem("CertificateUnreadable", f"{name} ({certificate}): {error}.")
+            ) from None
+    return context
+
+
+def _authorities(variables: Mapping[str, str]) -> ssl.SSLContext:
     for name in ("HEADRACE_CA_FILE", "SSL_CERT_FILE"):
         if variables.get(name):
             try:

@@ -16,6 +16,7 @@ from headrace.clock import SECOND, ManualClock
 from headrace.journal.model import Entry, JournalBrokenError, Record
 from headrace.observe.audit.events import FIRST, TEXTS, AuditEvent, Link, make_row
 from headrace.observe.audit.heads import Head, Heads, check
+from headrace.observe.audit.middleware import Answered, Audited
 from headrace.observe.audit.remote import MOST_BYTES, RemoteAuditor, receiving
 from headrace.observe.audit.trail import AuditTrail
 
@@ -194,3 +195,42 @@ def test_events_cross_between_processes_and_are_counted_when_nobody_listens(tmp_
     asyncio.run(run())
     assert heard[0].details == "d (2 lost before)"
     assert len(msgspec.json.encode(heard[1])) <= MOST_BYTES
+
+
+def test_refusals_of_a_kind_are_bounded() -> None:
+    heard: list[AuditEvent] = []
+
+    class Listener:
+        def tell(self, event: AuditEvent) -> None:
+            heard.append(event)
+
+        async def record(self, event: AuditEvent) -> None:
+            raise AssertionError("a refusal is not waited for")
+
+    async def refuse(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+
+    def describe(answered: Answered) -> AuditEvent:
+        return AuditEvent("Management", "x/read", answered.status, address=answered.address)
+
+    async def run() -> None:
+        app = Audited(refuse, Listener(), describe, lambda: NOW)
+        for address in (b"10.0.0.1", b"10.0.0.2"):
+            for _ in range(100):
+                scope = {
+                    "type": "http",
+                    "method": "GET",
+                    "path": "/x",
+                    "headers": [(b"x-forwarded-for", address)],
+                }
+                await app(scope, nothing, ignore)
+
+    async def nothing() -> Any:
+        return {"type": "http.request"}
+
+    async def ignore(_message: Any) -> None:
+        pass
+
+    asyncio.run(run())
+    assert [event.address for event in heard] == ["10.0.0.1"] * 21 + ["10.0.0.2"] * 21
+    assert heard[20].details.endswith("UTC.")
