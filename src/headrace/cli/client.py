@@ -86,10 +86,10 @@ class Server:
                 )
             ) from None
 
-    def arm(self, method: str, path: str, version: str, body: Any = None) -> Any:
+    def arm(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A management call: the answer's JSON, None where it has none. Raises `ProblemError`."""
         url = f"{self.variable('HEADRACE_ARM_URL')}{path}"
-        params = {"api-version": version}
+        params = {"api-version": version, **query}
         answer = self.send(method, url, ARM_SCOPE, params=params, json=body)
         return answer.json() if answer.content else None
 

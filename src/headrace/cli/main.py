@@ -18,9 +18,11 @@ from headrace.cli import (
     migrate,
     query,
     roles,
+    rules,
     send,
     serve,
     settings,
+    tables,
     up,
 )
 from headrace.cli.output import fail
@@ -57,6 +59,8 @@ app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")
 app.add_typer(keys.group, name="key")
 app.add_typer(audit.group, name="audit")
+app.add_typer(rules.group, name="rule")
+app.add_typer(tables.group, name="table")
 app.add_typer(kql.group, name="kql")
 app.add_typer(dead_letters.group, name="dead-letters")
 

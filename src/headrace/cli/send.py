@@ -38,11 +38,15 @@ _REPEAT = (408, 429, 500, 502, 503, 504)
 
 
 class ResumePoint(msgspec.Struct, frozen=True):
-    """How far an upload came: rows that the server has, of which file to which rule."""
+    """How far an upload came: rows that the server has, of which file to which rule.
+
+    `upload` is the upload's own id: sending a file once more is another upload.
+    """
 
     file: str
     target: str
     rows: int
+    upload: str
 
 
 def register(app: typer.Typer) -> None:
@@ -81,9 +85,9 @@ def send(
     with Server.find(env_file) as server, Interrupt() as interrupt, Source(file) as source:
         immutable_id = rule or server.variable("HEADRACE_DCR_IMMUTABLE_ID")
         name = stream or server.variable("HEADRACE_DCR_STREAM")
-        upload = Upload(server, immutable_id, name, interrupt)
         point = ResumeFile(file, f"{immutable_id}/{name}") if resume and str(file) != "-" else None
-        done = point.rows() if point else 0
+        done, upload_id = point.begin() if point else (0, str(uuid.uuid4()))
+        upload = Upload(server, immutable_id, name, interrupt, upload_id)
         if done and not quiet:
             error_console().print(f"[dim]Going on after {done} rows that the server already has.[/dim]")
         with _progress(quiet, source) as progress:
@@ -107,11 +111,14 @@ def send(
 
 
 class Upload:
-    """Sends chunks to one stream of one rule."""
+    """Sends the chunks of the upload `upload_id` to one stream of one rule."""
 
-    def __init__(self, server: Server, immutable_id: str, stream: str, interrupt: Interrupt) -> None:
+    def __init__(
+        self, server: Server, immutable_id: str, stream: str, interrupt: Interrupt, upload_id: str
+    ) -> None:
         self._server = server
         self._interrupt = interrupt
+        self._upload_id = upload_id
         self._url = (
             f"{server.variable('HEADRACE_INGEST_URL')}/dataCollectionRules/{quote(immutable_id, '')}"
             f"/streams/{quote(stream, '')}"
@@ -120,8 +127,10 @@ class Upload:
     def send(self, chunk: Chunk) -> None:
         """Return once the server has the chunk on disk. Raises `ProblemError` when it will not take it."""
         content = gzip.compress(chunk.body, 6, mtime=0)
-        # The same chunk has the same request id in every try, so that a server can tell a repetition.
-        request_id = str(uuid.UUID(bytes=hashlib.sha256(self._url.encode() + chunk.body).digest()[:16]))
+        # The same chunk has the same request id in every try, so that the server stores it once. An equal chunk at
+        # another place, or of another upload, is no repetition.
+        named = f"{self._upload_id}/{self._url}/{chunk.first}".encode()
+        request_id = str(uuid.UUID(bytes=hashlib.sha256(named).digest()[:16]))
         last = Problem("NotSent", "The server took nothing.")
         for pause in _pauses():
             answer = self._try(content, request_id)
@@ -165,25 +174,34 @@ class ResumeFile:
     def __init__(self, file: Path, target: str) -> None:
         self._path = file.with_name(f"{file.name}.headrace-resume")
         self._target = target
+        self._upload_id = str(uuid.uuid4())
         try:
             stat = file.stat()
         except OSError as error:
             raise ProblemError(Problem("FileUnreadable", f"{file}: {error.strerror}.")) from None
         self._file = f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
 
-    def rows(self) -> int:
-        """Rows that the server has already; 0 when the file changed or went to another rule."""
+    def begin(self) -> tuple[int, str]:
+        """Rows that the server has already, and the upload's id.
+
+        No rows and a new id when nothing was begun, or the file changed or went to another rule. Raises `ProblemError`.
+        """
         try:
             point = msgspec.json.decode(self._path.read_bytes(), type=ResumePoint)
         except (OSError, msgspec.DecodeError):
-            return 0
-        return max(0, point.rows) if (point.file, point.target) == (self._file, self._target) else 0
+            point = None
+        if point is not None and (point.file, point.target) == (self._file, self._target):
+            self._upload_id = point.upload
+            return max(0, point.rows), point.upload
+        self.write(0)
+        return 0, self._upload_id
 
     def write(self, rows: int) -> None:
         """Remember how far we came."""
+        point = ResumePoint(self._file, self._target, rows, self._upload_id)
         temporary = self._path.with_name(f"{self._path.name}.tmp")
         try:
-            temporary.write_bytes(msgspec.json.encode(ResumePoint(self._file, self._target, rows)))
+            temporary.write_bytes(msgspec.json.encode(point))
             temporary.replace(self._path)
         except OSError as error:
             raise ProblemError(

@@ -25,6 +25,7 @@ from headrace.kql.api import (
     Scan,
     compile_transform,
 )
+from headrace.kql.model import Functions
 from headrace.kql.types import KustoType, Schema
 from headrace.settings import TransformSettings
 from headrace.transform import coerce
@@ -117,13 +118,19 @@ class _Rows:
         return _call("divide", value, exp.Literal.number(10)) if self.ticks else _call("epoch_us", value)
 
 
+def transform_text(
+    stream: Stream, flow: DataFlow, settings: TransformSettings
+) -> tuple[str, Functions, tuple[Problem, ...]]:
+    """A flow's KQL, the functions that it may use, and warnings of its stages. Raises `ProblemError`."""
+    if not flow.stages:
+        return flow.transform.strip(), settings.functions, ()
+    made = staged_transform(flow.stages, stream.columns, settings.functions)
+    # What the processors may do is the documented part; their own KQL was held to the setting already.
+    return made.text, "extended", made.warnings
+
+
 def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: TransformSettings) -> _Rows:
-    text, functions = flow.transform.strip(), settings.functions
-    staged: tuple[Problem, ...] = ()
-    if flow.stages:
-        made = staged_transform(flow.stages, stream.columns, settings.functions)
-        # What the processors may do is the documented part; their own KQL was held to the setting already.
-        text, functions, staged = made.text, "extended", made.warnings
+    text, functions, staged = transform_text(stream, flow, settings)
     if not text or text == "source":
         columns = tuple(
             OutputColumn(column.name, column.type, f"c{number}")

@@ -26,24 +26,24 @@ def file(tmp_path: Path) -> Path:
 
 def test_what_was_sent_is_remembered_and_forgotten(file: Path) -> None:
     point = ResumeFile(file, "dcr/stream")
-    assert point.rows() == 0
+    assert point.begin()[0] == 0
     point.write(10)
     point.write(25)
-    assert ResumeFile(file, "dcr/stream").rows() == 25
+    assert ResumeFile(file, "dcr/stream").begin()[0] == 25
     assert sorted(path.name for path in file.parent.iterdir()) == [
         "rows.ndjson",
         "rows.ndjson.headrace-resume",
     ]
     point.remove()
     point.remove()
-    assert ResumeFile(file, "dcr/stream").rows() == 0
+    assert ResumeFile(file, "dcr/stream").begin()[0] == 0
 
 
 def test_another_target_or_a_changed_file_starts_anew(file: Path) -> None:
     ResumeFile(file, "dcr/stream").write(25)
-    assert ResumeFile(file, "dcr/other").rows() == 0
+    assert ResumeFile(file, "dcr/other").begin()[0] == 0
     file.write_text('{"a":1}\n{"a":2}\n')
-    assert ResumeFile(file, "dcr/stream").rows() == 0
+    assert ResumeFile(file, "dcr/stream").begin()[0] == 0
 
 
 @given(st.binary(max_size=100))
@@ -51,7 +51,7 @@ def test_a_damaged_resume_file_starts_anew(tmp_path_factory: pytest.TempPathFact
     file = tmp_path_factory.mktemp("resume") / "rows.csv"
     file.write_bytes(b"a\n")
     (file.parent / "rows.csv.headrace-resume").write_bytes(content)
-    assert ResumeFile(file, "dcr/stream").rows() == 0
+    assert ResumeFile(file, "dcr/stream").begin()[0] == 0
 
 
 def test_a_folder_that_cannot_be_written_says_what_is_sent(file: Path) -> None:
@@ -131,3 +131,13 @@ def test_env_files_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(ProblemError) as raised:
             Server.find(path)
         assert words in raised.value.problems[0].message
+
+
+def test_an_upload_keeps_its_id_until_it_is_done(file: Path) -> None:
+    _, first = ResumeFile(file, "dcr/stream").begin()
+    point = ResumeFile(file, "dcr/stream")
+    assert point.begin() == (0, first)
+    point.write(10)
+    assert ResumeFile(file, "dcr/stream").begin() == (10, first)
+    point.remove()
+    assert ResumeFile(file, "dcr/stream").begin()[1] != first

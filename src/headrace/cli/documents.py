@@ -1,0 +1,87 @@
+"""Rules, tables and sample rows read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headrace.cli.sources import Source, SourceFormat, guess_format
+from headrace.errors import Problem, ProblemError
+
+if TYPE_CHECKING:
+    from headrace.catalog.model import TableSchema
+
+MAX_SAMPLES = 100_000
+RULE_TYPE = "microsoft.insights/datacollectionrules"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, or on standard input for `-`. Raises `ProblemError`."""
+    from headrace.cli.kql_target import read_text
+
+    try:
+        document = msgspec.json.decode(read_text(str(path)))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProblemError(Problem("NotJson", f"{path} is not JSON: {error}.")) from None
+    if not isinstance(document, dict):
+        raise ProblemError(Problem("NotAnObject", f"{path} does not hold a JSON object."))
+    return document
+
+
+def read_rule(path: Path) -> dict[str, Any]:
+    """A data collection rule's ARM document: the resource, its bare properties, or the one rule of a template.
+
+    Raises `ProblemError`.
+    """
+    document = read_json(path)
+    resources = document.get("resources")
+    if isinstance(resources, list):
+        rules = [one for one in resources if isinstance(one, dict) and _is_rule(one)]
+        if len(rules) != 1:
+            message = f"{path} is a template with {len(rules)} data collection rules; one is needed."
+            raise ProblemError(Problem("NotARule", message))
+        document = rules[0]
+    if "properties" not in document:
+        document = {"properties": document}
+    properties = document["properties"]
+    if not isinstance(properties, dict) or "dataFlows" not in properties:
+        hint = "A rule is an object with `properties`, which has `streamDeclarations` and `dataFlows`."
+        raise ProblemError(Problem("NotARule", f"{path} is no data collection rule.", hint=hint))
+    return document
+
+
+def read_table(path: Path) -> tuple[str, TableSchema]:
+    """A table's name and columns from its ARM document or its bare schema. Raises `ProblemError`."""
+    from headrace.catalog.schema import first_schema, is_custom_column, parse_columns
+
+    document = read_json(path)
+    properties = document.get("properties", document)
+    schema = properties.get("schema", properties) if isinstance(properties, dict) else None
+    name = schema.get("name", document.get("name")) if isinstance(schema, dict) else None
+    if not isinstance(schema, dict) or not isinstance(name, str):
+        hint = "A table is an object with `properties.schema`, which has `name` and `columns`."
+        raise ProblemError(Problem("NotATable", f"{path} is no table.", hint=hint))
+    listed = [
+        column
+        for column in schema.get("columns") or []
+        if not isinstance(column, Mapping) or is_custom_column(name, str(column.get("name")))
+    ]
+    return name, first_schema(name, parse_columns(listed, name))
+
+
+def read_rows(path: Path, form: SourceFormat | None = None) -> Sequence[bytes]:
+    """The JSON texts of the objects in a file: NDJSON, a JSON array or CSV. Raises `ProblemError`."""
+    rows: list[bytes] = []
+    with Source(path) as source:
+        for chunk in source.chunks(form or guess_format(path), 0):
+            rows += [bytes(row) for row in msgspec.json.decode(chunk.body, type=list[msgspec.Raw])]
+            if len(rows) > MAX_SAMPLES:
+                raise ProblemError(Problem("TooManyRows", f"{path} has more than {MAX_SAMPLES} rows."))
+    return rows
+
+
+def _is_rule(resource: Mapping[str, Any]) -> bool:
+    return str(resource.get("type")).lower() == RULE_TYPE

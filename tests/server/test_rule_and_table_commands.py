@@ -1,0 +1,81 @@
+"""`headrace rule` and `headrace table` against a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ServerProcess
+
+pytestmark = pytest.mark.server
+
+
+class Command:
+    def __init__(self, server: ServerProcess, folder: Path) -> None:
+        self._env = {**os.environ, **server.env}
+        self._folder = folder
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "headrace", *arguments],
+            env=self._env,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + (done.stderr if code else "")
+
+
+@pytest.fixture
+def headrace(server: ServerProcess, tmp_path: Path) -> Command:
+    return Command(server, tmp_path)
+
+
+def test_from_samples_to_a_table_and_a_rule(headrace: Command, tmp_path: Path) -> None:
+    name = f"Inferred{uuid.uuid4().hex[:8]}"
+    (tmp_path / "samples.ndjson").write_text('{"time": "2026-01-01T00:00:00Z", "size": 3, "note": "a"}\n')
+    said = headrace("table", "infer", "samples.ndjson", "--name", f"{name}_CL", "--create")
+    assert f"{name}-rule" in said
+    columns = headrace("table", "show", f"{name}_CL", "--output", "csv").splitlines()
+    assert "size,long,,own" in columns
+    assert f"{name}_CL" in [row["name"] for row in json.loads(headrace("table", "list", "--output", "json"))]
+    shown = json.loads(headrace("rule", "show", f"{name}-rule", "--output", "json"))
+    immutable_id = shown["properties"]["immutableId"]
+    assert json.loads(headrace("rule", "show", immutable_id, "--output", "json")) == shown
+    assert immutable_id in headrace("rule", "list")
+    shown["properties"]["description"] = "changed"
+    (tmp_path / "rule.json").write_text(json.dumps(shown))
+    assert headrace("rule", "validate", "rule.json", "--online") == "rule.json is valid.\n"
+    assert (
+        json.loads(headrace("rule", "show", immutable_id, "-o", "json"))["properties"].get("description")
+        is None
+    )
+    applied = json.loads(headrace("rule", "apply", "rule.json", "--output", "json"))
+    assert applied["immutableId"] == immutable_id
+    assert (
+        json.loads(headrace("rule", "show", immutable_id, "-o", "json"))["properties"]["description"]
+        == "changed"
+    )
+
+
+def test_a_rule_for_a_table_that_is_not_there_is_refused_online(headrace: Command, tmp_path: Path) -> None:
+    table = f"Made{uuid.uuid4().hex[:8]}_CL"
+    made = headrace(
+        "table", "create", table, "--column", "Word:string", "--retention", "40", "--output", "json"
+    )
+    assert json.loads(made)[0]["interactive days"] == 40
+    headrace("table", "create", table, "--column", "Word", code=1)
+    document = json.loads(headrace("rule", "show", "headrace-rule", "--output", "json"))
+    document["properties"]["dataFlows"][0]["outputStream"] = "Custom-NotThere_CL"
+    document["name"] = "other"
+    (tmp_path / "rule.json").write_text(json.dumps(document))
+    assert "NotThere_CL" in headrace("rule", "validate", "rule.json", "--online", code=1)
+    headrace("rule", "show", "other", code=1)
