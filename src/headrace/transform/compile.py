@@ -94,7 +94,7 @@ def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSe
     return LiveFlow(
         schema_version=table.schema.version,
         time_column=next(column.physical for column in table.schema.columns if column.name == TIME),
-        query=_stored(rows, table, settings).sql(dialect="duckdb"),
+        query=_stored(rows, table, settings).sql(dialect="duckdb", copy=False),
         warnings=rows.warnings,
         dropped=tuple(column.name for column in rows.columns if column.name not in known),
     )
