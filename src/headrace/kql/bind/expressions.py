@@ -430,6 +430,8 @@ class ExpressionBinder(BinderBase):
             arguments: list[Expr] = []
             for argument in node.arguments:
                 if isinstance(argument.value, n.Wildcard) and argument.value.pattern == "*":
+                    if self.rows is not None and self.rows.broken and not self.rows.columns:
+                        return None
                     arguments.extend(self.star_arguments(arguments))
                 else:
                     arguments.append(self.bind(argument.value))
@@ -505,10 +507,23 @@ class ExpressionBinder(BinderBase):
             index = node.index.value if isinstance(node.index, n.Literal) else None
             if outer and index is not None and not isinstance(index, float):
                 return f"{outer}_{index}"
+        if isinstance(node, n.Call) and node.name in ("column_ifexists", "columnifexists"):
+            return self._own_name_of_choice(node)
         if isinstance(node, n.Call):
             names = self.call_names(node)
             return names[0] if len(names) == 1 and names[0] else None
         return None
+
+    def _own_name_of_choice(self, node: n.Call) -> str | None:
+        """The name of the column that `column_ifexists` comes to."""
+        if len(node.arguments) != 2:
+            return None
+        first, default = (argument.value for argument in node.arguments)
+        name = (
+            first.name if isinstance(first, n.Name) else first.value if isinstance(first, n.Literal) else None
+        )
+        found = self.rows is not None and isinstance(name, str) and self.rows.find(name) is not None
+        return name if found else self.own_name(default)
 
     def call_names(self, node: n.Call) -> tuple[str, ...]:
         """The automatic column names of a call; "" where the place decides."""

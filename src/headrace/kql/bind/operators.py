@@ -337,7 +337,11 @@ class OperatorBinder(ExpressionBinder):
     def row_count(self, node: n.Expression, what: str) -> Expr:
         """A number of rows, which no column may decide."""
         with self.row_scope(None):
-            value = self.bind_as(node, _T.LONG)
+            value = self.bind(node)
+        if not isinstance(value, Poison) and value.type not in (_T.LONG, _T.INT, _T.REAL, _T.DYNAMIC):
+            self.report("KQL0118", f"{what} takes a number of rows, not a {value.type}.", node)
+            return Literal(_T.LONG, 0)
+        value = self.as_type(value, _T.LONG)
         constant = value.constant
         if constant is not None and isinstance(constant.value, int) and constant.value < 0:
             self.report("KQL0118", f"{what} takes a number of rows from 0.", node)

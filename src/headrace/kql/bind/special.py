@@ -163,6 +163,8 @@ class SpecialBinder(SearchBinder):
         if not any(isinstance(argument.value, n.Wildcard) for argument in node.arguments):
             return None
         columns = [ref(column) for column in self.rows.visible] if self.rows is not None else []
+        if not columns:
+            return POISON
         return self.apply(node, "estimate_data_size", columns, "`estimate_data_size`")
 
     def _column_names_of(self, node: n.Call) -> Expr:
