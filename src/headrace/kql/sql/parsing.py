@@ -46,6 +46,7 @@ class ParsingGenerator(Generator):
             assert split.first is not None
             fits = steps.add("m", matched)
             pattern, names = regex_of_takes(takes)
+            pattern = pattern if names else f"({pattern})"
             listed = b.array([b.text(name) for name in names.values()] or [b.text("g0")])
             missed = b.both(
                 b.negation(column_sql(fits)),
