@@ -9,18 +9,21 @@ from collections import Counter
 from pathlib import Path
 
 from headrace.catalog.rules import Rule
-from tests.transform_kit import PipelineBench, make_flow, make_rule, make_table, wait_idle
+from tests.transform_kit import RULE, PipelineBench, make_flow, make_rule, make_table, wait_idle
 
 KILLED = 137
+TWIN = "dcr-00000000000000000000000000000002"
 THINGS = make_table()
 OTHERS = make_table("Others_CL", incarnation="inc-2")
 EVEN = "source | where Id % 2 == 0 | extend Text = strcat('even ', Text)"
 
 
 def make_rules() -> dict[tuple[str, int], Rule]:
-    """One rule with two flows: everything to one table, the even ids to another."""
-    rule = make_rule(make_flow(0), make_flow(1, EVEN, "Others_CL"))
-    return {(rule.immutable_id, 1): rule}
+    """Two rules that do the same, with two flows: everything to one table, the even ids to another."""
+    rules = [
+        make_rule(make_flow(0), make_flow(1, EVEN, "Others_CL"), immutable_id=name) for name in (RULE, TWIN)
+    ]
+    return {(rule.immutable_id, 1): rule for rule in rules}
 
 
 def bench(root: Path) -> PipelineBench:

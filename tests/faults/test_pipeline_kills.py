@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.pipeline_child import KILLED, OTHERS, THINGS, bench
-from tests.transform_kit import PipelineBench
+from tests.pipeline_child import KILLED, OTHERS, THINGS, TWIN, bench
+from tests.transform_kit import RULE, PipelineBench
 
 from headrace.transform.dead_letters import read_letters
 
@@ -38,10 +38,12 @@ class Sender:
         self.parts = parts
         self.good: set[int] = set()
         self.bad: set[tuple[int, int]] = set()
+        self.rules = random.Random(7)
         self._next = 0
 
     def send(self, payloads: int) -> None:
         for _ in range(payloads):
+            rule = self.rules.choice((RULE, TWIN))
             texts = []
             broken = self._next % 4 == 0
             for row in range(3):
@@ -51,7 +53,7 @@ class Sender:
                 else:
                     self.good.add(self._next)
                 self._next += 1
-            record = self.parts.send(b"[" + b",".join(texts) + b"]", count=3)
+            record = self.parts.send(b"[" + b",".join(texts) + b"]", count=3, rule=rule)
             if broken:
                 self.bad.add((record.offset, 1))
 

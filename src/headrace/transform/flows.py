@@ -1,14 +1,13 @@
-"""One batch through the data flows of its rule: files published, bad rows to the dead letters."""
+"""Batches through the data flows of their rules: files published, bad rows to the dead letters."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import count
 
 from headrace.catalog.model import Table
 from headrace.catalog.rules import DataFlow, Rule
@@ -18,48 +17,40 @@ from headrace.observe.log_errors import STREAM as LOG_ERRORS
 from headrace.observe.receipts import Receipts
 from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings
-from headrace.tables.model import DataFile, PositionError, TableBrokenError, TableDroppedError
-from headrace.transform.bisect import Bad, find_bad, without
-from headrace.transform.bodies import BodyError, inflate, members, objects_only, without_rows
+from headrace.tables.model import TableBrokenError, TableDroppedError
+from headrace.transform.bodies import BodyError, inflate, objects_only
 from headrace.transform.compile import LiveFlow, compile_flow
-from headrace.transform.dead_letters import WHOLE, DeadLetter, DeadLetters, Decided
+from headrace.transform.dead_letters import WHOLE, DeadLetters
 from headrace.transform.error_rows import ErrorRows, Materialise
 from headrace.transform.lanes import Batch, Need
+from headrace.transform.lettering import Lettering
 from headrace.transform.model import (
     BrokenTableError,
     CatalogView,
     DerivedRules,
+    OvertakenError,
     RuleSource,
     Tables,
     find_table,
 )
-from headrace.transform.own_rule import is_own
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
-from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
+from headrace.transform.run import Body, RowsError, Session
 from headrace.transform.seen import SeenCalls
+from headrace.transform.ways import Payload, Way, WayRunner
 
 MAX_COMPILED = 4096
-MAX_ATTEMPTS = 3
-"""Tries of a batch that fails for no cause that passes (a full disk does); then it goes to the letters."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Payload:
-    record: Record
-    body: Body
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One flow of a batch into one table."""
+class _Ready:
+    """A batch whose payloads are read. `repeats`: offsets of calls that repeat an earlier one, with its request id."""
 
     batch: Batch
     rule: Rule
-    flow: DataFlow
-    workspace: str
-    table: Table
-    app_id: str
+    payloads: Sequence[Payload]
+    repeats: Mapping[int, str]
+    needs: list[Need]
 
 
 class FlowRunner:
@@ -83,33 +74,69 @@ class FlowRunner:
         self._rules = rules
         self._derived = derived
         self._catalog = catalog
-        self._tables = tables
-        self._letters = letters
         self._settings = settings
         self._counters = counters
         self._step = step
         self._seen = seen
-        self._usage = usage
         self._errors = ErrorRows(catalog, tables, letters, settings.transform, step, materialise)
         self._receipting = Receipting(receipts, letters)
+        self._lettering = Lettering(letters, counters, step)
+        self._ways = WayRunner(tables, self._lettering, self._receipting, counters, usage, step)
         self._lock = threading.Lock()
-        self._compiled: OrderedDict[tuple[str, int, int, str, int], LiveFlow | ProblemError] = OrderedDict()
-        self._known_rules: OrderedDict[tuple[str, int], Rule] = OrderedDict()
+        self._compiled: OrderedDict[Hashable, LiveFlow | ProblemError] = OrderedDict()
+        self._known_rules: OrderedDict[tuple[str, int], tuple[Rule, int]] = OrderedDict()
+        self._plans: OrderedDict[Hashable, int] = OrderedDict()
+        self._numbers = count()
 
-    def run(self, batch: Batch, session: Session) -> list[Need]:
-        """Take a batch to its tables; what must be durable before the journal may forget it.
+    def shares(self, record: Record) -> int | None:
+        """The same number for records that one run may take: their rules, apart from their names, are the same.
 
-        Raises `EngineError`, `OSError`, `TablesError` or `BrokenTableError` when it must be tried again: whatever was
-        published or kept until then is known and not done twice.
+        None for a record that has to go alone.
+        """
+        entry = record.entry
+        if entry.stream == LOG_ERRORS or (self._derived is not None and self._derived.takes(entry.rule)):
+            return None
+        try:
+            return self._rule(entry.rule, entry.rule_version)[1]
+        except LookupError:
+            return None
+
+    def run(
+        self, batches: Sequence[Batch], session: Session, turn: Callable[[Batch], bool]
+    ) -> list[Sequence[Need]]:
+        """Take batches that share to their tables; for each, what must be durable before the journal may forget it.
+
+        `turn` waits until a batch may publish, and is false when it may not any more: `OvertakenError` then. Raises
+        `EngineError`, `OSError`, `TablesError` or `BrokenTableError` when all of them must be tried again: whatever
+        was published or kept until then is known and not done twice.
         """
         self._step("batch")
+        read = [self._read_batch(batch, session) for batch in batches]
+        ready = [one for one in read if one is not None]
+
+        def before_publishing() -> None:
+            if not all(turn(batch) for batch in batches):
+                raise OvertakenError
+
+        for index, flow in enumerate(ready[0].rule.flows if ready else ()):
+            for workspace in flow.workspaces:
+                self._flow(ready, index, workspace, session, before_publishing)
+        before_publishing()
+        for one in ready:
+            self._receipting.given_up(one.batch, one.rule)
+            one.needs.extend(self._errors.write(one.batch, one.rule, session))
+            self._tell_repeats(one.batch, one.rule, one.repeats)
+        return [() if one is None else one.needs for one in read]
+
+    def _read_batch(self, batch: Batch, session: Session) -> _Ready | None:
+        """The batch's rule and payloads; None when there is no rule for it any more."""
         try:
             rule = self._rule_of(batch, session)
         except ProblemError as error:
             problem = error.problems[0]
-            self._give_up(batch.records, WHOLE, problem.code, problem.message)
+            self._lettering.give_up(batch.records, WHOLE, problem.code, problem.message)
             self._receipting.given_up(batch, None)
-            return []
+            return None
         repeats = self._repeats(batch)
         payloads = self._read(
             [
@@ -121,18 +148,8 @@ class FlowRunner:
         lost = [one.record for one in payloads if not rule.flows_of(one.record.entry.stream)]
         if lost:
             message = "No data flow of the rule takes the stream."
-            self._give_up(lost, WHOLE, "NoDataFlow", message)
-        needs: list[Need] = []
-        for flow in rule.flows:
-            mine = [one for one in payloads if one.record.entry.stream in flow.streams]
-            for workspace in flow.workspaces if mine else ():
-                need = self._flow(batch, rule, flow, workspace, mine, session)
-                if need is not None:
-                    needs.append(need)
-        self._receipting.given_up(batch, rule)
-        needs += self._errors.write(batch, rule, session)
-        self._tell_repeats(batch, rule, repeats)
-        return needs
+            self._lettering.give_up(lost, WHOLE, "NoDataFlow", message)
+        return _Ready(batch, rule, payloads, repeats, [])
 
     def _rule_of(self, batch: Batch, session: Session) -> Rule:
         """The rule that the batch goes through. Raises `ProblemError` when there is none any more."""
@@ -140,7 +157,7 @@ class FlowRunner:
         try:
             if self._derived is not None and self._derived.takes(entry.rule):
                 return self._derived.rule(entry.rule, _bodies(batch.records), session)
-            return self._rule(entry.rule, entry.rule_version)
+            return self._rule(entry.rule, entry.rule_version)[0]
         except LookupError:
             message = f"Version {entry.rule_version} of the rule is not kept any more."
             raise ProblemError(Problem("RuleNotFound", message)) from None
@@ -167,221 +184,80 @@ class FlowRunner:
                     )
                 self._receipting.repeated(record, repeats[record.offset])
 
-    def _read(self, records: Sequence[Record]) -> list[_Payload]:
-        payloads: list[_Payload] = []
+    def _read(self, records: Sequence[Record]) -> list[Payload]:
+        payloads: list[Payload] = []
         for record in records:
             try:
                 body = inflate(record)
                 if self._settings.mode == "compatible":
                     body = objects_only(body)
-                payloads.append(_Payload(record, body))
+                payloads.append(Payload(record, body))
             except BodyError as error:
-                self._give_up([record], WHOLE, error.reason, error.message)
+                self._lettering.give_up([record], WHOLE, error.reason, error.message)
         return payloads
 
     def _flow(
         self,
-        batch: Batch,
-        rule: Rule,
-        flow: DataFlow,
+        ready: Sequence[_Ready],
+        place: int,
         workspace: str,
-        payloads: Sequence[_Payload],
         session: Session,
-    ) -> Need | None:
+        before_publishing: Callable[[], None],
+    ) -> None:
+        """One flow of the rules, by its place in them, into one of its workspaces."""
+        flow = ready[0].rule.flows[place]
         table = self._table(workspace, flow.table)
+        mine: list[tuple[_Ready, list[Payload]]] = []
+        for one in ready:
+            streams = one.rule.flows[place].streams
+            if payloads := [payload for payload in one.payloads if payload.record.entry.stream in streams]:
+                mine.append((one, payloads))
+        if not mine:
+            return
+        records = [payload.record for _, payloads in mine for payload in payloads]
         if table is None:
-            self._vanished(flow, payloads)
-            return None
-        way = _Way(batch, rule, flow, workspace, table, f"{batch.key[0]}/{rule.immutable_id}/{flow.index}")
-        live = self._live(rule, flow, table)
+            self._vanished(flow, records)
+            return
+        live = self._live(ready[0].rule, flow, table)
         if isinstance(live, ProblemError):
-            records = [one.record for one in payloads]
-            self._give_up(records, flow.index, live.problems[0].code, live.problems[0].message)
-            return None
+            self._lettering.give_up(records, flow.index, live.problems[0].code, live.problems[0].message)
+            return
+        ways = [
+            Way(one.batch, one.rule, one.rule.flows[place], workspace, table, payloads)
+            for one, payloads in mine
+        ]
         try:
-            position = self._tables.position(table, way.app_id)
-            due = self._due(way, payloads, position)
-            written = self._write(way, live, due, session) if due else None
+            self._ways.run(ways, live, session, before_publishing)
         except TableDroppedError:
-            self._vanished(flow, payloads)
-            return None
+            self._vanished(flow, records)
+            return
         except TableBrokenError as error:
             raise BrokenTableError(table) from error
-        if written is None and position < batch.first:
-            return None
-        return Need(table, way.app_id, batch.last if written is not None else min(position, batch.last))
+        for (one, _), way in zip(mine, ways, strict=True):
+            need = way.need()
+            if need is not None:
+                one.needs.append(need)
 
-    def _due(self, way: _Way, payloads: Sequence[_Payload], position: int) -> list[Body]:
-        """The bodies whose rows the table does not have and that were not given up."""
-        due: list[Body] = []
-        for payload in payloads:
-            body = payload.body
-            if body.offset <= position:
-                continue
-            decided = self._decided(way, body.offset)
-            if decided.whole:
-                continue
-            if decided.rows:
-                body = without_rows(body, decided.rows)
-            due.append(replace(body, source=way.app_id))
-        return due
-
-    def _decided(self, way: _Way, offset: int) -> Decided:
-        return self._letters.decided(way.batch.key[0], offset, way.flow.index)
-
-    def _write(self, way: _Way, live: LiveFlow, due: Sequence[Body], session: Session) -> DataFile | None:
-        """Run the flow and publish its rows; None when none are left."""
-        dead = 0
-        rows = self._rows(way, due)
-        try:
-            path, written = self._try(way, live, due, session)
-        except RowsError as error:
-            path, written, dead = self._rescue(way, live, due, error.reason, session)
-        except EngineError as error:
-            if error.fault == "memory" and way.batch.attempt > 0:
-                path, written, dead = self._rescue(way, live, due, error.reason, session)
-            elif error.fault in ("lost", "other") and way.batch.attempt >= MAX_ATTEMPTS:
-                offsets = {body.offset for body in due}
-                records = [record for record in way.batch.records if record.offset in offsets]
-                self._give_up(records, way.flow.index, error.reason, "The transform fails on this payload.")
-                return None
-            else:
-                raise
-        rows -= dead
-        offsets = {body.offset for body in due}
-        place = self._receipting.before_publishing(
-            way.rule,
-            way.flow,
-            way.workspace,
-            way.table,
-            way.app_id,
-            [record for record in way.batch.records if record.offset in offsets],
-            path,
-            written.rows,
-        )
-        if not written.rows:
-            self._tables.discard(way.table, path)
-            self._count(way, rows, 0)
-            return None
-        file = written.data_file(path, live.schema_version, {way.app_id: way.batch.last})
-        self._step("publish")
-        try:
-            self._tables.publish(way.table, file)
-            # Only now: a batch that has to be tried again is counted once.
-            self._count(way, rows, written.rows)
-            self._measure(way, [record for record in way.batch.records if record.offset in offsets], written)
-            self._receipting.published(place)
-        except PositionError:
-            self._tables.discard(way.table, path)
-        except BaseException:
-            self._tables.discard(way.table, path)
-            raise
-        self._step("published")
-        return file
-
-    def _count(self, way: _Way, rows: int, stored: int) -> None:
-        stream = way.flow.streams[0]
-        self._counters.add(
-            way.rule.immutable_id,
-            stream,
-            way.flow.index,
-            received=rows,
-            stored=stored,
-            filtered=rows - stored,
-        )
-
-    def _measure(self, way: _Way, records: Sequence[Record], written: Written) -> None:
-        """The stored share of the calls' JSON is the table's usage."""
-        if self._usage is not None and not is_own(way.rule.immutable_id):
-            rows = sum(record.entry.rows for record in records)
-            size = sum(record.entry.length for record in records) * written.rows // max(rows, 1)
-            self._usage.stored(way.table.workspace, way.table.name, written.rows, size)
-
-    def _try(
-        self, way: _Way, live: LiveFlow, bodies: Sequence[Body], session: Session
-    ) -> tuple[Path, Written]:
-        path = self._tables.new_file(way.table)
-        try:
-            batch = batch_table(bodies)
-            self._step("transform")
-            began = time.perf_counter()
-            written = session.run(live, batch, path)
-            self._counters.ran(way.rule.immutable_id, way.flow.streams[0], time.perf_counter() - began)
-            return path, written
-        except BaseException:
-            self._tables.discard(way.table, path)
-            raise
-
-    def _rescue(
-        self, way: _Way, live: LiveFlow, due: Sequence[Body], reason: str, session: Session
-    ) -> tuple[Path, Written, int]:
-        """Find the rows that fail, keep them as letters (how many is told), and run the rest."""
-
-        def probe(bodies: Sequence[Body]) -> None:
-            path, _ = self._try(way, live, bodies, session)
-            self._tables.discard(way.table, path)
-
-        bad = find_bad(due, probe, reason)
-        dead = self._keep(way, due, bad)
-        rest = without(due, bad)
-        try:
-            return *self._try(way, live, rest, session), dead
-        except RowsError as error:
-            # Each half succeeded alone and the rest does not: only what all of it shares can be the cause.
-            raise EngineError(error.reason) from error
-
-    def _rows(self, way: _Way, due: Sequence[Body]) -> int:
-        """Rows of the bodies that are due, as the gateway counted them, less those given up before."""
-        offsets = {body.offset for body in due}
-        rows = 0
-        for record in way.batch.records:
-            if record.offset in offsets:
-                decided = self._decided(way, record.offset)
-                rows += record.entry.rows - len(decided.rows)
-        return rows
-
-    def _keep(self, way: _Way, due: Sequence[Body], bad: Sequence[Bad]) -> int:
-        bodies = {body.offset: body for body in due}
-        records = {record.offset: record for record in way.batch.records}
-        message = "The transform cannot be run on these rows."
-        letters = []
-        for one in bad:
-            record = records[one.offset]
-            if one.row is None:
-                letters.append(_letter(record, way.flow.index, WHOLE, one.reason, message))
-            else:
-                text = members(bodies[one.offset])[one.row]
-                letters.append(_letter(record, way.flow.index, one.row, one.reason, message, text))
-        self._add(letters)
-        return sum(letter.rows for letter in letters)
-
-    def _vanished(self, flow: DataFlow, payloads: Sequence[_Payload]) -> None:
-        records = [one.record for one in payloads]
+    def _vanished(self, flow: DataFlow, records: Sequence[Record]) -> None:
         message = f"Table '{flow.table}' of the data flow does not exist any more."
-        self._give_up(records, flow.index, "TableNotFound", message)
+        self._lettering.give_up(records, flow.index, "TableNotFound", message)
 
-    def _give_up(self, records: Sequence[Record], flow: int, reason: str, message: str) -> None:
-        self._add([_letter(record, flow, WHOLE, reason, message) for record in records])
-
-    def _add(self, letters: Sequence[DeadLetter]) -> None:
-        self._step("letters")
-        for letter in self._letters.add(letters):
-            self._counters.add(
-                letter.rule, letter.stream, letter.flow, received=letter.rows, dead=letter.rows
-            )
-            self._counters.failed(letter.rule, letter.stream, letter.reason, letter.rows)
-        self._step("lettered")
-
-    def _rule(self, rule: str, version: int) -> Rule:
+    def _rule(self, rule: str, version: int) -> tuple[Rule, int]:
+        """A kept version of a rule, and the number of what it does. Raises `LookupError`."""
         key = (rule, version)
         with self._lock:
             known = self._known_rules.get(key)
         if known is None:
-            known = self._rules(rule, version)
+            found = self._rules(rule, version)
+            plan = _plan(found)
             with self._lock:
-                self._known_rules[key] = known
-                while len(self._known_rules) > MAX_COMPILED:
-                    self._known_rules.popitem(last=False)
+                number = self._plans.get(plan)
+                if number is None:
+                    number = self._plans[plan] = next(self._numbers)
+                known = self._known_rules[key] = (found, number)
+                for kept in (self._plans, self._known_rules):
+                    while len(kept) > MAX_COMPILED:
+                        kept.popitem(last=False)
         return known
 
     def _table(self, workspace: str, name: str) -> Table | None:
@@ -391,7 +267,8 @@ class FlowRunner:
         return found
 
     def _live(self, rule: Rule, flow: DataFlow, table: Table) -> LiveFlow | ProblemError:
-        key = (rule.immutable_id, rule.version, flow.index, table.incarnation, table.schema.version)
+        """The compiled flow, for all rules that have the same."""
+        key = (_flow_plan(rule, flow), table.incarnation, table.schema.version)
         with self._lock:
             live = self._compiled.get(key)
         if live is None:
@@ -404,6 +281,17 @@ class FlowRunner:
                 while len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)
         return live
+
+
+def _plan(rule: Rule) -> Hashable:
+    """All of a rule that decides what becomes of its payloads, apart from its name and version."""
+    return tuple((flow.workspaces, _flow_plan(rule, flow)) for flow in rule.flows)
+
+
+def _flow_plan(rule: Rule, flow: DataFlow) -> Hashable:
+    declared = tuple((name, rule.streams.get(name)) for name in flow.streams)
+    # As text, in which `true` is not 1.
+    return (flow.index, flow.table, flow.transform, repr(flow.stages), flow.target, declared)
 
 
 def _bodies(records: Sequence[Record]) -> list[Body]:
@@ -419,26 +307,3 @@ def _bodies(records: Sequence[Record]) -> list[Body]:
 def _ways(rule: Rule, stream: str) -> Sequence[int]:
     """The flows that a stream's rows count in, each as often as it has workspaces; -1 where there are none."""
     return [flow.index for flow in rule.flows_of(stream) for _ in flow.workspaces] or [WHOLE]
-
-
-def _letter(
-    record: Record, flow: int, row: int, reason: str, message: str, text: bytes | None = None
-) -> DeadLetter:
-    entry = record.entry
-    return DeadLetter(
-        journal=record.journal,
-        offset=record.offset,
-        flow=flow,
-        row=row,
-        received=record.received,
-        rule=entry.rule,
-        rule_version=entry.rule_version,
-        stream=entry.stream,
-        request_id=entry.request_id,
-        client_request_id=entry.client_request_id,
-        reason=reason,
-        message=message,
-        encoding="" if text is not None else entry.encoding,
-        rows=1 if text is not None else entry.rows,
-        body=text if text is not None else entry.body,
-    )

@@ -1,8 +1,10 @@
 """Who is next: records wait in lanes, one for each journal and rule, until a batch is full or old enough.
 
-Order is kept within a lane (one batch of a lane runs at a time); between lanes it goes by who has been ready
-longest, so a busy rule cannot hold up a quiet one. A lane also remembers its batches whose rows are published
-but not yet durable: the oldest record that still needs the journal follows from that.
+Order is kept within a lane: its batches start in the order of the journal, a second one only when it is full, and
+each takes its `turn` before it publishes anything. Between lanes it goes by who has been ready longest, so a busy
+rule cannot hold up a quiet one. Lanes whose rules do the same may share a run: what waits in them goes along. A
+lane also remembers its batches whose rows are published but not yet durable: the oldest record that still needs
+the journal follows from that.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -21,11 +23,23 @@ from headrace.journal.model import Record
 LaneKey = tuple[str, str]
 """Journal id and rule id."""
 
+IN_FLIGHT = 2
+"""Batches of a lane that run at once: while one is published, the next is transformed."""
+
+MAX_SHARED = 64
+"""Lanes that share one run at most."""
+
+RUN_SECONDS = 0.01
+"""About what a run costs beside its rows. With many lanes, they wait longer, so that runs stay worth it."""
+
+LONGEST_WAIT = 2.0
+"""Seconds that a batch waits to fill, with however many lanes."""
+
 _LONGEST_NAP = 0.1
 """Seconds; a waiting thread looks at the clock at least so often."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """The next records of a lane, all accepted under one version of the rule.
 
@@ -65,48 +79,81 @@ class _Unsettled:
     needs: tuple[Need, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    record: Record
+    weight: int
+    since: float
+    share: Hashable | None
+
+
+@dataclass(slots=True, eq=False)
 class _Lane:
     key: LaneKey
-    queue: deque[tuple[Record, int, float]] = field(default_factory=deque)
+    queue: deque[_Waiting] = field(default_factory=deque)
     weight: int = 0
-    running: Batch | None = None
+    running: list[Batch] = field(default_factory=list)
+    returned: list[Batch] = field(default_factory=list)
+    """Failed, or overtaken by the failure of an earlier one: they go back when nothing runs any more."""
+    abandoned: list[Batch] = field(default_factory=list)
+    ready: float = 0.0
+    """Not before this moment, after a failure."""
     ticket: int | None = None
     full: bool = False
     attempt: int = 0
     unsettled: deque[_Unsettled] = field(default_factory=deque)
 
+    def held(self) -> Sequence[Batch]:
+        """Batches that were taken and are not finished."""
+        return (*self.running, *self.returned, *self.abandoned)
+
     def oldest(self) -> int | None:
         """The first offset that still needs the journal."""
+        offsets = [batch.first for batch in self.held()]
         if self.unsettled:
-            return self.unsettled[0].first
-        if self.running is not None:
-            return self.running.first
-        return self.queue[0][0].offset if self.queue else None
+            offsets.append(self.unsettled[0].first)
+        if self.queue:
+            offsets.append(self.queue[0].record.offset)
+        return min(offsets, default=None)
 
-    def waits(self) -> bool:
-        """Whether a record waits or runs."""
-        return self.running is not None or bool(self.queue)
+    def waiting_since(self) -> int | None:
+        """When the first record was received that waits or runs; None when none does."""
+        times = [batch.records[0].received for batch in self.held()]
+        if self.queue:
+            times.append(self.queue[0].record.received)
+        return min(times, default=None)
 
-    def waiting_since(self) -> int:
-        """When the first of them was received."""
-        first = self.running.records[0] if self.running is not None else self.queue[0][0]
-        return first.received
+    def may_start(self) -> bool:
+        """Whether the next batch may run now, besides those that run."""
+        if self.returned or self.abandoned or not self.queue:
+            return False
+        return not self.running or (self.full and len(self.running) < IN_FLIGHT)
 
 
 class Lanes:
     """All lanes of a pipeline. Thread-safe.
 
-    `batch_bytes` and `queue_bytes` count JSON bytes after inflate; the queue's bound includes what runs.
+    `batch_bytes` and `queue_bytes` count JSON bytes after inflate; the queue's bound includes what runs. Records for
+    which `shares` gives the same, other than None, may be in one run.
     """
 
-    def __init__(self, batch_bytes: int, batch_seconds: float, queue_bytes: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        batch_bytes: int,
+        batch_seconds: float,
+        queue_bytes: int,
+        clock: Clock,
+        shares: Callable[[Record], Hashable | None] = lambda _: None,
+    ) -> None:
         self._batch_bytes = batch_bytes
         self._batch_seconds = batch_seconds
         self._queue_bytes = queue_bytes
         self._clock = clock
+        self._shares = shares
         self._changed = threading.Condition()
         self._lanes: dict[LaneKey, _Lane] = {}
+        self._sharing: dict[tuple[str, Hashable], dict[LaneKey, _Lane]] = {}
+        """Lanes in which something waits, by journal and what they share; those that share nothing by their key."""
         self._ready: list[tuple[float, int, _Lane]] = []
         self._tickets = count()
         self._weight = 0
@@ -120,13 +167,17 @@ class Lanes:
         """Queue a record behind the others of its lane."""
         weight = max(record.entry.length, len(record.entry.body), 1)
         key = (record.journal, record.entry.rule)
-        now = self._clock.monotonic()
+        one = _Waiting(record, weight, self._clock.monotonic(), self._shares(record))
         with self._changed:
-            lane = self._lanes.setdefault(key, _Lane(key))
-            lane.queue.append((record, weight, now))
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = _Lane(key)
+            lane.queue.append(one)
             lane.weight += weight
             self._weight += weight
-            if lane.running is None and (lane.ticket is None or not lane.full):
+            if len(lane.queue) == 1:
+                self._note_front(lane)
+            if not lane.full or lane.ticket is None:
                 self._schedule(lane)
 
     def room(self) -> int:
@@ -134,27 +185,46 @@ class Lanes:
         with self._changed:
             return self._queue_bytes - self._weight
 
-    def take(self) -> Batch | None:
-        """The next batch, as soon as there is one; None when the lanes are closed."""
+    def take(self) -> Sequence[Batch] | None:
+        """What runs next, as soon as there is something: one batch, or some that share; None when closed."""
         with self._changed:
             while not self._closed:
                 lane = self._pop()
                 if lane is not None:
-                    return self._start(lane)
+                    return self._start_run(lane)
                 self._changed.wait(self._nap())
             return None
 
+    def turn(self, batch: Batch) -> bool:
+        """Wait until the batches before this one in its lane are finished; from then on it may publish.
+
+        False when one of them was not finished: then this one has to be given back as `overtaken`.
+        """
+        with self._changed:
+            while not self._closed:
+                lane = self._lanes.get(batch.key)
+                if lane is None or any(one.first < batch.first for one in (*lane.returned, *lane.abandoned)):
+                    return False
+                if lane.running and lane.running[0] is batch:
+                    return True
+                self._changed.wait(_LONGEST_NAP)
+            return False
+
     def finish(self, batch: Batch, needs: Sequence[Need]) -> None:
-        """The batch's rows are published (and its dead letters durable); `needs` are to become durable."""
+        """The batch's rows are published (and its dead letters durable); `needs` are to become durable.
+
+        It must have had its `turn`.
+        """
         wire = sum(len(record.entry.body) for record in batch.records)
         with self._changed:
             lane = self._end(batch)
             if lane is None:
                 return
+            self._weight -= batch.weight
             lane.attempt = 0
+            lane.ready = 0.0
             lane.unsettled.append(_Unsettled(batch.first, batch.last, wire, tuple(needs)))
-            if lane.queue:
-                self._schedule(lane)
+            self._go_on(lane)
             self._changed.notify_all()
 
     def retry(self, batch: Batch, delay: float) -> None:
@@ -164,19 +234,29 @@ class Lanes:
             if lane is None:
                 return
             lane.attempt += 1
-            now = self._clock.monotonic()
-            for record in reversed(batch.records):
-                weight = max(record.entry.length, len(record.entry.body), 1)
-                lane.queue.appendleft((record, weight, now))
-                lane.weight += weight
-                self._weight += weight
-            self._push(lane, now + delay)
+            lane.ticket = None
+            lane.ready = max(lane.ready, self._clock.monotonic() + delay)
+            lane.returned.append(batch)
+            self._go_on(lane)
             self._changed.notify_all()
+
+    def overtaken(self, batch: Batch) -> None:
+        """Put the batch back: it was not to blame, but one that it ran with, or one before it, failed."""
+        with self._changed:
+            lane = self._end(batch)
+            if lane is not None:
+                lane.ticket = None
+                lane.returned.append(batch)
+                self._go_on(lane)
+                self._changed.notify_all()
 
     def abandon(self, batch: Batch) -> None:
         """Give the batch up until `reset`: its lane stands still and its records keep the journal."""
         with self._changed:
-            self._running -= 1
+            lane = self._end(batch)
+            if lane is not None:
+                lane.ticket = None
+                lane.abandoned.append(batch)
             self._changed.notify_all()
 
     def settle(self, durable: Callable[[Need], bool]) -> None:
@@ -190,9 +270,9 @@ class Lanes:
                         break
                     self._settled[lane.key] = lane.unsettled.popleft().last
         with self._changed:
-            for key, lane in list(self._lanes.items()):
+            for lane in lanes:
                 if lane.oldest() is None:
-                    del self._lanes[key]
+                    self._lanes.pop(lane.key, None)
 
     def watermark(self, journal: str, following: int) -> int:
         """The first offset of `journal` that is still needed; `following` is the next one to be read."""
@@ -203,7 +283,8 @@ class Lanes:
     def oldest_received(self) -> int | None:
         """When the oldest record came that waits or runs; None when none does."""
         with self._changed:
-            return min((lane.waiting_since() for lane in self._lanes.values() if lane.waits()), default=None)
+            times = [lane.waiting_since() for lane in self._lanes.values()]
+        return min((time for time in times if time is not None), default=None)
 
     def settled_above(self, journal: str, watermark: int) -> Mapping[str, int]:
         """By rule: the last offset that needs the journal no more, where it is not below the watermark."""
@@ -238,8 +319,7 @@ class Lanes:
         with self._changed:
             self._draining = True
             for lane in self._lanes.values():
-                if lane.queue and lane.running is None:
-                    self._schedule(lane)
+                self._schedule(lane)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -259,19 +339,52 @@ class Lanes:
             if self._running:
                 return False
             self._lanes.clear()
+            self._sharing.clear()
             self._ready.clear()
             self._weight = 0
             self._paused = False
             self._changed.notify_all()
             return True
 
+    def _go_on(self, lane: _Lane) -> None:
+        """What can be done after a batch of the lane ended."""
+        if lane.returned and not lane.running and not lane.abandoned:
+            now = self._clock.monotonic()
+            if lane.queue:
+                self._leave(lane, self._group(lane))
+            for batch in sorted(lane.returned, key=lambda one: one.first, reverse=True):
+                for record in reversed(batch.records):
+                    weight = max(record.entry.length, len(record.entry.body), 1)
+                    lane.queue.appendleft(_Waiting(record, weight, now, None))
+                    lane.weight += weight
+            lane.returned.clear()
+            self._note_front(lane)
+            lane.full = lane.weight >= self._batch_bytes
+            self._push(lane, max(now, lane.ready))
+            return
+        self._schedule(lane)
+
     def _schedule(self, lane: _Lane) -> None:
         now = self._clock.monotonic()
         lane.full = lane.weight >= self._batch_bytes
+        if not lane.may_start():
+            return
         if self._draining or lane.full:
-            self._push(lane, now)
+            self._push(lane, max(now, lane.ready))
         elif lane.ticket is None:
-            self._push(lane, lane.queue[0][2] + self._batch_seconds)
+            self._push(lane, max(lane.queue[0].since + self._patience(), lane.ready))
+
+    def _patience(self) -> float:
+        """Seconds that a batch waits to fill: a fixed time, more where many lanes have something to run."""
+        return max(self._batch_seconds, min(RUN_SECONDS * len(self._sharing), LONGEST_WAIT))
+
+    def _note_front(self, lane: _Lane) -> None:
+        """What the lane shares follows from the record that is next."""
+        self._sharing.setdefault(self._group(lane), {})[lane.key] = lane
+
+    def _group(self, lane: _Lane) -> tuple[str, Hashable]:
+        share = lane.queue[0].share
+        return (lane.key[0], lane.key if share is None else (share,))
 
     def _push(self, lane: _Lane, when: float) -> None:
         lane.ticket = next(self._tickets)
@@ -297,29 +410,59 @@ class Lanes:
             return _LONGEST_NAP
         return min(max(self._ready[0][0] - self._clock.monotonic(), 0.001), _LONGEST_NAP)
 
-    def _start(self, lane: _Lane) -> Batch:
+    def _start_run(self, lane: _Lane) -> Sequence[Batch]:
+        """The lane's next batch, and as much as fits of those that share with it.
+
+        After a failure a batch runs alone: what is wrong with it is not to touch the others.
+        """
+        group = self._group(lane)
+        alone = lane.queue[0].share is None
+        batches = [self._start(lane, self._batch_bytes)]
+        room = self._batch_bytes - batches[0].weight
+        for other in () if alone else list(self._sharing.get(group, {}).values()):
+            if room <= 0 or len(batches) >= MAX_SHARED:
+                break
+            if other is not lane and not other.running and other.may_start() and not other.attempt:
+                batch = self._start(other, room)
+                batches.append(batch)
+                room -= batch.weight
+        return batches
+
+    def _start(self, lane: _Lane, room: int) -> Batch:
+        group = self._group(lane)
         records: list[Record] = []
         weight = 0
-        version = lane.queue[0][0].entry.rule_version
+        first = lane.queue[0]
         while lane.queue:
-            record, size, _ = lane.queue[0]
-            if records and (weight + size > self._batch_bytes or record.entry.rule_version != version):
+            one = lane.queue[0]
+            fits = weight + one.weight <= room and one.share == first.share
+            if records and not (fits and one.record.entry.rule_version == first.record.entry.rule_version):
                 break
             lane.queue.popleft()
-            records.append(record)
-            weight += size
+            records.append(one.record)
+            weight += one.weight
         lane.weight -= weight
         lane.ticket = None
-        lane.full = False
-        lane.running = Batch(lane.key, tuple(records), weight, lane.attempt)
+        self._leave(lane, group)
+        if lane.queue:
+            self._note_front(lane)
+        batch = Batch(lane.key, tuple(records), weight, lane.attempt)
+        lane.running.append(batch)
         self._running += 1
-        return lane.running
+        self._schedule(lane)
+        return batch
+
+    def _leave(self, lane: _Lane, group: tuple[str, Hashable]) -> None:
+        members = self._sharing.get(group)
+        if members is not None:
+            members.pop(lane.key, None)
+            if not members:
+                del self._sharing[group]
 
     def _end(self, batch: Batch) -> _Lane | None:
         self._running -= 1
-        self._weight -= batch.weight
         lane = self._lanes.get(batch.key)
-        if lane is None or lane.running is None:
+        if lane is None or batch not in lane.running:
             return None
-        lane.running = None
+        lane.running.remove(batch)
         return lane

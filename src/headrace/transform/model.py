@@ -20,6 +20,10 @@ class BrokenTableError(Exception):
         self.table = table
 
 
+class OvertakenError(Exception):
+    """A batch that went before, or along, was not finished: this one has to wait for it."""
+
+
 RuleSource = Callable[[str, int], Rule]
 """Any kept version of a rule by immutable id and version. Raises `LookupError` when it is not kept."""
 

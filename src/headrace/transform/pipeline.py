@@ -32,7 +32,14 @@ from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.error_rows import Materialise
 from headrace.transform.flows import FlowRunner
 from headrace.transform.lanes import Batch, Lanes, Need
-from headrace.transform.model import BrokenTableError, CatalogView, DerivedRules, RuleSource, Tables
+from headrace.transform.model import (
+    BrokenTableError,
+    CatalogView,
+    DerivedRules,
+    OvertakenError,
+    RuleSource,
+    Tables,
+)
 from headrace.transform.progress import Counters, JournalProgress, Progress, by_flow
 from headrace.transform.run import Engine, EngineError, Session
 from headrace.transform.seen import SeenCalls
@@ -119,7 +126,6 @@ class Pipeline:
         self._checkpoints = Checkpoints(settings.data_dir / "checkpoints", disk or RealDisk())
         self._counters = Counters()
         own = settings.transform
-        self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock)
         self._flows = FlowRunner(
             rules,
             catalog,
@@ -134,6 +140,7 @@ class Pipeline:
             derived,
             usage,
         )
+        self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock, self._flows.shares)
         self._journals: dict[str, _Journal] = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -356,37 +363,43 @@ class Pipeline:
             return
         session = self._open_session(engine)
         try:
-            while (batch := self._lanes.take()) is not None:
+            while (batches := self._lanes.take()) is not None:
                 if engine is not self._engine and self._engine is not None:
                     self._close_session(session)
                     engine = self._engine
                     session = self._open_session(engine)
                 began = self._clock.monotonic()
-                self._work(batch, session, engine)
+                self._work(batches, session, engine)
                 with self._lock:
                     self._worked += self._clock.monotonic() - began
         finally:
             self._close_session(session)
 
-    def _work(self, batch: Batch, session: Session, engine: Engine) -> None:
+    def _work(self, batches: Sequence[Batch], session: Session, engine: Engine) -> None:
         try:
-            needs = self._flows.run(batch, session)
+            needs = self._flows.run(batches, session, self._lanes.turn)
+        except OvertakenError:
+            for batch in batches:
+                self._lanes.overtaken(batch)
         except BrokenTableError as error:
             _LOG.error("table %s is broken: the disk refused it", error.table.name)
             with self._lock:
                 self._broken[TableKey.of(error.table)] = error.table
-            self._lanes.abandon(batch)
+            for batch in batches:
+                self._lanes.abandon(batch)
         except (EngineError, OSError, TablesError) as error:
             reason = error.reason if isinstance(error, EngineError) else type(error).__name__
-            _LOG.warning(
-                "batch of rule %s at offset %d will be tried again: %s", batch.key[1], batch.first, reason
-            )
             if isinstance(error, EngineError) and error.fault == "lost":
                 self._reopen(engine)
             self._retries += 1
-            self._lanes.retry(batch, RETRY_SECONDS[min(batch.attempt, len(RETRY_SECONDS) - 1)])
+            for batch in batches:
+                _LOG.warning(
+                    "batch of rule %s at offset %d will be tried again: %s", batch.key[1], batch.first, reason
+                )
+                self._lanes.retry(batch, RETRY_SECONDS[min(batch.attempt, len(RETRY_SECONDS) - 1)])
         else:
-            self._lanes.finish(batch, needs)
+            for batch, needed in zip(batches, needs, strict=True):
+                self._lanes.finish(batch, needed)
 
     def _open_session(self, engine: Engine) -> Session:
         session = engine.session()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from msgspec import structs
 
-from headrace.catalog import system
 from headrace.catalog.model import Table
 from headrace.catalog.rules import DataFlow, Rule
 from headrace.journal.model import Record
@@ -36,19 +32,14 @@ class Receipting:
         table: Table,
         app_id: str,
         records: Sequence[Record],
-        file: Path | None,
+        stored: Mapping[int, int],
         rows: int,
     ) -> Place | None:
-        """The flow made `rows` rows in `file` of these records; without rows there is nothing to publish."""
+        """The flow made so many rows of these records, by offset; without any `rows` there is nothing to publish."""
         if self._receipts is None or not records:
             return None
         fates = self._letters.fates(records[0].journal, [record.offset for record in records])
         dead = {record.offset: _dead(fates.get(record.offset, {}), flow.index) for record in records}
-        left = {record.offset: record.entry.rows - sum(dead[record.offset].values()) for record in records}
-        if rows == sum(left.values()):
-            stored: Mapping[int, int] = left
-        else:
-            stored = _rows_by_offset(file) if file is not None and rows else {}
         calls = [_call(record, stored.get(record.offset, 0), dead[record.offset]) for record in records]
         return self._receipts.append(
             Frame(
@@ -143,11 +134,3 @@ def _dead(fates: Fates, flow: int) -> dict[str, int]:
         if index in (flow, WHOLE):
             reasons[fate.reason] += fate.rows
     return dict(reasons)
-
-
-def _rows_by_offset(file: Path) -> dict[int, int]:
-    """How many rows of a file each payload gave."""
-    with pq.ParquetFile(file) as opened:
-        column = opened.read(columns=[system.OFFSET.physical]).column(0)
-    counts: Iterable[Mapping[str, int]] = pc.value_counts(column).to_pylist()
-    return {one["values"]: one["counts"] for one in counts}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from tests.transform_kit import make_table
 
 from headrace.clock import SECOND, ManualClock
@@ -20,8 +22,13 @@ def lanes(clock: ManualClock, batch_bytes: int = 100, queue_bytes: int = 1000) -
     return Lanes(batch_bytes, 1.0, queue_bytes, clock)
 
 
-def taken(batch: Batch | None) -> tuple[str, list[int]]:
-    assert batch is not None
+def take(some: Lanes) -> Batch:
+    """The one batch that runs next."""
+    (batch,) = some.take() or ()
+    return batch
+
+
+def taken(batch: Batch) -> tuple[str, list[int]]:
     return batch.key[1], [record.offset for record in batch.records]
 
 
@@ -30,7 +37,7 @@ def test_a_batch_waits_to_fill_or_to_age() -> None:
     some = lanes(clock)
     some.put(record(0))
     clock.advance(SECOND)
-    assert taken(some.take()) == ("a", [0])
+    assert taken(take(some)) == ("a", [0])
     for offset in range(1, 15):
         some.put(record(offset))
     assert not some.is_idle()
@@ -41,26 +48,152 @@ def test_a_full_batch_is_cut_at_the_bound_and_at_a_new_version() -> None:
     some = lanes(clock)
     for offset in range(12):
         some.put(record(offset, version=1 if offset < 3 else 2))
-    first = some.take()
+    first = take(some)
     assert taken(first) == ("a", [0, 1, 2])
-    assert first is not None
     some.finish(first, ())
     clock.advance(SECOND)
-    assert taken(some.take()) == ("a", list(range(3, 12)))
+    assert taken(take(some)) == ("a", list(range(3, 12)))
 
 
-def test_one_batch_of_a_lane_runs_at_a_time() -> None:
+def test_a_second_batch_of_a_lane_runs_only_when_it_is_full() -> None:
+    clock = ManualClock()
+    some = lanes(clock, batch_bytes=20)
+    for offset in range(7):
+        some.put(record(offset))
+    some.put(record(7, rule="b", size=20))
+    first, second = take(some), take(some)
+    assert (taken(first), taken(second)) == (("a", [0, 1]), ("b", [7]))
+    third = take(some)
+    assert taken(third) == ("a", [2, 3])
+    some.put(record(8, rule="c", size=20))
+    assert taken(take(some)) == ("c", [8]), "two of a lane run already"
+    some.finish(first, ())
+    assert taken(take(some)) == ("a", [4, 5])
+    some.finish(third, ())
+    some.put(record(9, rule="d", size=20))
+    assert taken(take(some)) == ("d", [9]), "what is left is not full"
+
+
+def test_each_batch_waits_for_its_turn() -> None:
+    some = lanes(ManualClock(), batch_bytes=10)
+    for offset in range(2):
+        some.put(record(offset))
+    first, second = take(some), take(some)
+    turns: list[bool] = []
+    waiting = threading.Thread(target=lambda: turns.append(some.turn(second)))
+    waiting.start()
+    assert some.turn(first)
+    assert not turns
+    some.finish(first, ())
+    waiting.join()
+    assert turns == [True]
+    assert some.watermark("j", 2) == 0
+    some.settle(lambda need: True)
+    assert some.watermark("j", 2) == 1
+
+
+def test_a_failure_takes_the_batches_behind_it_back() -> None:
+    clock = ManualClock()
+    some = lanes(clock, batch_bytes=20)
+    for offset in range(6):
+        some.put(record(offset))
+    first, second = take(some), take(some)
+    some.retry(first, 2.0)
+    assert not some.turn(second)
+    some.overtaken(second)
+    assert some.watermark("j", 6) == 0
+    clock.advance(SECOND)
+    some.put(record(6, rule="b", size=20))
+    assert taken(take(some)) == ("b", [6]), "it is not time yet"
+    clock.advance(SECOND)
+    again = take(some)
+    assert (taken(again), again.attempt) == (("a", [0, 1]), 1)
+    behind = take(some)
+    assert taken(behind) == ("a", [2, 3])
+    assert some.turn(again)
+    some.finish(again, ())
+    assert some.turn(behind)
+
+
+def test_a_later_batch_that_fails_does_not_touch_the_one_before() -> None:
     clock = ManualClock()
     some = lanes(clock, batch_bytes=10)
     for offset in range(3):
         some.put(record(offset))
-    some.put(record(3, rule="b"))
-    first = some.take()
-    assert taken(first) == ("a", [0])
-    assert taken(some.take()) == ("b", [3])
-    assert first is not None
+    first, second = take(some), take(some)
+    some.retry(second, 0.0)
+    assert some.turn(first)
     some.finish(first, ())
-    assert taken(some.take()) == ("a", [1])
+    assert taken(take(some)) == ("a", [1])
+    assert taken(take(some)) == ("a", [2])
+
+
+def sharing(clock: ManualClock, batch_bytes: int = 100) -> Lanes:
+    """Rules of the same first letter share; `x` never does."""
+
+    def shares(one: Record) -> str | None:
+        return None if one.entry.rule.startswith("x") else one.entry.rule[0]
+
+    return Lanes(batch_bytes, 1.0, 10_000, clock, shares)
+
+
+def test_lanes_that_share_run_together_up_to_a_bound() -> None:
+    clock = ManualClock()
+    some = sharing(clock)
+    for offset, rule in enumerate(("a1", "a2", "b1", "a1", "x1", "x2", "a3")):
+        some.put(record(offset, rule))
+    some.put(record(7, "a4", size=90))
+    clock.advance(SECOND)
+    run = some.take() or ()
+    assert [taken(batch) for batch in run] == [("a1", [0, 3]), ("a2", [1]), ("a3", [6]), ("a4", [7])]
+    assert [taken(batch) for batch in some.take() or ()] == [("b1", [2])]
+    assert [taken(batch) for batch in some.take() or ()] == [("x1", [4])]
+    assert all(some.turn(batch) for batch in run)
+    for batch in run:
+        some.finish(batch, ())
+    some.settle(lambda need: True)
+    assert some.watermark("j", 8) == 2
+
+
+def test_a_run_takes_no_more_of_others_than_fits() -> None:
+    clock = ManualClock()
+    some = sharing(clock, batch_bytes=30)
+    for offset in range(3):
+        some.put(record(2 * offset, "a1"))
+        some.put(record(2 * offset + 1, "a2"))
+    assert [taken(batch) for batch in some.take() or ()] == [("a1", [0, 2, 4])]
+    assert [taken(batch) for batch in some.take() or ()] == [("a2", [1, 3, 5])]
+
+
+def test_after_a_failure_lanes_run_apart() -> None:
+    clock = ManualClock()
+    some = sharing(clock)
+    some.put(record(0, "a1"))
+    some.put(record(1, "a2"))
+    clock.advance(SECOND)
+    run = some.take() or ()
+    assert len(run) == 2
+    some.retry(run[0], 0.0)
+    assert some.turn(run[1])
+    some.overtaken(run[1])
+    some.put(record(2, "a3"))
+    clock.advance(SECOND)
+    apart = [[taken(batch) for batch in some.take() or ()] for _ in range(3)]
+    assert sorted(apart) == [[("a1", [0])], [("a2", [1])], [("a3", [2])]]
+
+
+def test_with_many_lanes_batches_wait_longer_to_fill() -> None:
+    clock = ManualClock()
+    some = lanes(clock, queue_bytes=100_000)
+    for offset in range(150):
+        some.put(record(offset, rule=f"r{offset}"))
+    some.put(record(150, rule="full", size=100))
+    clock.advance(SECOND)
+    assert [taken(take(some))[0] for _ in range(3)] == ["full", "r0", "r1"]
+    assert len([take(some) for _ in range(98)]) == 98
+    assert not some.is_idle()
+    clock.advance(SECOND // 2)
+    assert len([take(some) for _ in range(50)]) == 50
 
 
 def test_a_busy_lane_does_not_delay_a_quiet_one() -> None:
@@ -72,8 +205,7 @@ def test_a_busy_lane_does_not_delay_a_quiet_one() -> None:
     order = []
     clock.advance(SECOND)
     for _ in range(3):
-        batch = some.take()
-        assert batch is not None
+        batch = take(some)
         order.append(batch.key[1])
         some.finish(batch, ())
     assert "quiet" in order
@@ -85,9 +217,8 @@ def test_room_counts_what_waits_and_what_runs() -> None:
     for offset in range(3):
         some.put(record(offset))
     assert some.room() == 20
-    batch = some.take()
+    batch = take(some)
     assert some.room() == 20
-    assert batch is not None
     some.finish(batch, ())
     assert some.room() == 30
 
@@ -98,9 +229,7 @@ def test_the_watermark_is_the_first_record_that_is_not_durable() -> None:
     for offset, rule in enumerate("abab"):
         some.put(record(offset, rule))
     assert some.watermark("j", 4) == 0
-    a, b = some.take(), some.take()
-    assert a is not None
-    assert b is not None
+    a, b = take(some), take(some)
     some.finish(b, [Need(TABLE, "b", 3)])
     some.settle(lambda need: True)
     assert some.watermark("j", 4) == 0
@@ -120,19 +249,16 @@ def test_a_retry_keeps_the_order_and_waits() -> None:
     some = lanes(clock, batch_bytes=20)
     for offset in range(4):
         some.put(record(offset))
-    batch = some.take()
-    assert batch is not None
+    batch = take(some)
     some.retry(batch, 5.0)
     assert some.watermark("j", 4) == 0
     clock.advance(5 * SECOND)
-    again = some.take()
+    again = take(some)
     assert taken(again) == ("a", [0, 1])
-    assert again is not None
     assert again.attempt == 1
     some.finish(again, ())
-    last = some.take()
+    last = take(some)
     assert taken(last) == ("a", [2, 3])
-    assert last is not None
     assert last.attempt == 0
 
 
@@ -140,7 +266,7 @@ def test_draining_waits_for_nothing() -> None:
     some = lanes(ManualClock())
     some.put(record(0))
     some.drain()
-    assert taken(some.take()) == ("a", [0])
+    assert taken(take(some)) == ("a", [0])
 
 
 def test_a_closed_lane_hands_out_nothing() -> None:
@@ -156,9 +282,7 @@ def test_an_abandoned_batch_keeps_the_journal_until_a_reset() -> None:
     some = lanes(clock, batch_bytes=10)
     some.put(record(0))
     some.put(record(1, rule="b"))
-    batch, other = some.take(), some.take()
-    assert batch is not None
-    assert other is not None
+    batch, other = take(some), take(some)
     some.abandon(batch)
     assert some.watermark("j", 2) == 0
     assert not some.reset()

@@ -21,6 +21,7 @@ from tests.transform_kit import (
 
 from headrace.catalog.rules import Rule
 from headrace.clock import DAY, MINUTE, iso
+from headrace.tables.reader import TableReader
 from headrace.transform.dead_letters import WHOLE
 from headrace.transform.progress import FlowCounts
 
@@ -92,6 +93,105 @@ def test_records_go_through_their_version_of_the_rule(tmp_path: Path) -> None:
         bench.drain()
         assert [row[0] for row in bench.rows("Id", table=bench.tables[0])] == [0, 2, 4, 6, 8]
         assert [row[0] for row in bench.rows("Id", table=other)] == [1, 3, 5, 7]
+
+
+def _twins(*names: str, transform: str = "source") -> dict[tuple[str, int], Rule]:
+    return rules_of(*(make_rule(make_flow(transform=transform), immutable_id=name) for name in names))
+
+
+def test_rules_that_do_the_same_share_a_file_and_keep_their_own_places_and_counts(tmp_path: Path) -> None:
+    newer = make_rule(make_flow(transform="source | where Id != 12"), version=7, immutable_id="dcr-b")
+    rules = _twins("dcr-a", "dcr-c", transform="source | where Id != 12") | rules_of(newer)
+    with PipelineBench(tmp_path, rules, (make_table(),), transform={"batch_seconds": 0.3}) as bench:
+        bench.send([{"Id": 1}], rule="dcr-a")
+        bench.send([{"Id": 11}, {"Id": 12}], rule="dcr-b", version=7)
+        bench.send([{"Id": 2}], rule="dcr-a")
+        bench.send([{"Id": 21}], rule="dcr-c")
+        pipeline = bench.pipeline()
+        pipeline.start()
+        wait_idle(pipeline)
+        assert bench.store is not None
+        assert bench.reader is not None
+        with TableReader(tmp_path / "tables").pin(bench.tables[0]) as snapshot:
+            assert [file.rows for file in snapshot.files] == [4], "one file for the three rules"
+        places = {
+            name: bench.store.position(bench.tables[0], f"{JOURNAL}/{name}/0")
+            for name in ("dcr-a", "dcr-b", "dcr-c")
+        }
+        assert places == {"dcr-a": 2, "dcr-b": 1, "dcr-c": 3}
+        assert pipeline.stop()
+        assert bench.rows("Id", "_Offset", "_Row", "_Source", "_RuleVersion") == [
+            (1, 0, 0, f"{JOURNAL}/dcr-a/0", 1),
+            (11, 1, 0, f"{JOURNAL}/dcr-b/0", 7),
+            (2, 2, 0, f"{JOURNAL}/dcr-a/0", 1),
+            (21, 3, 0, f"{JOURNAL}/dcr-c/0", 1),
+        ]
+        assert pipeline.progress().flows == {
+            ("dcr-a", 0): FlowCounts(received=2, stored=2),
+            ("dcr-b", 0): FlowCounts(received=2, stored=1, filtered=1),
+            ("dcr-c", 0): FlowCounts(received=1, stored=1),
+        }
+        assert pipeline.progress().journals[JOURNAL].watermark == 4
+
+
+def test_a_bad_row_of_one_rule_costs_only_itself_in_a_shared_run(tmp_path: Path) -> None:
+    with PipelineBench(tmp_path, _twins("dcr-a", "dcr-b"), (make_table(),)) as bench:
+        bench.send([{"Id": 1}], rule="dcr-a")
+        bench.send(b'[{"Id": 2}, {"Text": "\xff"}]', rule="dcr-b", count=2)
+        bench.send(b"[{", rule="dcr-a", count=1)
+        pipeline = bench.drain()
+        assert bench.letters is not None
+        letters = [(one.rule, one.offset, one.row, one.reason) for one in bench.letters.read()]
+        assert sorted(letters) == [
+            ("dcr-a", 2, WHOLE, "MalformedJson"),
+            ("dcr-b", 1, 1, "InvalidUtf8"),
+        ]
+        assert bench.rows("Id", "_Source") == [(1, f"{JOURNAL}/dcr-a/0"), (2, f"{JOURNAL}/dcr-b/0")]
+        assert pipeline.progress().flows == {
+            ("dcr-a", 0): FlowCounts(received=2, stored=1, dead=1),
+            ("dcr-b", 0): FlowCounts(received=2, stored=1, dead=1),
+        }
+
+
+def test_a_shared_run_that_was_published_in_part_is_replayed_rule_by_rule(tmp_path: Path) -> None:
+    """After a crash the table has rows of one rule beyond those of the other: neither is lost or doubled."""
+    with PipelineBench(tmp_path, _twins("dcr-a", "dcr-b"), (make_table(),)) as bench:
+        bench.send([{"Id": 1}], rule="dcr-a")
+        bench.drain()
+        (tmp_path / "checkpoints" / f"{JOURNAL}.json").unlink()
+        bench.close()
+        bench.open()
+        bench.send([{"Id": 2}], rule="dcr-b")
+        bench.send([{"Id": 3}], rule="dcr-a")
+        bench.drain()
+        assert bench.rows("Id", "_Source") == [
+            (1, f"{JOURNAL}/dcr-a/0"),
+            (2, f"{JOURNAL}/dcr-b/0"),
+            (3, f"{JOURNAL}/dcr-a/0"),
+        ]
+
+
+def test_batches_of_one_rule_run_side_by_side_and_are_published_in_order(tmp_path: Path) -> None:
+    published: list[int] = []
+    with PipelineBench(
+        tmp_path, rules_of(make_rule()), (make_table(),), transform={"batch_bytes": 1024, "threads": 3}
+    ) as bench:
+        for number in range(30):
+            bench.send([{"Id": number, "Text": "x" * (900 if number % 3 else 300)}])
+        assert bench.store is not None
+        store, table = bench.store, bench.tables[0]
+
+        def note(step: str) -> None:
+            if step == "published":
+                published.append(store.position(table, f"{JOURNAL}/{RULE}/0"))
+
+        pipeline = bench.pipeline(note)
+        pipeline.start()
+        wait_idle(pipeline)
+        assert pipeline.stop()
+        assert published == sorted(published)
+        assert len(published) > 10
+        assert bench.rows("Id") == [(number,) for number in range(30)]
 
 
 def test_two_flows_take_every_record(tmp_path: Path) -> None:
