@@ -24,6 +24,7 @@ from headrace.identity.keys import create_signing_key, load_signing
 from headrace.identity.store import tenant as tenant_table
 from headrace.identity.tokens import Grant, issue
 from headrace.identity.verify import TokenVerifier
+from headrace.ingest.intake import Intake
 from headrace.ingest.model import Dropped, Refusal
 from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
@@ -256,18 +257,17 @@ class World:
             self.folder, JournalSettings(segment_bytes=1024 * 1024), RealDisk(), SystemClock()
         )
         limits = self.settings.ingest
-        self.gateway = Gateway(
+        self.intake = Intake(
             settings=self.settings,
             verifier=tenant.verifier,
             access=tenant.access,
             rules=self.rules,
             journal=self.journal,
-            proxy=proxy or self._no_proxy,
-            ready=ready,
             addresses=ADDRESSES,
             throttle=Throttle(limits.rule_requests_per_minute, limits.rule_bytes_per_minute, self.clock),
             observer=self.notes,
         )
+        self.gateway = Gateway(intake=self.intake, proxy=proxy or self._no_proxy, ready=ready)
 
     def __enter__(self) -> Self:
         return self

@@ -7,15 +7,18 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from headrace.errors import ProblemError
+from headrace.ingest.connection import IngestConnection, Surroundings
+from headrace.ingest.intake import Intake
 from headrace.process import ProcessConfig
 from headrace.store import sockets
 from headrace.tls import check_pair, server_context
@@ -29,8 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def serving_tls(app: ASGIApp, config: ProcessConfig) -> AsyncIterator[None]:
-    """Serve on the public port, shared with other gateways, inside the block; in-flight requests finish."""
+async def serving_tls(app: ASGIApp, intake: Intake, config: ProcessConfig) -> AsyncIterator[None]:
+    """Serve on the public port, shared with other gateways, inside the block; in-flight requests finish.
+
+    `intake` takes the common requests of the ingestion API, `app` all others.
+    """
     host = config.settings.server.host
     own = _plain_config(
         app,
@@ -42,7 +48,7 @@ async def serving_tls(app: ASGIApp, config: ProcessConfig) -> AsyncIterator[None
     own.host, own.port = host, config.port
     own.load()
     own.ssl = server_context(config.certificate, config.key, config.client_cas)
-    own.http_protocol_class = GuardedProtocol
+    own.http_protocol_class = ingest_protocol(intake)  # type: ignore[assignment]
     renewing = asyncio.create_task(_renew(own.ssl, config.certificate, config.key))
     try:
         async with _serving(own, _shared_listener(host, config.port), _STOP_SECONDS):
@@ -124,6 +130,26 @@ def _shared_listener(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.bind((host, port))
     return listener
+
+
+def ingest_protocol(intake: Intake) -> Callable[..., asyncio.Protocol]:
+    """What uvicorn makes a connection's protocol by: the common way in, and behind it `GuardedProtocol`."""
+
+    def make(
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> asyncio.Protocol:
+        surroundings = Surroundings(
+            intake=intake,
+            general=lambda: GuardedProtocol(config, server_state, app_state, _loop),
+            connections=server_state.connections,
+            headers=lambda: server_state.default_headers,
+        )
+        return IngestConnection(surroundings, _loop or asyncio.get_running_loop())
+
+    return make
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -23,6 +23,7 @@ from headrace.collector.routes import Collector
 from headrace.data_folder import DataFolder
 from headrace.disk import RealDisk
 from headrace.identity.access import load_access
+from headrace.ingest.intake import Intake
 from headrace.ingest.observer import AuditingObserver, CountingObserver
 from headrace.ingest.proxy import Upstream, two_processes
 from headrace.ingest.routes import Gateway
@@ -66,21 +67,15 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         await stack.enter_async_context(telling_numbers(folder, config, numbers))
         reach = settings.server.metrics
         observer = AuditingObserver(CountingObserver(counters), remote_auditor(folder, settings), clock.now)
-        gateway = Gateway(
+        intake = Intake(
             settings=settings,
             verifier=token_verifier(config, access, clock, issuer_keys(config, clock, stack)),
             access=access,
             rules=rules,
             journal=journal,
-            proxy=proxy,
-            ready=ready.is_set,
             addresses=addresses,
             observer=observer,
             clock=clock,
-            collector=Collector(settings, keys, journal, observer, clock)
-            if settings.collector.enabled
-            else None,
-            metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
             throttle=Throttle(
                 settings.ingest.rule_requests_per_minute,
                 settings.ingest.rule_bytes_per_minute,
@@ -88,7 +83,16 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
                 gateways=settings.server.gateways,
             ),
         )
-        async with serving_tls(gateway, config):
+        gateway = Gateway(
+            intake=intake,
+            proxy=proxy,
+            ready=ready.is_set,
+            collector=Collector(settings, keys, journal, observer, clock)
+            if settings.collector.enabled
+            else None,
+            metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
+        )
+        async with serving_tls(gateway, intake, config):
             await stop.wait()
 
 

@@ -40,12 +40,16 @@ class Lease:
         self._held += size
         return True
 
+    def release(self) -> None:
+        """Give all of it back."""
+        self._budget.left += self._held
+        self._held = 0
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.left += self._held
-        self._held = 0
+        self.release()
 
 
 DRAIN_BYTES = 64 * 1024 * 1024

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from headrace.identity.model import INGESTION, TokenError
 from headrace.ingest import errors
+from headrace.ingest.intake import WRITE_ACTION
 from headrace.ingest.model import Rights, Verifier
-from headrace.ingest.routes import WRITE_ACTION
 from headrace.observe.answers import Receipt
 from headrace.wire.addresses import Addresses
 from headrace.wire.problems import http_error, json_response

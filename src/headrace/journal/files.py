@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Final
 from uuid import UUID
 
@@ -45,6 +46,7 @@ from headrace.journal.model import (
     JournalBrokenError,
     JournalFormatError,
     JournalLockedError,
+    Pending,
     Record,
 )
 from headrace.journal.reader import SITE_TRIM_DIR, FileJournalReader
@@ -82,8 +84,11 @@ class _Ticket:
     entry: Entry
     meta: bytes
     size: int
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Record]
+    pending: Pending
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the one who waits."""
+        return self.pending.get_loop()
 
 
 @dataclass(slots=True)
@@ -115,6 +120,7 @@ class FileJournal:
     ) -> None:
         """Takes over what `open` prepared; not for others."""
         self._folder = folder
+        self._journal_id = folder.name
         self._disk = disk
         self._clock = clock
         self._lock = lock
@@ -127,7 +133,9 @@ class FileJournal:
         self._room = Room(folder, settings.max_bytes - 2 * segment_bytes, segment_bytes, clock)
         self._spares = SpareMaker(folder, segment_bytes, allocate)
         self._active: _Segment | None = None
-        self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._waiting: deque[_Ticket] = deque()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._wake_due = False
         self._closing = False
         self._broken: str | None = None
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
@@ -169,26 +177,34 @@ class FileJournal:
     @property
     def journal_id(self) -> str:
         """See `JournalWriter.journal_id`."""
-        return self._folder.name
+        return self._journal_id
 
     @property
     def broken(self) -> str | None:
         """Why nothing is acknowledged any more; None while all is well."""
         return self._broken
 
-    async def append(self, entry: Entry) -> Record:
-        """See `JournalWriter.append`."""
+    def submit(self, entry: Entry) -> Pending:
+        """See `JournalWriter.submit`."""
         self._refuse_if_broken()
         meta = encode_meta(entry)
         size = FRAME_BYTES + len(meta) + len(entry.body)
         self._room.enter(size)
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(entry, meta, size, loop, loop.create_future())
-        self._queue.put(ticket)
+        ticket = _Ticket(entry, meta, size, loop.create_future())
+        self._waiting.append(ticket)
         if self._broken is not None:
-            # The writer may have ended between the look and the put, and would never see this ticket.
+            # The writer may have ended between the look and the append, and would never see this ticket.
             self._fail_waiting()
-        return await ticket.future
+        elif not self._wake_due:
+            # Not at once: what comes in the same turn of the loop shares the sync.
+            self._wake_due = True
+            loop.call_soon(self._wake)
+        return ticket.pending
+
+    async def append(self, entry: Entry) -> Record:
+        """`submit`, and wait for it."""
+        return await self.submit(entry)
 
     def backlog(self) -> int:
         """See `JournalWriter.backlog`."""
@@ -207,7 +223,7 @@ class FileJournal:
         if self._closing:
             return
         self._closing = True
-        self._queue.put(None)
+        self._wakes.put(None)
         self._thread.join()
         self._broken = self._broken or "the journal was closed"
         self._fail_waiting()
@@ -225,6 +241,11 @@ class FileJournal:
         if self._broken is not None:
             raise JournalBrokenError(self._broken)
 
+    def _wake(self) -> None:
+        self._wake_due = False
+        if self._wakes.empty():
+            self._wakes.put(None)
+
     # The writer thread.
 
     def _run(self) -> None:
@@ -238,20 +259,16 @@ class FileJournal:
 
     def _take(self) -> list[_Ticket]:
         """Wait for an entry, then take all that are there, up to a group; empty when closing."""
-        ticket = self._queue.get()
+        while not self._waiting:
+            if self._closing:
+                return []
+            self._wakes.get()
         tickets: list[_Ticket] = []
         size = 0
-        while ticket is not None:
+        while self._waiting and size < self._group_bytes:
+            ticket = self._waiting.popleft()
             tickets.append(ticket)
             size += ticket.size
-            if size >= self._group_bytes:
-                break
-            try:
-                ticket = self._queue.get_nowait()
-            except Empty:
-                break
-        if ticket is None and tickets:
-            self._queue.put(None)
         return tickets
 
     def _commit(self, tickets: list[_Ticket]) -> None:
@@ -312,7 +329,7 @@ class FileJournal:
             body = ticket.entry.body
             buffers.append(encode_frame(segment.marker, offset, group, received, ticket.meta, body))
             buffers.append(body)
-            records.append(Record(self.journal_id, offset, received, ticket.entry))
+            records.append(Record(self._journal_id, offset, received, ticket.entry))
         end = _write_all(segment.descriptor, buffers, 0 if fresh else segment.position)
         self._disk.sync_file(segment.path, SITE_APPEND_FILE, fd=segment.descriptor)
         if fresh:
@@ -348,13 +365,9 @@ class FileJournal:
 
     def _fail_waiting(self) -> None:
         reason = JournalBrokenError(self._broken or "the journal was closed")
-        while True:
-            try:
-                ticket = self._queue.get_nowait()
-            except Empty:
-                return
-            if ticket is not None:
-                self._refuse([ticket], reason)
+        with suppress(IndexError):
+            while True:
+                self._refuse([self._waiting.popleft()], reason)
 
 
 def journal_folders(root: Path) -> list[Path]:
@@ -425,26 +438,22 @@ def _write_all(descriptor: int, buffers: list[bytes], position: int) -> int:
 
 
 def _answer(tickets: Sequence[_Ticket], outcome: Sequence[Record] | Exception) -> None:
-    """Complete the futures, with one wake-up of each event loop."""
-    if not tickets:
-        return
+    """Complete what the tickets wait for, with one wake-up of their event loop."""
     answers: Sequence[Record | Exception] = (
         outcome if isinstance(outcome, Sequence) else [outcome] * len(tickets)
     )
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Record], Record | Exception]]] = {}
-    for ticket, answer in zip(tickets, answers, strict=True):
-        by_loop.setdefault(ticket.loop, []).append((ticket.future, answer))
-    for loop, futures in by_loop.items():
+    pairs = zip(tickets, answers, strict=True)
+    for loop, same in groupby(pairs, lambda pair: pair[0].loop()):
         # The loop may have been closed meanwhile: then nobody waits any more.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_complete, futures)
+            loop.call_soon_threadsafe(_complete, [(ticket.pending, answer) for ticket, answer in same])
 
 
-def _complete(futures: Sequence[tuple[asyncio.Future[Record], Record | Exception]]) -> None:
-    for future, answer in futures:
-        if future.done():
+def _complete(answered: Sequence[tuple[Pending, Record | Exception]]) -> None:
+    for pending, answer in answered:
+        if pending.done():
             continue
         if isinstance(answer, Exception):
-            future.set_exception(answer)
+            pending.set_exception(answer)
         else:
-            future.set_result(answer)
+            pending.set_result(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +38,10 @@ class Record:
     offset: int
     received: int
     entry: Entry
+
+
+Pending = asyncio.Future[Record]
+"""An entry on its way into the journal. Done once it is durable, or with the exception that tells why it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,11 @@ class JournalWriter(Protocol):
         """GUID of this journal; it never changes while the folder lives."""
         ...
 
-    async def append(self, entry: Entry) -> Record:
-        """Return once the entry is durable; all entries that wait together share one sync.
+    def submit(self, entry: Entry) -> Pending:
+        """Take an entry, to be made durable; all entries that wait together share one sync.
 
-        Raises `JournalFullError`, `DiskFullError` or `JournalBrokenError`; after any of them nothing was
+        Entries keep the order in which they are submitted. Called in an event loop. Both the call and what it
+        returns raise `JournalFullError`, `DiskFullError` or `JournalBrokenError`; after any of them nothing was
         acknowledged.
         """
         ...

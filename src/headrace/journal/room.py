@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -21,6 +22,7 @@ _RATE_SECONDS: Final = 60.0
 _SHORTEST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
 _UNKNOWN_RETRY: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
 _SETTLED_NANOSECONDS: Final = 50_000_000
 """Two changes of a folder within so short a time may leave the same time stamp on it."""
 
@@ -41,13 +43,21 @@ class Room:
         self._segments: dict[str, int] = {}
         self._sealed_bytes = 0
         self._listed: tuple[int, int] = (0, 0)
+        self._looked = -math.inf
         self._trims: deque[tuple[float, int]] = deque()
         self._began = clock.monotonic()
 
     def enter(self, size: int) -> None:
         """Take room for an entry. Raises `JournalFullError`."""
         with self._lock:
-            missing = self._used() + self._waiting + size - self._limit
+            # Others only ever take segments away: what was known is never too little.
+            known = self._sealed_bytes + self._position
+            if (
+                known + self._waiting + size > self._limit
+                or self._clock.monotonic() - self._looked >= _LOOK_SECONDS
+            ):
+                known = self._used()
+            missing = known + self._waiting + size - self._limit
             if missing > 0:
                 raise JournalFullError(self._retry_after(missing))
             self._waiting += size
@@ -60,6 +70,7 @@ class Room:
     def roll(self, first: int) -> None:
         """A new segment begins."""
         with self._lock:
+            self._looked = -math.inf
             self._active = segment_name(first)
             self._position = HEADER_BYTES
             self._add_up()
@@ -76,6 +87,7 @@ class Room:
             return self._used()
 
     def _used(self) -> int:
+        self._looked = self._clock.monotonic()
         changed = self._folder.stat().st_mtime_ns
         listed_at, seen = self._listed
         if changed != seen or listed_at - changed < _SETTLED_NANOSECONDS:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from starlette.types import Send
 
-from headrace.errors import Problem
 from headrace.wire.problems import JSON_TYPE, HttpError, error_object
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -30,15 +29,15 @@ async def answer_bytes(send: Send, status: int, headers: Headers, body: bytes) -
 
 
 async def answer_error(send: Send, error: HttpError, headers: Headers = ()) -> None:
-    """The answer that an `HttpError` stands for: ARM's error body, `x-ms-error-code`, extra headers."""
+    """The answer that an `HttpError` stands for."""
+    await answer_bytes(send, error.status, *error_parts(error, headers))
+
+
+def error_parts(error: HttpError, headers: Headers = ()) -> tuple[Headers, bytes]:
+    """The headers of an error's answer (`x-ms-error-code` and its own behind `headers`) and ARM's error body."""
     extra = _encoded(error.headers.items())
     code = (b"x-ms-error-code", error.problem.code.encode())
-    await answer_bytes(send, error.status, [*headers, *extra, code, _JSON], error_body(error.problem))
-
-
-def error_body(problem: Problem) -> bytes:
-    """`{"error": {...}}` as JSON."""
-    return msgspec.json.encode({"error": error_object(problem)})
+    return [*headers, *extra, code, _JSON], msgspec.json.encode({"error": error_object(error.problem)})
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -17,6 +17,7 @@ from headrace.journal.model import (
     JournalBrokenError,
     JournalFullError,
     JournalWriter,
+    Pending,
     Record,
 )
 
@@ -31,7 +32,10 @@ def test_the_answer_waits_for_the_journal(tmp_path: Path, tenant: Tenant) -> Non
 
         journal_id = str(uuid.uuid4())
 
-        async def append(self, entry: Entry) -> Record:
+        def submit(self, entry: Entry) -> Pending:
+            return asyncio.ensure_future(self._keep(entry))
+
+        async def _keep(self, entry: Entry) -> Record:
             self.waiting.set()
             await self.release.wait()
             return Record(self.journal_id, 0, 0, entry)
@@ -187,7 +191,7 @@ class Refusing:
     def __init__(self, reason: Exception) -> None:
         self.reason = reason
 
-    async def append(self, entry: Entry) -> Record:
+    def submit(self, entry: Entry) -> Pending:
         raise self.reason
 
     def backlog(self) -> int:

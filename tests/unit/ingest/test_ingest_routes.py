@@ -3,18 +3,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
-from tests.ingest_kit import ADDRESSES, ROW, TENANT, Tenant, World
+from starlette.types import Receive, Scope, Send
+from tests.ingest_kit import ROW, TENANT, Tenant, World
 
 from headrace.identity.apps import delete_app, set_enabled
 from headrace.identity.assignments import delete_assignments_under
-from headrace.ingest.routes import Gateway
-from headrace.ingest.throttle import Throttle
 from headrace.journal.model import (
     Entry,
 )
@@ -283,47 +279,6 @@ def test_checks_go_size_token_rule_role_stream_type_body(tmp_path: Path, tenant:
             (400, "MalformedJson", rule, "Custom-MyTable_CL"),
         ]
         assert all("Retry-After".lower() not in dict(answer.headers) for _, answer in steps)
-
-
-def test_the_lifespan_is_entered_and_left(world: World) -> None:
-    steps: list[str] = []
-
-    @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
-        steps.append("in")
-        yield
-        steps.append("out")
-
-    gateway = Gateway(
-        settings=world.settings,
-        verifier=world.tenant.verifier,
-        access=world.tenant.access,
-        rules=world.rules,
-        journal=world.journal,
-        proxy=world.gateway,
-        ready=lambda: True,
-        addresses=ADDRESSES,
-        throttle=Throttle(None, None, world.clock),
-        lifespan=lifespan,
-    )
-    messages = ["lifespan.startup", "lifespan.shutdown"]
-
-    async def receive() -> Message:
-        steps.append("receive")
-        return {"type": messages.pop(0)}
-
-    async def send(message: Message) -> None:
-        steps.append(message["type"])
-
-    world.runner.run(gateway({"type": "lifespan"}, receive, send))
-    assert steps == [
-        "receive",
-        "in",
-        "lifespan.startup.complete",
-        "receive",
-        "out",
-        "lifespan.shutdown.complete",
-    ]
 
 
 @pytest.mark.parametrize(
