@@ -1,12 +1,16 @@
-"""The load generator: a process of its own that sends distinct bodies over TLS and times every answer."""
+"""The load generator: a process of its own that sends distinct bodies over TLS and times every answer.
+
+It shares the machine's cores with what it measures, so it is made to be cheap: one thread, sockets that do not
+block, requests put together from prepared parts.
+"""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import MutableSequence, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +21,8 @@ from urllib.parse import urlsplit
 from benchmarks.bodies import BodyMaker
 
 _TAKEN = (200, 201, 204)
+_PIECE = 65536
+_SHORTEST_PAUSE = 0.001
 
 
 @dataclass(frozen=True)
@@ -83,76 +89,148 @@ def start_load(load: Load) -> Running:
 
 
 def _generate(load: Load, result: Connection, kept: MutableSequence[int]) -> None:
-    sent = Sent()
-    lock = threading.Lock()
     makers = [
         BodyMaker(load.shape, load.body_bytes, load.event_time, seed) for seed in range(load.connections)
     ]
-    started = sent.started = time.monotonic()
+    started = time.monotonic()
     used = time.process_time()
-    threads = [
-        threading.Thread(target=_connection, args=(load, maker, index, started, sent, lock, kept))
-        for index, maker in enumerate(makers)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    sent.seconds = time.monotonic() - started
-    sent.cpu_seconds = time.process_time() - used
+    clients = [_Client(load, maker, index, started) for index, maker in enumerate(makers)]
+    _drive(clients, kept, started + load.seconds)
+    sent = Sent(started=started, seconds=time.monotonic() - started, cpu_seconds=time.process_time() - used)
+    for client in clients:
+        client.close()
+        client.add_to(sent)
     result.send_bytes(json.dumps(asdict(sent)).encode())
 
 
-def _connection(
-    load: Load,
-    maker: BodyMaker,
-    index: int,
-    started: float,
-    total: Sent,
-    lock: threading.Lock,
-    kept: MutableSequence[int],
-) -> None:
-    """One keep-alive connection: a request, its answer, the next, until the time is up."""
-    parts = urlsplit(load.url)
-    head = (
-        f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-        f"Authorization: Bearer {load.token}\r\n"
-        "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: "
-    ).encode()
-    mine = Sent()
-    serial = load.first_serial + index
-    pace = load.connections * maker.json_bytes / (load.max_mb_s * 1e6) if load.max_mb_s else 0.0
-    stream = _connect(load, parts.hostname or "", parts.port or 443)
-    try:
-        while (now := time.monotonic()) - started < load.seconds:
-            due = started + pace * (mine.requests + index / load.connections)
-            if due > now:
-                time.sleep(due - now)
-            body = maker.make(serial)
-            serial += load.connections
-            before = time.monotonic()
-            stream.sendall(head + str(len(body)).encode() + b"\r\n\r\n" + body)
-            status, retry_after = _answer(stream)
-            if status in _TAKEN:
-                mine.latencies.append(time.monotonic() - before)
-                mine.requests += 1
-                mine.json_bytes += maker.json_bytes
-                mine.rows += maker.rows
-                mine.kept_rows += maker.kept_rows
-                kept[index] = mine.kept_rows
-            else:
-                mine.refused[str(status)] = mine.refused.get(str(status), 0) + 1
-                time.sleep(min(retry_after, max(0.0, load.seconds - (time.monotonic() - started))))
-    finally:
-        stream.close()
-    with lock:
-        total.requests += mine.requests
-        total.json_bytes += mine.json_bytes
-        total.rows += mine.rows
-        total.kept_rows += mine.kept_rows
-        total.latencies += mine.latencies
-        for status_text, count in mine.refused.items():
-            total.refused[status_text] = total.refused.get(status_text, 0) + count
+def _drive(clients: Sequence[_Client], kept: MutableSequence[int], end: float) -> None:
+    """Let each client send a request as soon as the one before is answered (and due), until the time is up."""
+    poll = select.epoll()
+    by_descriptor = {client.descriptor: client for client in clients}
+    for client in clients:
+        poll.register(client.descriptor, select.EPOLLIN)
+    resting = list(clients)
+    waiting = 0
+    while True:
+        now = time.monotonic()
+        for client in [each for each in resting if each.due <= now < end]:
+            resting.remove(client)
+            waiting += 1
+            client.begin()
+            if not client.send():
+                poll.modify(client.descriptor, select.EPOLLIN | select.EPOLLOUT)
+        if not waiting and now >= end:
+            return
+        pause = min((each.due for each in resting), default=end) - now if now < end else -1.0
+        for descriptor, events in poll.poll(None if pause < 0 else max(pause, _SHORTEST_PAUSE)):
+            client = by_descriptor[descriptor]
+            if events & select.EPOLLOUT and client.send():
+                poll.modify(descriptor, select.EPOLLIN)
+            if client.receive():
+                kept[client.index] = client.kept_rows
+                resting.append(client)
+                waiting -= 1
+
+
+class _Client:
+    """One keep-alive connection: a request, its answer, the next."""
+
+    def __init__(self, load: Load, maker: BodyMaker, index: int, started: float) -> None:
+        self.index = index
+        self.due = started
+        self.kept_rows = 0
+        self._maker = maker
+        self._step = load.connections
+        self._serial = load.first_serial + index
+        self._pace = load.connections * maker.json_bytes / (load.max_mb_s * 1e6) if load.max_mb_s else 0.0
+        self._first = started + self._pace * index / load.connections
+        self._taken = 0
+        self._refused: dict[str, int] = {}
+        self._latencies: list[float] = []
+        self._began = 0.0
+        self._unsent = memoryview(b"")
+        self._answer = b""
+        parts = urlsplit(load.url)
+        self._head = (
+            f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Authorization: Bearer {load.token}\r\n"
+            "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: "
+        ).encode()
+        self._stream = _connect(load, parts.hostname or "", parts.port or 443)
+        self._stream.setblocking(False)
+        self.descriptor = self._stream.fileno()
+        self._next = self._request()
+
+    def begin(self) -> None:
+        """Take up the next request."""
+        self._unsent = memoryview(self._next)
+        self._began = time.monotonic()
+
+    def send(self) -> bool:
+        """Send as much as goes; whether that was all."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._stream.send(self._unsent) :]
+        except (ssl.SSLWantWriteError, BlockingIOError):
+            return False
+        self._next = self._request()
+        return True
+
+    def receive(self) -> bool:
+        """Read what there is; whether the answer is whole."""
+        try:
+            while not self._take(self._stream.recv(_PIECE)):
+                pass
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return False
+        return True
+
+    def _take(self, piece: bytes) -> bool:
+        if not piece:
+            raise ConnectionError("the server closed the connection")
+        self._answer += piece
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        status = int(head[9:12] or b"0")
+        if not end or (status != 204 and len(body) < int(_header(head, b"content-length") or b"0")):
+            return False
+        self._answered(status, head, time.monotonic())
+        self._answer = b""
+        return True
+
+    def add_to(self, sent: Sent) -> None:
+        """Add what this client sent."""
+        sent.requests += self._taken
+        sent.json_bytes += self._taken * self._maker.json_bytes
+        sent.rows += self._taken * self._maker.rows
+        sent.kept_rows += self.kept_rows
+        sent.latencies += self._latencies
+        for status, count in self._refused.items():
+            sent.refused[status] = sent.refused.get(status, 0) + count
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+
+    def _answered(self, status: int, head: bytes, now: float) -> None:
+        if status in _TAKEN:
+            self._latencies.append(now - self._began)
+            self._taken += 1
+            self.kept_rows += self._maker.kept_rows
+            self.due = self._first + self._pace * self._taken if self._pace else now
+        else:
+            self._refused[str(status)] = self._refused.get(str(status), 0) + 1
+            self.due = now + float(_header(head, b"retry-after") or b"0.1")
+
+    def _request(self) -> bytes:
+        body = self._maker.make(self._serial)
+        self._serial += self._step
+        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    """The value of a header; empty when it is not there."""
+    _, _, rest = head.lower().partition(b"\r\n" + name + b": ")
+    return rest.partition(b"\r\n")[0]
 
 
 def _connect(load: Load, host: str, port: int) -> socket.socket:
@@ -163,19 +241,3 @@ def _connect(load: Load, host: str, port: int) -> socket.socket:
     context = ssl.create_default_context(cafile=load.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context.wrap_socket(plain, server_hostname=host)
-
-
-def _answer(stream: socket.socket) -> tuple[int, float]:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = stream.recv(65536)
-        if not chunk:
-            raise ConnectionError("the server closed the connection")
-        data += chunk
-    head, _, body = data.partition(b"\r\n\r\n")
-    status = int(head[9:12])
-    headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
-    missing = int(headers.get(b"content-length", b"0")) - len(body)
-    while missing > 0:
-        missing -= len(stream.recv(min(missing, 65536)))
-    return status, float(headers.get(b"retry-after", b"0.1"))

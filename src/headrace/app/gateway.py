@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 
 import httpx
 
@@ -36,6 +37,7 @@ from headrace.serving import serving_tls
 from headrace.store.live import LiveView
 
 _READY_POLL_SECONDS = 0.05
+_COLLECT_AFTER = 20_000
 
 
 async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -92,8 +94,16 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             else None,
             metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
         )
+        _rest_the_collector()
         async with serving_tls(gateway, intake, config):
             await stop.wait()
+
+
+def _rest_the_collector() -> None:
+    """What has been made so far stays, and a request makes no cycles: look for garbage seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 async def _wait_for(upstreams: tuple[Upstream, ...], ready: asyncio.Event) -> None:

@@ -71,7 +71,7 @@ class _Target:
 class _Exchange:
     """One request and its answer."""
 
-    __slots__ = ("answer", "body", "call", "error", "lease", "missing", "pending")
+    __slots__ = ("answer", "awaited", "body", "call", "error", "lease", "missing", "pending")
 
     def __init__(self, call: Call, length: int, lease: Lease) -> None:
         self.call = call
@@ -79,6 +79,7 @@ class _Exchange:
         self.lease = lease
         self.body: list[bytes] = []
         self.pending: list[Pending] = []
+        self.awaited = 0
         self.error: HttpError | None = None
         self.answer: bytes | None = None
 
@@ -237,19 +238,23 @@ class IngestConnection(asyncio.Protocol):
                 exchange.pending = self._intake.keep(exchange.call, exchange.whole_body())
             except HttpError as error:
                 exchange.refuse(error)
-        if not exchange.pending:
+        exchange.awaited = len(exchange.pending)
+        if not exchange.awaited:
             self._settle(exchange)
         for pending in exchange.pending:
-            pending.add_done_callback(lambda _: self._settle(exchange))
+            pending.add_done_callback(lambda done: self._done(exchange, done))
 
-    def _settle(self, exchange: _Exchange) -> None:
-        """Answer a request if all that its answer waits for is done."""
-        if not all(pending.done() for pending in exchange.pending):
-            return
-        problems = [pending.exception() for pending in exchange.pending]
-        problem = next((each for each in problems if each is not None), None)
+    def _done(self, exchange: _Exchange, pending: Pending) -> None:
+        """One of what the answer waits for is durable or refused."""
+        exchange.awaited -= 1
+        problem = pending.exception()
         if problem is not None:
             exchange.refuse(journal_refusal(problem))
+        if not exchange.awaited:
+            self._settle(exchange)
+
+    def _settle(self, exchange: _Exchange) -> None:
+        """Answer a request: nothing of it is still to be done."""
         exchange.lease.release()
         if exchange.error is None:
             self._intake.kept(exchange.call, [pending.result() for pending in exchange.pending])
@@ -365,14 +370,19 @@ class IngestConnection(asyncio.Protocol):
 
 
 class _Head:
-    """Takes what the parser finds in a request's head."""
+    """Takes what the parser finds in a request's head. `alone`: nothing stands in front of it or behind it."""
 
-    __slots__ = ("headers", "url", "whole")
+    __slots__ = ("alone", "headers", "url", "whole")
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
+        self.alone = True
         self.whole = False
+
+    def on_message_begin(self) -> None:
+        """A request begins: a second one if the parser sees the end of a head where we do not."""
+        self.alone = self.alone and not self.whole
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
@@ -386,18 +396,21 @@ class _Head:
         """All of the head is there."""
         self.whole = True
 
+    def on_body(self, body: bytes) -> None:
+        """Something stands behind what the parser takes for the head."""
+        self.alone = False
+
 
 def _parsed(head: bytes) -> _Head | None:
     """A head by the parser; None unless it is of the common form."""
-    if head.count(b"\n") != head.count(b"\r\n"):
-        return None
     found = _Head()
     parser = httptools.HttpRequestParser(found)
     try:
         parser.feed_data(head)
-    except httptools.HttpParserError:
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    common = found.whole and parser.get_http_version() == "1.1" and parser.should_keep_alive()
+    whole = found.whole and found.alone
+    common = whole and parser.get_http_version() == "1.1" and parser.should_keep_alive()
     return found if common and _UNCOMMON.isdisjoint(found.headers) else None
 
 
