@@ -135,7 +135,7 @@ class OwnLog:
         body = msgspec.json.encode(rows)
         try:
             await asyncio.to_thread(self._materialise, workspace, table)
-            await self._journal.append(
+            await self._journal.submit(
                 Entry(
                     request_id=new_guid(),
                     client_request_id=call_id,

@@ -184,7 +184,7 @@ class Collector:
             rows=admitted.rows,
         )
         try:
-            self._observer.accepted(await self._journal.append(entry))
+            self._observer.accepted(await self._journal.submit(entry))
         except JournalFullError as error:
             message = "The pipeline is behind. Try again later."
             raise CollectorError(429, "TooManyRequests", message, math.ceil(error.retry_after)) from None

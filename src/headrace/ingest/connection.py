@@ -113,6 +113,7 @@ class IngestConnection(asyncio.Protocol):
         self._intake = surroundings.intake
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        self._address = ""
         self._rest = b""
         """The beginning of a head, or what is held back while too much is under way."""
         self._receiving: _Exchange | None = None
@@ -129,6 +130,8 @@ class IngestConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
         self._around.connections.add(self)
         self._due_in(HEAD_SECONDS)
 
@@ -227,7 +230,8 @@ class IngestConnection(asyncio.Protocol):
         target = _remembered_target(parsed.url) if remembered else _target(parsed.url)
         if target is None:
             return None
-        return _Exchange(Call(parsed.headers), int(length), Lease(self._intake.budget)), target
+        call = Call(parsed.headers, self._address)
+        return _Exchange(call, int(length), Lease(self._intake.budget)), target
 
     def _finish(self, exchange: _Exchange) -> None:
         """The body is whole."""
@@ -254,12 +258,27 @@ class IngestConnection(asyncio.Protocol):
             self._settle(exchange)
 
     def _settle(self, exchange: _Exchange) -> None:
-        """Answer a request: nothing of it is still to be done."""
+        """Answer a request: nothing of it is still to be done, but to tell of its refusal."""
         exchange.lease.release()
         if exchange.error is None:
             self._intake.kept(exchange.call, [pending.result() for pending in exchange.pending])
+            self._answered(exchange)
+            return
+        note = self._intake.note_refused(exchange.call, exchange.error)
+        if note is None:
+            self._refused(exchange, exchange.error)
         else:
-            self._intake.refused(exchange.call, exchange.error)
+            error = exchange.error
+            note.add_done_callback(lambda noted: self._refused(exchange, error, noted))
+
+    def _refused(self, exchange: _Exchange, error: HttpError, noted: Pending | None = None) -> None:
+        if noted is not None:
+            # However it ended: the answer does not depend on it.
+            noted.exception()
+        self._intake.refused(exchange.call, error)
+        self._answered(exchange)
+
+    def _answered(self, exchange: _Exchange) -> None:
         exchange.answer = self._answer(exchange.call, exchange.error)
         self._send_answers()
 

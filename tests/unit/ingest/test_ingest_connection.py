@@ -101,7 +101,7 @@ async def _talk(world: World, talk: Talk, state: ServerState) -> None:
 
 def bodies(world: World) -> list[bytes]:
     """What the journal holds."""
-    return [record.entry.body for record in world.records()]
+    return [record.entry.body for record in world.payloads()]
 
 
 def test_posts_are_answered_and_kept(world: World) -> None:
@@ -140,6 +140,9 @@ def test_pipelined_requests_are_answered_in_order(world: World) -> None:
 
     talk_to(world, talk)
     assert bodies(world) == [b'[{"a":1}]', b'[{"a":2}]', b'[{"a":4}]']
+    assert [row.InputStreamId for row in world.error_rows()] == ["Custom-MyTable_CL"]
+    refused = {(refusal.status, refusal.address) for refusal in world.notes.refusals}
+    assert refused == {(400, "127.0.0.1"), (401, "127.0.0.1")}
 
 
 def test_far_more_pipelined_requests_than_may_be_under_way(world: World) -> None:

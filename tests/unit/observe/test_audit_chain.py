@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.clock import SECOND, ManualClock
-from headrace.journal.model import Entry, JournalBrokenError, Record
+from headrace.journal.model import Entry, JournalBrokenError, Pending, Record
 from headrace.observe.audit.events import FIRST, TEXTS, AuditEvent, Link, make_row
 from headrace.observe.audit.heads import Head, Heads, check
 from headrace.observe.audit.middleware import Answered, Audited
@@ -34,12 +34,14 @@ class Memory:
         self.entries: list[Entry] = []
         self.refusals = 0
 
-    async def append(self, entry: Entry) -> Record:
+    def submit(self, entry: Entry) -> Pending:
         if self.refusals:
             self.refusals -= 1
             raise JournalBrokenError("no")
         self.entries.append(entry)
-        return Record(self.journal_id, len(self.entries), NOW, entry)
+        done: Pending = asyncio.get_running_loop().create_future()
+        done.set_result(Record(self.journal_id, len(self.entries), NOW, entry))
+        return done
 
     def backlog(self) -> int:
         return 0

@@ -157,7 +157,7 @@ class AuditTrail:
         )
         for attempt in range(_TRIES):
             try:
-                await self._journal.append(entry)
+                await self._journal.submit(entry)
             except (JournalFullError, JournalBrokenError) as error:
                 if attempt == _TRIES - 1:
                     _log.error("%d audit rows were not kept: %s", len(rows), error)
