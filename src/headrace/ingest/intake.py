@@ -251,14 +251,17 @@ class Intake:
 
 
 def journal_refusal(error: BaseException) -> HttpError:
-    """The answer to a call that the journal did not take. Raises `error` again if that is not why."""
+    """The answer to a call that the journal did not take, caused by `error`. Raises it if that is not why."""
     if isinstance(error, DiskFullError):
-        return errors.unavailable("The disk is full.", error.retry_after)
-    if isinstance(error, JournalFullError):
-        return errors.journal_full(error.retry_after)
-    if isinstance(error, JournalBrokenError):
-        return errors.unavailable("The disk refuses to store data.", _BROKEN_RETRY_SECONDS)
-    raise error
+        refusal = errors.unavailable("The disk is full.", error.retry_after)
+    elif isinstance(error, JournalFullError):
+        refusal = errors.journal_full(error.retry_after)
+    elif isinstance(error, JournalBrokenError):
+        refusal = errors.unavailable("The disk refuses to store data.", _BROKEN_RETRY_SECONDS)
+    else:
+        raise error
+    refusal.__cause__ = error
+    return refusal
 
 
 def _declared_stream(rule: RuleHead, stream: str) -> str:
