@@ -11,6 +11,7 @@ from typing import TypeVar
 from starlette.routing import BaseRoute
 
 from headrace.app.common import addresses_of
+from headrace.app.openapi import openapi_route
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
 from headrace.arm.model import ArmDeps, MetricSource, Published
@@ -81,7 +82,7 @@ def control_plane_routes(config: ProcessConfig, admin: Admin, metrics: MetricSou
     deps = replace(made, metrics=metrics)
     graph = Graph(admin.database, access, admin.verifier, admin.addresses)
     clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
-    own = [*admin_routes(admin), *key_routes(admin), *explain_routes(admin)]
+    own = [openapi_route(admin.addresses), *admin_routes(admin), *key_routes(admin), *explain_routes(admin)]
     return [*own, *clouds, *graph_routes(graph), *arm_routes(deps)]
 
 

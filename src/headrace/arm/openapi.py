@@ -1,0 +1,84 @@
+"""The control plane's part of the OpenAPI description: what follows from the kinds of resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from headrace.arm.ids import GROUP_TYPE, RESOURCES, SUBSCRIPTION_TYPE
+from headrace.arm.kinds.base import Kind
+from headrace.arm.router import all_kinds
+from headrace.wire.openapi import ANY, TEXT, Operation, Schema, many, obj, ref
+
+SCHEMAS: dict[str, Schema] = {
+    "Resource": obj(id=TEXT, name=TEXT, type=TEXT, location=TEXT, tags={"type": "object"}, properties=ANY),
+    "ResourceList": obj({"value": many({"type": "object"})}, nextLink=TEXT),
+    "ResourceBody": obj(location=TEXT, tags={"type": "object"}, properties={"type": "object"}),
+}
+_SUBSCRIPTION = "/subscriptions/{subscriptionId}"
+_GROUP = f"{_SUBSCRIPTION}/resourceGroups/{{resourceGroupName}}"
+_IN_GROUPS = ("Microsoft.Insights/dataCollectionRules", "Microsoft.Insights/dataCollectionEndpoints")
+_VERSION = ("api-version",)
+_DONE: dict[int, Schema | None] = {200: ref("Resource"), 201: ref("Resource"), 202: ANY}
+
+
+def operations() -> list[Operation]:
+    """Every method of every kind, at the scope where it is usually called."""
+    return [one for kind in all_kinds() for one in _operations(kind)]
+
+
+def _operations(kind: Kind) -> Iterator[Operation]:
+    collection, names = _place(kind.type)
+    item = f"{collection}/{{{names}}}"
+
+    def made(method: str, path: str, what: str, **more: object) -> Operation:
+        values = {"answers": {200: ref("Resource")}, "query": _VERSION, "needed": _VERSION} | more
+        return Operation(method, path, f"{what} {kind.type}", kind.type.partition("/")[0], **values)  # type: ignore[arg-type]
+
+    if _has(kind, "list"):
+        yield made(
+            "GET", collection, "List", answers={200: ref("ResourceList")}, query=(*_VERSION, "$filter")
+        )
+    if _has(kind, "get"):
+        yield made("GET", item, "Show")
+    if _has(kind, "put"):
+        yield made("PUT", item, "Make or replace", answers=_DONE, body=ref("ResourceBody"))
+    if _has(kind, "patch"):
+        yield made("PATCH", item, "Change", answers=_DONE, body=ref("ResourceBody"))
+    if _has(kind, "delete"):
+        yield made("DELETE", item, "Delete", answers={200: None, 202: None, 204: None})
+    for action in sorted(kind.actions):
+        answers: dict[int, Schema | None] = {200: ANY, 202: None, 204: None}
+        yield made("POST", f"{item}/{action}", f"{action} of", answers=answers, body={"type": "object"})
+
+
+def _has(kind: Kind, method: str) -> bool:
+    return getattr(type(kind), method) is not getattr(Kind, method)
+
+
+def _place(type_name: str) -> tuple[str, str]:
+    """The path of the kind's collection, and the name of the parameter for one of it."""
+    namespace, *types = type_name.split("/")
+    name = f"{_singular(types[-1])}Name"
+    if type_name == SUBSCRIPTION_TYPE:
+        return "/subscriptions", "subscriptionId"
+    if type_name == GROUP_TYPE:
+        return f"{_SUBSCRIPTION}/resourceGroups", "resourceGroupName"
+    if type_name == f"{RESOURCES}/tenants":
+        return "/tenants", "tenantId"
+    if namespace == RESOURCES and len(types) == 1 and types[0] not in ("deployments", "tags"):
+        return f"{_SUBSCRIPTION}/{types[0]}", name
+    grouped = (
+        namespace == "Microsoft.OperationalInsights" or type_name in _IN_GROUPS or types[0] == "deployments"
+    )
+    path = f"{_GROUP if grouped else _SUBSCRIPTION}/providers/{namespace}/{types[0]}"
+    for above, below in pairwise(types):
+        path += f"/{{{_singular(above)}Name}}/{below}"
+    return path, name
+
+
+def _singular(word: str) -> str:
+    for ending, instead in (("ies", "y"), ("ches", "ch"), ("uses", "us"), ("s", "")):
+        if word.endswith(ending):
+            return word.removesuffix(ending) + instead
+    return word
