@@ -160,10 +160,11 @@ class AnalyticsParser(OperatorParser):
         return t.ScanStep(start, self.last_end, name, optional, output, condition, tuple(assignments))
 
     def _reduce(self, start: int) -> n.Operator:
-        self.settings()
+        source = any(setting.name == "kind" and setting.value == "source" for setting in self.settings())
         self.expect("by", "after `reduce`")
         value = self.expression()
-        return t.Reduce(start=start, value=value, options=self.property_list(), end=self.last_end)
+        options = self.property_list()
+        return t.Reduce(start, self.last_end, value, options, source)
 
     def _search(self, start: int) -> n.Operator:
         kind = next((setting.value for setting in self.settings() if setting.name == "kind"), "default")

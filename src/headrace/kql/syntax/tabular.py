@@ -323,10 +323,11 @@ class ScanOperator(Operator):
 
 @dataclass(frozen=True, slots=True)
 class Reduce(Operator):
-    """`reduce by value with threshold=..., characters=...`."""
+    """`reduce by value with threshold=..., characters=...`; `source` (`kind=source`) keeps the rows."""
 
     value: Expression
     options: Mapping[str, Expression]
+    source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
