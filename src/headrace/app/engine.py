@@ -12,7 +12,7 @@ import duckdb
 import maxminddb
 from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.app.auditing import audit_routes, audit_trail, describe_management
+from headrace.app.auditing import activity_of, audit_routes, audit_trail, describe_management
 from headrace.app.common import (
     addresses_of,
     http_app,
@@ -167,7 +167,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         admin = administration(config, database, feed, access, verifier, clock)
         routes = [
             ready_route(),
-            *control_plane_routes(config, admin, metrics.points),
+            *control_plane_routes(config, admin, metrics.points, activity_of(trail)),
             *(audit_routes(admin, trail) if trail else ()),
             receipt_route(admin, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),
