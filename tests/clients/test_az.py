@@ -161,6 +161,8 @@ def test_the_tutorial_command_by_command(az: Cli) -> None:
 
     az("monitor", "diagnostic-settings", "create", "-n", "errors", "--resource", rule_id, "--workspace",
        workspace["id"], "--logs", '[{"category": "LogErrors", "enabled": true}]')  # fmt: skip
+    log = az("monitor", "activity-log", "list", "-g", GROUP, "--offset", "1h")
+    assert "Microsoft.Insights/dataCollectionRules/write" in {item["operationName"]["value"] for item in log}
     az("lock", "create", "-n", "keep", "-g", GROUP, "--lock-type", "CanNotDelete")
     assert "failed" in az.fails("resource", "delete", "--ids", rule_id)
     az("lock", "delete", "-n", "keep", "-g", GROUP)

@@ -24,6 +24,8 @@ from headrace.errors import ProblemError
 from headrace.kql.types import KustoType
 
 DEFAULT_RETENTION = 30
+FIXED_RETENTION = 30
+"""Days of the plans that have no retention of their own: Basic and Auxiliary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +169,18 @@ def workspace_retention(item: Resource) -> int:
     return days if isinstance(days, int) and not isinstance(days, bool) and days > 0 else DEFAULT_RETENTION
 
 
+def interactive_retention(row: TableRow, workspace: int) -> int:
+    """Days that a table's rows can be queried: the plan's own, the table's, or else the workspace's."""
+    return FIXED_RETENTION if row.plan != "Analytics" else row.retention_days or workspace
+
+
 def make_table(row: TableRow, retention: int) -> Table:
     """A stored table with every version of its columns."""
     return _table(row, tuple(decode_schema(version, columns) for version, columns in row.schemas), retention)
 
 
 def _table(row: TableRow, schemas: tuple[TableSchema, ...], retention: int) -> Table:
-    kept = row.retention_days or retention
+    kept = interactive_retention(row, retention)
     total = row.total_retention_days or kept
     return Table(row.customer_id, row.name, row.incarnation, schemas, kept, max(total, kept), row.plan)
 

@@ -34,6 +34,9 @@ TABLE_TYPES: Mapping[KustoType, str] = {
 }
 """The types that a table's column can have, as the tables API writes them."""
 
+TYPE_HINTS = ("uri", "guid", "armPath", "ip")
+"""What a column of texts may be said to hold."""
+
 _MAX_PROBLEMS = 50
 _MAX_TEXT = 4096
 
@@ -128,6 +131,12 @@ def _parse_column(item: object, table: str, where: str, problems: list[Problem])
             Problem(
                 INVALID, f"A description is a text of at most {_MAX_TEXT} characters.", f"{where}.description"
             )
+        )
+        return None
+    type_hint = item.get("dataTypeHint")
+    if type_hint is not None and type_hint not in TYPE_HINTS:
+        problems.append(
+            Problem(INVALID, f"A dataTypeHint is one of {', '.join(TYPE_HINTS)}.", f"{where}.dataTypeHint")
         )
         return None
     if name == TIME_GENERATED and kusto is not KustoType.DATETIME:

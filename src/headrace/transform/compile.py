@@ -185,11 +185,10 @@ def _scan(scan: Scan) -> exp.Query:
 def _query_problem(problem: Problem, target: str) -> Problem:
     """A compiler's problem in the form of Azure's validation details, its place in the text included."""
     where = f" at {problem.span.line}:{problem.span.column}" if problem.span is not None else ""
-    cure = f" {problem.hint}" if problem.hint else ""
     return Problem(
         "InvalidTransformQuery",
         f"Error occurred while compiling query in query: {problem.code}:0x00000001{where} : "
-        f"{problem.message}{cure}",
+        f"{problem.message}",
         target,
         problem.span,
         problem.hint,

@@ -161,6 +161,10 @@ def test_the_endpoint_of_a_rule_must_exist(world: World) -> None:
     assert answer.json()["error"]["details"][0]["target"] == "properties.dataCollectionEndpointId"
     world.put(ENDPOINT, {"location": "eastus"})
     world.put(RULE, rule_body(dataCollectionEndpointId=ENDPOINT.upper()))
+    elsewhere = f"{ENDPOINT}-west"
+    world.put(elsewhere, {"location": "westus"})
+    refused = world.call("PUT", RULE, rule_body(dataCollectionEndpointId=elsewhere)).json()["error"]
+    assert "is in location 'westus', the data collection rule in 'eastus'" in refused["details"][0]["message"]
 
 
 def test_validate_only_checks_and_stores_nothing(world: World) -> None:

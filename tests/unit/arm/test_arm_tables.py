@@ -172,10 +172,15 @@ def test_retention_and_plan(world: World) -> None:
         {"plan": "Auxiliary"},
         {"retentionInDays": "30"},
         {"retentionInDays": True},
+        {"searchResults": {"query": "My_CL"}},
+        {"restoredLogs": {"sourceTable": "My_CL"}},
+        {"schema": {"columns": [{"name": "Where", "type": "string", "dataTypeHint": "place"}]}},
     ):
         assert world.call("PATCH", TABLE, {"properties": bad}).status_code == 400, bad
     world.call("PATCH", WORKSPACE, {"properties": {"retentionInDays": 45}})
-    assert world.get(TABLE)["properties"]["retentionInDays"] == 45
+    assert world.get(TABLE)["properties"]["retentionInDays"] == 30, "the plan's own"
+    back = world.call("PATCH", TABLE, {"properties": {"plan": "Analytics"}}).json()["properties"]
+    assert back["retentionInDays"] == 45
 
 
 def test_standard_tables_are_in_every_workspace(world: World) -> None:

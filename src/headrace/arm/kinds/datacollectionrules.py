@@ -156,7 +156,7 @@ class Rules(TrackedKind):
         problems = [
             *_destination_problems(rule, catalog, location),
             *_eligibility_problems(rule),
-            *_endpoint_problems(call, document),
+            *_endpoint_problems(call, document, location),
         ]
         if not problems:
             check_linked(call, wanted)
@@ -225,19 +225,26 @@ def _no_table(flow: DataFlow, hint: str) -> Problem:
     )
 
 
-def _endpoint_problems(call: Call, document: dict[str, Any]) -> list[Problem]:
+def _endpoint_problems(call: Call, document: dict[str, Any], location: str) -> list[Problem]:
     value = document["properties"].get("dataCollectionEndpointId")
     if value in (None, ""):
         return []
-    if isinstance(value, str) and find_endpoint(call, value) is not None:
+    target = "properties.dataCollectionEndpointId"
+    code = "InvalidDataCollectionEndpoint"
+    endpoint = find_endpoint(call, value) if isinstance(value, str) else None
+    if endpoint is None:
+        shown = value[:200] if isinstance(value, str) else ""
+        hint = "Give the ARM id of a data collection endpoint, or leave it out."
+        return [Problem(code, f"Data collection endpoint '{shown}' was not found.", target, hint=hint)]
+    if endpoint.location == location:
         return []
-    shown = value[:200] if isinstance(value, str) else ""
     return [
         Problem(
-            "InvalidDataCollectionEndpoint",
-            f"Data collection endpoint '{shown}' was not found.",
-            "properties.dataCollectionEndpointId",
-            hint="Give the ARM id of a data collection endpoint, or leave it out.",
+            code,
+            f"Data collection endpoint '{endpoint.name}' is in location '{endpoint.location}', the data "
+            f"collection rule in '{location}'.",
+            target,
+            hint="A rule and its endpoint are in one location.",
         )
     ]
 

@@ -29,7 +29,7 @@ from headrace.arm.kinds.base import (
 from headrace.arm.kinds.tableplan import RETENTION_FIELDS, Plan, read_plan
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource, TableRow
-from headrace.arm.views import decode_schema, encode_schema, workspace_retention
+from headrace.arm.views import decode_schema, encode_schema, interactive_retention, workspace_retention
 from headrace.catalog import schema, standard
 from headrace.catalog.model import TableSchema
 from headrace.catalog.names import MAX_CUSTOM_TABLES
@@ -135,6 +135,14 @@ class Tables(Kind):
         name = call.target.name
         document = clean(call.body, _READ_ONLY)
         properties = document["properties"]
+        for job in ("searchResults", "restoredLogs"):
+            if properties.get(job) is not None:
+                raise http_error(
+                    400,
+                    "InvalidParameter",
+                    "Search jobs and restores are not supported: query the table itself, all of it is at hand.",
+                    target=f"properties.{job}",
+                )
         sent = properties.get("schema")
         if sent is not None and not isinstance(sent, dict):
             raise invalid("'schema' is an object.", "properties.schema")
@@ -290,7 +298,7 @@ def _shown(resource_id: str, workspace: Resource, row: TableRow, item: Resource 
     current = decode_schema(*row.schemas[-1])
     columns, built_in = schema.column_lists(row.name, current, list(_sent_columns(item).values()))
     default = workspace_retention(workspace)
-    retention = row.retention_days or default
+    retention = interactive_retention(row, default)
     total = max(row.total_retention_days or retention, retention)
     is_custom = schema.is_custom(row.name)
     classic = item is not None and bool(item.state.get("classic"))
