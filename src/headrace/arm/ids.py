@@ -123,6 +123,8 @@ class Target:
     @property
     def parent_id(self) -> str:
         """The id of the resource that a nested resource or collection belongs to, else the scope."""
+        if self.namespace == RESOURCES and self.types[0] == "providers":
+            return self.id
         if len(self.types) < 2 or self.types[0] == "subscriptions":
             return self.scope
         parts = [self.scope, "providers", self.namespace]
@@ -284,7 +286,7 @@ def _providers(
         end = next((i for i in range(start + 2, len(segments)) if lowered[i] == "providers"), len(segments))
         block = segments[start + 1 : end]
         last = end == len(segments)
-        if not block or (not last and len(block) % 2 == 0):
+        if len(block) < 2 or (not last and len(block) % 2 == 0):
             return None
         types, names = tuple(block[1::2]), tuple(block[2::2])
         namespace, types = _canonical(block[0], types)

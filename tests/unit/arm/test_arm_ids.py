@@ -87,6 +87,8 @@ def test_only_table_names_keep_their_case_in_keys() -> None:
     "path",
     [
         "/",
+        f"{SUB}/providers/Microsoft.Resources/providers/Microsoft.Insights",
+        f"{SUB}/resourceGroups/g/providers/Microsoft.Insights",
         "/providers",
         f"{SUB}/providers/x/y/providers/z/t/n",
         f"{SUB}/a/b",
@@ -122,7 +124,7 @@ def test_any_path_is_read_or_refused(raw: bytes) -> None:
 
 WORDS = st.sampled_from(
     ["subscriptions", "resourceGroups", "providers", "Microsoft.Insights", "dataCollectionRules", "a", "tables",
-     "Microsoft.OperationalInsights", "workspaces", "tenants"]
+     "Microsoft.OperationalInsights", "workspaces", "tenants", "Microsoft.Resources", "deployments", "tags"]
 )  # fmt: skip
 
 
@@ -142,6 +144,7 @@ def test_an_id_read_again_is_the_same_in_every_case(words: list[str], data: st.D
         assert parse_id(path) is None
         return
     assert parse_path(target.id) == target
+    assert (target.parent_id or "/").startswith("/") and target.short
     swapped = "".join(data.draw(st.sampled_from([c.lower(), c.upper()])) for c in path)
     assert parse_path(swapped).id.lower() == target.id.lower()
     assert is_arm_path(path)
