@@ -192,6 +192,11 @@ class TransformSettings(Section):
     )
     memory_limit: str = Field("512MB", description="memory of the pipeline's SQL engine")
     max_field_bytes: int = Field(64 * 1024, ge=16, description="longer values are cut")
+    dead_letter_bytes: int = Field(
+        8 * 1024 * MIB,
+        ge=MIB,
+        description="most disk that dead letters take; then the oldest go, and it is told",
+    )
     geo_database: Path | None = Field(
         None, description="MaxMind-format database that geo_location() answers from"
     )

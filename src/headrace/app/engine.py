@@ -81,6 +81,8 @@ _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 5.0
 _FAILURE_LOOK_SECONDS = 0.5
 _NUMBERS_SECONDS = 5.0
+_DRAIN_SECONDS = 20.0
+"""For what the journals hold at a stop; the supervisor waits somewhat longer for the rest."""
 _LAG = SECOND // 2
 _OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB)
 _BUSY_SHARE = 0.25
@@ -105,7 +107,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         tables = TableStore(folder.tables, disk, settings.tables, clock)
         stack.callback(tables.close)
         recovered = await asyncio.to_thread(tables.recover)
-        letters = DeadLetters(folder.dead_letters, disk)
+        letters = DeadLetters(folder.dead_letters, disk, max_bytes=settings.transform.dead_letter_bytes)
         stack.callback(letters.close)
         receipts = Receipts(folder.receipts, disk, clock)
         stack.callback(receipts.close)
@@ -132,13 +134,13 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             usage=usage,
         )
         await asyncio.to_thread(pipeline.start)
-        stack.push_async_callback(asyncio.to_thread, pipeline.stop)
+        stack.push_async_callback(asyncio.to_thread, pipeline.stop, _DRAIN_SECONDS)
         own = OwnLog(
             own_journal, catalog, usage, clock, make_table, lambda: {key.workspace for key in tables.stored()}
         )
         await own.started(recovered, config.restarts)
         await stack.enter_async_context(
-            running_beside(own.run(pipeline.progress, folder.journals, settings.journal.max_bytes))
+            running_beside(own.run(pipeline.progress, letters, folder.journals, settings.journal.max_bytes))
         )
         # Readers and checkpoints of its own: the pipeline's are for its threads alone.
         versions = RuleVersionPruner(
@@ -154,7 +156,9 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(
             telling_numbers(
-                folder, config, lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock)
+                folder,
+                config,
+                lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock, letters.removed),
             )
         )
         issuers = issuer_keys(config, clock, stack)

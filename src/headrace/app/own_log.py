@@ -20,6 +20,7 @@ from headrace.observe.usage import UsageMeter, UsageRow
 from headrace.store.live import LiveView
 from headrace.tables.recovery import Recovered
 from headrace.transform import own_rule
+from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class OwnLog:
         self._materialise = materialise
         self._with_rows = with_rows
         self._events = Events()
+        self._removed = 0
 
     async def started(self, recovered: Sequence[Recovered], restarts: int) -> None:
         """Tell of a start, and of what had to be mended."""
@@ -70,7 +72,9 @@ class OwnLog:
             rows.append(self._events.row(now, "Server", "Recovery", "Error", text))
         await self._to_all(rows)
 
-    async def run(self, progress: Callable[[], Progress], journals: Path, journal_bytes: int) -> None:
+    async def run(
+        self, progress: Callable[[], Progress], letters: DeadLetters, journals: Path, journal_bytes: int
+    ) -> None:
         """Tell usage, days and troubles as they come, until cancelled; `journal_bytes` is a journal's bound."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -78,7 +82,7 @@ class OwnLog:
             await self._tell_hours()
             await self._tell_days()
             sizes = await asyncio.to_thread(_journal_sizes, journals)
-            await self._to_all([*self._troubles(progress(), sizes, journal_bytes)])
+            await self._to_all([*self._troubles(progress(), sizes, journal_bytes), *self._letters(letters)])
 
     async def _tell_hours(self) -> None:
         for hour in self._meter.due():
@@ -122,6 +126,12 @@ class OwnLog:
                 text = f"{journal.damaged} payloads of journal {name} cannot be read back from the disk."
                 found.append(self._events.trouble(now, "Ingestion", f"DamagedJournal/{name}", "Error", text))
         return [row for row in found if row is not None]
+
+    def _letters(self, letters: DeadLetters) -> Iterable[OperationRow]:
+        more, self._removed = letters.removed - self._removed, letters.removed
+        if more:
+            text = f"{more} dead letters, the oldest, were removed: all took more than transform.dead_letter_bytes."
+            yield self._events.row(self._clock.now(), "Ingestion", "DeadLettersRemoved", "Error", text)
 
     async def _to_all(self, rows: Sequence[OperationRow]) -> None:
         if rows:

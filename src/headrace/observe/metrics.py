@@ -108,6 +108,12 @@ METRICS: tuple[Metric, ...] = (
         ("journal",),
     ),
     Metric("headrace_dead_letters", "gauge", "Dead letters in the data folder.", ()),
+    Metric(
+        "headrace_dead_letters_removed_total",
+        "counter",
+        "Dead letters that went because all of them took more than transform.dead_letter_bytes.",
+        (),
+    ),
     Metric("headrace_process_up", "gauge", "Whether a process answers: 1 or 0.", _PROCESS),
     Metric("headrace_process_restarts_total", "counter", "How often a process was started again.", _PROCESS),
     Metric(

@@ -8,6 +8,7 @@ with its length and checksum; what a crash tore off the last file's end is cut a
 from __future__ import annotations
 
 import contextlib
+import logging
 import struct
 import threading
 import zlib
@@ -20,6 +21,8 @@ import msgspec
 
 from headrace.disk import Disk
 
+_LOG = logging.getLogger(__name__)
+
 SITE_APPEND = "deadletters.append"
 SITE_FOLDER = "deadletters.folder"
 
@@ -27,6 +30,7 @@ WHOLE = -1
 """In place of a flow: the letter is about every flow. In place of a row: about the whole payload."""
 
 FILE_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024 * 1024
 MAX_FRAME = 256 * 1024 * 1024
 _HEAD = struct.Struct("<II")
 _SUFFIX = ".letters"
@@ -79,14 +83,21 @@ _NOTHING = Decided(False, frozenset())
 class DeadLetters:
     """The letters of one data folder, for their one writing process. Thread-safe."""
 
-    def __init__(self, folder: Path, disk: Disk, *, file_bytes: int = FILE_BYTES) -> None:
-        """Open or begin the letters in `folder` and mend the last file. Raises `OSError`."""
+    def __init__(
+        self, folder: Path, disk: Disk, *, file_bytes: int = FILE_BYTES, max_bytes: int = MAX_BYTES
+    ) -> None:
+        """Open or begin the letters in `folder` and mend the last file. Raises `OSError`.
+
+        `max_bytes` bounds all of them, give or take one file: the oldest are removed, told by `removed`.
+        """
         if not folder.exists():
             folder.mkdir(parents=True)
             disk.sync_dir(folder.parent, SITE_FOLDER)
         self._folder = folder
         self._disk = disk
         self._file_bytes = file_bytes
+        self._max_bytes = max_bytes
+        self._removed = 0
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._keys: dict[str, dict[int, dict[tuple[int, int], Fate]]] = {}
@@ -121,6 +132,7 @@ class DeadLetters:
                 self._note(letter)
             if file.tell() >= self._file_bytes:
                 self._close()
+                self._prune()
             return fresh
 
     def decided(self, journal: str, offset: int, flow: int) -> Decided:
@@ -148,6 +160,11 @@ class DeadLetters:
             if known is not None:
                 for offset in [offset for offset in known if offset < watermark]:
                     del known[offset]
+
+    @property
+    def removed(self) -> int:
+        """How many letters were removed since the start because all of them took too much disk."""
+        return self._removed
 
     def __len__(self) -> int:
         """How many letters there are."""
@@ -189,6 +206,18 @@ class DeadLetters:
                 again.truncate(start)
         except OSError:
             return
+
+    def _prune(self) -> None:
+        total = 0
+        for place, path in enumerate(reversed(_files(self._folder))):
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size
+                if place and total > self._max_bytes:
+                    letters = sum(1 for _ in _frames(path))
+                    path.unlink()
+                    self._count -= letters
+                    self._removed += letters
+                    _LOG.error("%d dead letters were removed: they take too much disk", letters)
 
     def _close(self) -> None:
         if self._file is not None:

@@ -7,7 +7,7 @@ from headrace.observe.metrics import Snapshot
 from headrace.transform.progress import FlowCounts, Progress
 
 
-def pipeline_snapshot(progress: Progress, letters: int, clock: Clock) -> Snapshot:
+def pipeline_snapshot(progress: Progress, letters: int, clock: Clock, removed: int = 0) -> Snapshot:
     """What the engine tells: the rows of each flow, and how far behind the pipeline is."""
     waited = 0.0 if progress.oldest is None else max(0.0, (clock.now() - progress.oldest) / SECOND)
     flows = [((rule, stream, str(flow)), counts) for (rule, stream, flow), counts in progress.streams.items()]
@@ -29,6 +29,7 @@ def pipeline_snapshot(progress: Progress, letters: int, clock: Clock) -> Snapsho
         "headrace_journal_records_held": [(key, one.end - one.watermark) for key, one in journals],
         "headrace_journal_records_damaged": [(key, one.damaged) for key, one in journals],
         "headrace_dead_letters": [((), letters)],
+        "headrace_dead_letters_removed_total": [((), removed)],
     }
 
 

@@ -68,6 +68,22 @@ def test_files_are_bounded(tmp_path: Path) -> None:
     assert [one.offset for one in read_letters(tmp_path)] == list(range(20))
 
 
+def test_all_letters_are_bounded_and_what_goes_is_counted(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path, RealDisk(), file_bytes=1000, max_bytes=3000)
+    for offset in range(40):
+        letters.add([letter(offset, body=bytes(200))])
+        letters.forget("j", offset + 1)
+    kept = [one.offset for one in letters.read()]
+    assert kept == list(range(40 - len(kept), 40))
+    assert 5 <= len(kept) < 20
+    assert (len(letters), letters.removed) == (len(kept), 40 - len(kept))
+    letters.close()
+    again = DeadLetters(tmp_path, RealDisk(), file_bytes=1000, max_bytes=3000)
+    again.add([letter(40)])
+    assert [one.offset for one in again.read()] == [*kept, 40]
+    again.close()
+
+
 @pytest.mark.parametrize("lost", [1, 7, 30])
 def test_a_torn_end_is_cut_away(tmp_path: Path, lost: int) -> None:
     letters = DeadLetters(tmp_path, RealDisk())
