@@ -12,6 +12,7 @@ from headrace.cli import (
     apps,
     audit,
     dead_letters,
+    doctor,
     env,
     keys,
     kql,
@@ -53,7 +54,7 @@ def options(
     """Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL."""
 
 
-for module in (up, serve, send, query, migrate, env, settings):
+for module in (up, serve, send, query, migrate, env, settings, doctor):
     module.register(app)
 app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")
