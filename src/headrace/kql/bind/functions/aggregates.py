@@ -197,6 +197,13 @@ FUNCTIONS = (
         ordered=True,
     ),
     _aggregate(
+        "make_dictionary",
+        "An old name of `make_bag`, for at most 128 properties unless it is told otherwise.",
+        "value: dynamic, size?: long!",
+        DYNAMIC,
+        prefix="bag",
+    ),
+    _aggregate(
         "makeset",
         "An old name of `make_set`, for at most 128 elements unless it is told otherwise.",
         "value: any, size?: long!",

@@ -56,6 +56,12 @@ FUNCTIONS = (
         transform=NEVER,
     ),
     _rewritten(
+        "ingestion_time",
+        "When the row was received; null where no table says it.",
+        "",
+        KustoType.DATETIME,
+    ),
+    _rewritten(
         "column_ifexists",
         "The column of that name, or the default where there is none.",
         "name: string!, default: any",

@@ -225,6 +225,12 @@ def makeset(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return _make_set(_few(arguments), None)
 
 
+@lowers("make_dictionary")
+def make_dictionary(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    """An old name."""
+    return _make_bag(_few(arguments), None)
+
+
 @lowers("make_list_with_nulls")
 def make_list_with_nulls(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Nulls keep their places."""

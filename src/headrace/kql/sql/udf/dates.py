@@ -171,7 +171,7 @@ def timespan_text(ticks: int) -> str:
     )
 
 
-_FORMAT = re.compile(r"d{1,8}|f{1,7}|F{1,7}|h{1,2}|H{1,2}|m{1,2}|M{1,2}|s{1,2}|y{4}|y{2}|tt|.", re.DOTALL)
+_FORMAT = re.compile(r"d{1,8}|f{1,7}|F{1,7}|h{1,2}|H{1,2}|m{1,2}|M{1,2}|s{1,2}|y{4}|y{1,2}|tt|.", re.DOTALL)
 
 
 def _format_datetime(text: str | None, format: str | None) -> str | None:
@@ -196,8 +196,8 @@ def _format_datetime(text: str | None, format: str | None) -> str | None:
             made.append(f"{when.second:0{len(token)}}")
         elif token == "yyyy":
             made.append(f"{when.year:04}")
-        elif token == "yy":
-            made.append(f"{when.year % 100:02}")
+        elif token in ("y", "yy"):
+            made.append(f"{when.year % 100:0{len(token)}}")
         elif token == "tt":
             made.append("AM" if when.hour < 12 else "PM")
         else:

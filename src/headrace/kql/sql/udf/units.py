@@ -35,6 +35,8 @@ def _prefixed(unit: str, factor: float, *prefixes: str) -> dict[str, float]:
 _FOOT, _POUND, _GRAVITY = 0.3048, 0.45359237, 9.80665
 _LENGTH = {
     **_prefixed("Meter", 1.0),
+    **_prefixed("LightYear", 9.46073047258e15, "Kilo", "Mega"),
+    **_prefixed("Parsec", 3.08567758128e16, "Kilo", "Mega"),
     "Angstrom": 1e-10,
     "AstronomicalUnit": 1.4959787070e11,
     "Chain": 20.1168,
@@ -43,13 +45,16 @@ _LENGTH = {
     "Foot": _FOOT,
     "Hand": 0.1016,
     "Inch": 0.0254,
-    "LightYear": 9.46073047258e15,
     "Microinch": 2.54e-8,
     "Mil": 2.54e-5,
     "Mile": 1609.344,
     "NauticalMile": 1852.0,
-    "Parsec": 3.08567758128e16,
+    "DtpPica": 1 / 236.220472441,
+    "DtpPoint": 0.0254 / 72,
+    "PrinterPica": 1 / 237.106301584,
+    "PrinterPoint": 0.0254 / 72.27,
     "Shackle": 27.432,
+    "SolarRadius": 6.9551e8,
     "Twip": 1 / 56692.913386,
     "UsSurveyFoot": 1200 / 3937,
     "Yard": 0.9144,
@@ -112,16 +117,14 @@ _ENERGY = {
     **_prefixed("WattHour", 3600.0, "Kilo", "Mega", "Giga", "Tera"),
     **_prefixed("Calorie", 4.184, "Kilo", "Mega"),
     **_prefixed("ElectronVolt", 1.602176565e-19, "Kilo", "Mega", "Giga", "Tera"),
-    **_prefixed("BritishThermalUnit", 1055.05585262, "Kilo", "Mega"),
+    **_prefixed("BritishThermalUnit", 1055.05585262, "Kilo", "Mega", "Giga"),
+    **_prefixed("ThermEc", 1.05505585262e8, "Deca"),
+    **_prefixed("ThermImperial", 1.05505585257348e8, "Deca"),
+    **_prefixed("ThermUs", 1.054804e8, "Deca"),
+    **_prefixed("WattDay", 86_400.0, "Kilo", "Mega", "Giga", "Tera"),
     "Erg": 1e-7,
     "FootPound": 1.355817948,
     "HorsepowerHour": 2.6845195377e6,
-    "ThermEc": 1.05505585262e8,
-    "ThermImperial": 1.05505585257348e8,
-    "ThermUs": 1.054804e8,
-    "WattDay": 86_400.0,
-    "KilowattDay": 86_400e3,
-    "MegawattDay": 86_400e6,
 }
 _LITRE = 1e-3
 _VOLUME = {
@@ -142,20 +145,23 @@ _VOLUME = {
         )
     },
     **_prefixed("Liter", _LITRE, "Nano", "Micro", "Milli", "Centi", "Deci", "Deca", "Hecto", "Kilo", "Mega"),
+    **_prefixed("CubicFoot", _FOOT**3, "Hecto", "Kilo", "Mega"),
+    **_prefixed("CubicMeter", 1.0, "Hecto", "Kilo"),
+    **_prefixed("ImperialGallon", 0.00454609, "Kilo", "Mega"),
+    **_prefixed("UsGallon", 0.003785411784, "Deca", "Deci", "Hecto", "Kilo", "Mega"),
     "AcreFoot": 1 / 0.000810714,
     "AuTablespoon": 20e-6,
     "BoardFoot": 0.002359737216,
     "ImperialBeerBarrel": 0.16365924,
-    "ImperialGallon": 0.00454609,
     "ImperialOunce": 2.84130625e-5,
     "ImperialPint": 5.6826125e-4,
     "ImperialQuart": 1.1365225e-3,
     "MetricCup": 2.5e-4,
     "MetricTeaspoon": 5e-6,
     "OilBarrel": 0.158987294928,
+    "UkTablespoon": 15e-6,
     "UsBeerBarrel": 0.117347765,
     "UsCustomaryCup": 2.365882365e-4,
-    "UsGallon": 0.003785411784,
     "UsLegalCup": 2.4e-4,
     "UsOunce": 2.95735295625e-5,
     "UsPint": 4.73176473e-4,
@@ -216,7 +222,15 @@ def convert_unit(
         if before is None or after is None:
             return None
         return repr((number + before[1]) * before[0] / after[0] - after[1])
+    if quantity == "angle" and "Tilt" in (source, target):
+        return _by_tilt(number, source, target)
     units = _QUANTITIES.get(quantity or "", {})
     if source not in units or target not in units:
         return None
     return repr(number * units[source] / units[target])
+
+
+def _by_tilt(number: float, source: str | None, target: str | None) -> str | None:
+    """An angle from or to its sine."""
+    degrees = math.degrees(math.asin(number)) if source == "Tilt" else number * _ANGLE[source or ""]
+    return repr(math.sin(math.radians(degrees)) if target == "Tilt" else degrees / _ANGLE[target or ""])
