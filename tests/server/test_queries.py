@@ -40,6 +40,13 @@ def check_refused(answer: httpx.Response, status: int = 400, code: str = "BadArg
 
 
 @pytest.mark.parametrize(
+    "query", ['search "nowhere to be found"', "union * | take 0", 'find where Id == "none"']
+)
+def test_what_looks_at_all_tables_is_answered(api: Api, table: str, query: str) -> None:
+    assert api.rows(query) == []
+
+
+@pytest.mark.parametrize(
     ("query", "words"),
     [
         ("", ()),

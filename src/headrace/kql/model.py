@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -95,13 +95,15 @@ class QueryOptions:
     `functions` maps the name of a saved function to its KQL text `(parameters) { body }` or a bare body.
     `parameters` gives values to `declare query_parameters`. `probe` runs a small statement and gives its rows:
     `pivot` and `bag_unpack` ask it for the columns that only the data knows. Without it they add none, and
-    names that would be such columns read as missing values.
+    names that would be such columns read as missing values. `filled` names the tables that may hold rows (None:
+    all may): a search, or a pattern that many tables fit, looks at no others.
     """
 
     now: int | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     probe: Probe | None = None
+    filled: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

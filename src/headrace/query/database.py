@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace.catalog.model import Catalog, Table, Workspace
+from headrace.catalog.standard import WorkspaceTables
 from headrace.catalog.system import query_schema
 from headrace.kql.api import Database
 from headrace.kql.types import Schema, SchemaColumn
@@ -34,6 +35,16 @@ class WorkspaceView:
         """See `kql.api.Database`."""
         names = {name for workspace in self.workspaces for name in workspace.tables}
         return sorted(name for name in names if self.tables(name))
+
+    def filled_tables(self) -> frozenset[str]:
+        """The tables that may hold rows: a standard table has none before something about it is stored."""
+        return frozenset(
+            name
+            for workspace in self.workspaces
+            for name in (
+                workspace.tables.stored if isinstance(workspace.tables, WorkspaceTables) else workspace.tables
+            )
+        )
 
     def workspace(self, name: str) -> Database | None:
         """Another workspace by customerId, name or ARM id. None where there is none."""

@@ -213,6 +213,7 @@ class QueryEngine:
             functions=view.functions(),
             parameters=request.parameters,
             probe=probe if cursor is not None else None,
+            filled=view.filled_tables(),
         )
         compiled = compile_query(request.text, view, options)
         provider = pinned.provider(compiled.statements)

@@ -45,6 +45,8 @@ _LITERAL = re.compile(
 )
 MAX_TABLES = 2000
 """How many tables a pattern may name."""
+MANY_TABLES = 30
+"""A pattern that more tables fit leaves out those that nothing was ever sent to."""
 UNKNOWN = Relation(Rows((), ()), (), broken=True)
 
 
@@ -213,13 +215,20 @@ class QueryBinder(JoinBinder):
 
     def tables_like(self, node: n.Wildcard) -> list[str]:
         """The names of tables and views that fit a pattern."""
-        names = [name for name in self.database.table_names() if glob(node.pattern, name)]
+        names = self.worth_reading([n for n in self.database.table_names() if glob(node.pattern, n)])
         names.extend(name for name in self.views() if glob(node.pattern, name) and name not in names)
         if not names:
             self.fail("KQL0131", f"No table fits `{node.pattern}`.", node)
         if len(names) > MAX_TABLES:
             self.fail("KQL0004", f"More than {MAX_TABLES} tables fit `{node.pattern}`.", node)
         return names
+
+    def worth_reading(self, names: list[str]) -> list[str]:
+        """Of many tables, those that may hold rows; where none does, some of them for their columns."""
+        filled = self.options.filled
+        if filled is None or len(names) <= MANY_TABLES:
+            return names
+        return [name for name in names if name in filled] or names[:MANY_TABLES]
 
     def views(self) -> list[str]:
         """The `let` functions declared as views."""

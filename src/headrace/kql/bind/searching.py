@@ -42,7 +42,7 @@ class SearchBinder(ReducingBinder):
         """The tables to look through, by name."""
         inputs: list[tuple[str, Relation]] = []
         if not tables:
-            names = [*self.database.table_names(), *self.views()]
+            names = [*self.worth_reading(list(self.database.table_names())), *self.views()]
             if len(names) > MAX_SEARCHED:
                 names = names[:MAX_SEARCHED]
                 self.warn(
