@@ -150,6 +150,7 @@ class Pipeline:
         self._reset = threading.Event()
         self._broken: dict[TableKey, Table] = {}
         self._retries = 0
+        self._waits = False
         self._worked = 0.0
         self._looks = 0
         self._failure: str | None = None
@@ -334,8 +335,11 @@ class Pipeline:
             try:
                 self._seen.note(records)
             except OSError as error:
-                _LOG.warning("journal %s waits, calls cannot be noted: %s", key, type(error).__name__)
+                if not self._waits:
+                    _LOG.warning("journals wait: calls of %s cannot be noted: %s", key, type(error).__name__)
+                self._waits = True
                 return False
+            self._waits = False
         return True
 
     def _trim(self) -> None:
