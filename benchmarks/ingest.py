@@ -50,17 +50,29 @@ class Watch:
 
 
 class Target:
-    """A rule on a running server, made through the control plane."""
+    """Rules on a running server, made through the control plane: `rules` of them over `tables` tables."""
 
-    def __init__(self, server: ServerProcess, shape: str) -> None:
+    def __init__(self, server: ServerProcess, shape: str, rules: int = 1, tables: int = 1) -> None:
         self.env = server.env
         self._client = httpx.Client(
             verify=ssl.create_default_context(cafile=server.env["HEADRACE_CA_FILE"]),
             timeout=60,
             trust_env=False,
         )
+        self._manage = self._bearer("https://management.azure.com/.default")
+        self._ask = self._bearer("https://api.loganalytics.io/.default")
+        self._group = (
+            f"/subscriptions/{self.env['AZURE_SUBSCRIPTION_ID']}"
+            f"/resourceGroups/{self.env['HEADRACE_RESOURCE_GROUP']}"
+        )
+        self._tables = [f"Bench{number or ''}_CL" for number in range(tables)]
         self.workspace_id = ""
-        self._make(shape)
+        workspace = self._make_workspace(shape)
+        self._let_send()
+        self.urls = [
+            self._make_rule(shape, workspace, number, self._tables[number % tables])
+            for number in range(rules)
+        ]
 
     def token(self, scope: str) -> str:
         """An access token of the sample app."""
@@ -79,53 +91,55 @@ class Target:
 
     def count(self) -> int:
         """Rows that a query sees now."""
+        source = self._tables[0] if len(self._tables) == 1 else f"union {', '.join(self._tables)}"
         answer = self._client.post(
             f"{self.env['HEADRACE_QUERY_URL']}/workspaces/{self.workspace_id}/query",
-            json={"query": "Bench_CL | count"},
-            headers=self._query_headers,
+            json={"query": f"{source} | count"},
+            headers=self._ask,
         )
         answer.raise_for_status()
         return int(answer.json()["tables"][0]["rows"][0][0])
 
-    def _make(self, name: str) -> None:
-        shape = SHAPES[name]
-        env = self.env
-        group = (
-            f"/subscriptions/{env['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{env['HEADRACE_RESOURCE_GROUP']}"
-        )
-        workspace = f"{group}/providers/Microsoft.OperationalInsights/workspaces/bench-{name}"
-        made = self._put(workspace, "2022-10-01", {"location": env["HEADRACE_LOCATION"], "properties": {}})
-        self.workspace_id = made["properties"]["customerId"]
-        columns = [{"name": column, "type": kind} for column, kind in shape.output.items()]
-        schema = {"name": "Bench_CL", "columns": columns}
-        self._put(f"{workspace}/tables/Bench_CL", "2022-10-01", {"properties": {"schema": schema}})
-        rule_id = f"{group}/providers/Microsoft.Insights/dataCollectionRules/bench-{name}"
-        rule = self._put(rule_id, "2023-03-11", self._rule(workspace, name))
+    def _make_workspace(self, shape: str) -> str:
+        workspace = f"{self._group}/providers/Microsoft.OperationalInsights/workspaces/bench-{shape}"
+        body = {"location": self.env["HEADRACE_LOCATION"], "properties": {}}
+        self.workspace_id = self._put(workspace, "2022-10-01", body)["properties"]["customerId"]
+        columns = [{"name": column, "type": kind} for column, kind in SHAPES[shape].output.items()]
+        for table in self._tables:
+            schema = {"name": table, "columns": columns}
+            self._put(f"{workspace}/tables/{table}", "2022-10-01", {"properties": {"schema": schema}})
+        return workspace
+
+    def _let_send(self) -> None:
+        """The sample app may send to all rules of the resource group."""
         role = "3913510d-42f4-4e42-8a64-420c390055eb"
         assignment = {
             "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{role}",
-            "principalId": env["HEADRACE_PRINCIPAL_ID"],
+            "principalId": self.env["HEADRACE_PRINCIPAL_ID"],
             "principalType": "ServicePrincipal",
         }
-        name_of_it = "00000000-0000-4000-8000-00000000beac"
-        path = f"{rule_id}/providers/Microsoft.Authorization/roleAssignments/{name_of_it}"
+        name = "00000000-0000-4000-8000-00000000beac"
+        path = f"{self._group}/providers/Microsoft.Authorization/roleAssignments/{name}"
         self._put(path, "2022-04-01", {"properties": assignment})
-        self.url = (
-            f"{env['HEADRACE_INGEST_URL']}/dataCollectionRules/{rule['properties']['immutableId']}"
+
+    def _make_rule(self, shape: str, workspace: str, number: int, table: str) -> str:
+        """A rule; where to send its rows."""
+        name = f"bench-{shape}-{number}"
+        path = f"{self._group}/providers/Microsoft.Insights/dataCollectionRules/{name}"
+        rule = self._put(path, "2023-03-11", self._rule(workspace, shape, table))
+        return (
+            f"{self.env['HEADRACE_INGEST_URL']}/dataCollectionRules/{rule['properties']['immutableId']}"
             "/streams/Custom-Bench?api-version=2023-01-01"
         )
-        self._query_headers = {
-            "Authorization": f"Bearer {self.token('https://api.loganalytics.io/.default')}"
-        }
 
-    def _rule(self, workspace: str, name: str) -> dict[str, Any]:
+    def _rule(self, workspace: str, name: str, table: str) -> dict[str, Any]:
         shape = SHAPES[name]
         columns = [{"name": column, "type": kind} for column, kind in shape.columns.items()]
         flow = {
             "streams": ["Custom-Bench"],
             "destinations": ["store"],
             "transformKql": shape.transform,
-            "outputStream": "Custom-Bench_CL",
+            "outputStream": f"Custom-{table}",
         }
         return {
             "location": self.env["HEADRACE_LOCATION"],
@@ -136,10 +150,12 @@ class Target:
             },
         }
 
+    def _bearer(self, scope: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(scope)}"}
+
     def _put(self, path: str, version: str, body: dict[str, Any]) -> Any:
-        headers = {"Authorization": f"Bearer {self.token('https://management.azure.com/.default')}"}
         url = f"{self.env['HEADRACE_ARM_URL']}{path}?api-version={version}"
-        answer = self._client.put(url, json=body, headers=headers)
+        answer = self._client.put(url, json=body, headers=self._manage)
         if answer.is_error:
             raise SystemExit(f"{path}: {answer.status_code} {answer.text}")
         return answer.json()
@@ -152,16 +168,19 @@ def run(
     max_mb_s: float | None,
     arguments: list[str],
     peer: str | None = None,
+    rules: int = 1,
+    tables: int = 1,
 ) -> dict[str, Any]:
     """One run; the figures by name."""
     with (
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
         running_server(Path(folder), "--ephemeral", "--port", "0", "--quiet", *arguments) as server,
     ):
-        target = Target(server, shape)
+        target = Target(server, shape, rules, tables)
         size, connections = BODIES[body]
         load = Load(
-            url=target.url,
+            url=target.urls[0],
+            more_urls=tuple(target.urls[1:]),
             ca=server.env["HEADRACE_CA_FILE"],
             token=target.token("https://monitor.azure.com/.default"),
             shape=shape,
@@ -284,13 +303,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--body", choices=BODIES, default="64K")
     parser.add_argument("--transform", choices=SHAPES, default="plain")
+    parser.add_argument("--rules", type=int, default=1, help="so many rules of the same kind, in turn")
+    parser.add_argument(
+        "--tables", type=int, default=1, help="so many tables, over which the rules are spread"
+    )
     parser.add_argument("--max-mb-s", type=float, help="send no faster than this")
     parser.add_argument("--peer", choices=["fluent-bit"], help="the same load against a peer afterwards")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--server", nargs="*", default=[], help="more arguments for `headrace up`")
     options = parser.parse_args()
     figures = run(
-        options.transform, options.body, options.seconds, options.max_mb_s, options.server, options.peer
+        options.transform,
+        options.body,
+        options.seconds,
+        options.max_mb_s,
+        options.server,
+        options.peer,
+        options.rules,
+        options.tables,
     )
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -27,7 +27,9 @@ def run_peer(load: Load) -> dict[str, Any]:
     if binary is None:
         return {"peer": f"skipped: no {_BINARY} on the path"}
     with tempfile.TemporaryDirectory(prefix="headrace-peer-") as folder, _serving(binary, folder) as port:
-        sent = start_load(dataclasses.replace(load, url=f"http://127.0.0.1:{port}/bench?x=1")).result()
+        sent = start_load(
+            dataclasses.replace(load, url=f"http://127.0.0.1:{port}/bench?x=1", more_urls=())
+        ).result()
     latencies = sorted(sent.latencies) or [0.0]
     return {
         "peer": _BINARY,

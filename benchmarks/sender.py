@@ -39,6 +39,8 @@ class Load:
     event_time: str
     max_mb_s: float | None = None
     first_serial: int = 0
+    more_urls: tuple[str, ...] = ()
+    """Further places to send to: each request goes to the next one in turn."""
 
 
 @dataclass
@@ -150,12 +152,8 @@ class _Client:
         self._began = 0.0
         self._unsent = memoryview(b"")
         self._answer = b""
+        self._heads = [_head(load, url) for url in (load.url, *load.more_urls)]
         parts = urlsplit(load.url)
-        self._head = (
-            f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"Authorization: Bearer {load.token}\r\n"
-            "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: "
-        ).encode()
         self._stream = _connect(load, parts.hostname or "", parts.port or 443)
         self._stream.setblocking(False)
         self.descriptor = self._stream.fileno()
@@ -223,8 +221,19 @@ class _Client:
 
     def _request(self) -> bytes:
         body = self._maker.make(self._serial)
+        head = self._heads[self._serial % len(self._heads)]
         self._serial += self._step
-        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+
+def _head(load: Load, url: str) -> bytes:
+    """A request up to its length."""
+    parts = urlsplit(url)
+    return (
+        f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"Authorization: Bearer {load.token}\r\n"
+        "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: "
+    ).encode()
 
 
 def _header(head: bytes, name: bytes) -> bytes:
