@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,9 @@ from headrace.errors import Problem, ProblemError
 
 FORMATS: Mapping[str, int] = {"journal": 1, "tables": 1, "store": 1}
 """The version of each on-disk format that this release writes."""
+
+Part = Literal["pipeline", "query", "gateway"]
+"""A part of a server that runs by itself: the pipeline's has the control plane with it."""
 
 # A unix socket's path is bounded (108 bytes on Linux), the data folder's is not.
 _SOCKET_PATH_LIMIT = 100
@@ -126,28 +130,20 @@ class DataFolder:
         return path
 
 
-def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
+def open_data_folder(root: Path, disk: Disk, part: Part | None = None) -> tuple[DataFolder, tuple[int, ...]]:
     """Make or open the data folder, take its lock and check the versions of what it holds.
 
-    Returns the folder and the lock's descriptor: child processes inherit it, so that the lock lasts until
-    the last of them has ended. Raises `ProblemError` when the folder cannot be made or written, its
-    path is too long, another server uses it, or a newer release wrote it.
+    A whole server has the folder to itself. A `part` of one shares it with the others; of pipelines and query
+    processes there is one each. Returns the folder and the locks' descriptors: child processes inherit them,
+    so that the locks last until the last of them has ended. Raises `ProblemError` when the folder cannot be
+    made or written, its path is too long, another server uses it, or a newer release wrote it.
     """
     folder = DataFolder(root)
     folder.socket(_LONGEST_SOCKET)
-    lock = _open_lock(root, disk)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ProblemError(
-            Problem(
-                "DataFolderInUse",
-                f"Another Headrace server uses {root}.",
-                hint="Stop it first, or give another --data-dir.",
-            )
-        ) from None
-    os.set_inheritable(lock, True)
+    kind = fcntl.LOCK_EX if part is None else fcntl.LOCK_SH
+    locks = [_take_lock(root, "lock", kind, disk)]
+    if part in ("pipeline", "query"):
+        locks.append(_take_lock(root, f"lock.{part}", fcntl.LOCK_EX, disk))
     _check_formats(root / "format.json", disk)
     for path in (
         folder.journals,
@@ -158,16 +154,33 @@ def open_data_folder(root: Path, disk: Disk) -> tuple[DataFolder, int]:
     ):
         path.mkdir(mode=0o700, exist_ok=True)
     disk.sync_dir(root, "folder.entries")
-    return folder, lock
+    return folder, tuple(locks)
 
 
-def _open_lock(root: Path, disk: Disk) -> int:
+def _take_lock(root: Path, name: str, kind: int, disk: Disk) -> int:
+    lock = _open_lock(root, name, disk)
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ProblemError(
+            Problem(
+                "DataFolderInUse",
+                f"Another Headrace server uses {root}.",
+                hint="Stop it first, or give another --data-dir.",
+            )
+        ) from None
+    os.set_inheritable(lock, True)
+    return lock
+
+
+def _open_lock(root: Path, name: str, disk: Disk) -> int:
     missing = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:
             disk.sync_dir(path.parent, "folder.root")
-        return os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        return os.open(root / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ProblemError(
             Problem(

@@ -8,19 +8,20 @@ import logging
 import secrets
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 
 from headrace import env_file
-from headrace.data_folder import DataFolder, open_data_folder
+from headrace.data_folder import DataFolder, Part, open_data_folder
 from headrace.disk import RealDisk
 from headrace.env_file import Endpoint, Sample
 from headrace.errors import Problem, ProblemError
-from headrace.process import ProcessConfig
+from headrace.process import ProcessConfig, Role
 from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
 from headrace.tls import TlsFiles, ensure_tls_files, given_tls_files, with_client_certificate
@@ -30,6 +31,9 @@ _log = logging.getLogger(__name__)
 _LOCAL = ("127.0.0.1", "localhost")
 _RENEW_SECONDS = 86_400.0
 _EVERYWHERE = ("0.0.0.0", "::")
+_PARTS: Mapping[Role, Part] = {"engine": "pipeline", "query": "query", "gateway": "gateway"}
+_SAMPLE_SECONDS = 120.0
+_LOOK_SECONDS = 0.1
 
 PrepareStore = Callable[[DataFolder, Settings, Sample | None], Sample]
 """Brings the store up to date and makes the sample resources at first start."""
@@ -52,62 +56,125 @@ async def running_server(
     prepare_store: PrepareStore,
     stop: asyncio.Event,
     *,
+    part: Part | None = None,
     extra_env_file: Path | None = None,
     verbose: bool = False,
 ) -> AsyncIterator[RunningServer | None]:
-    """A server that runs inside the block and has stopped cleanly at its end.
+    """A server, or the `part` of one, that runs inside the block and has stopped cleanly at its end.
 
-    The env files are written once the server answers. None when `stop` came before that. Raises
-    `ProblemError` when it cannot start.
+    The env files are written once the server answers, by whoever has the gateways. None when `stop` came before
+    that. Raises `ProblemError` when it cannot start.
     """
     with contextlib.ExitStack() as stack:
         with _disk_problems_told():
-            folder, lock = open_data_folder(settings.data_dir.absolute(), RealDisk())
-            sample = _sample(folder, settings, prepare_store)
-        port = stack.enter_context(_port(settings.server.host, settings.server.port))
-        http_port = None
-        if settings.server.http_authority is not None:
-            http_port = stack.enter_context(_port("127.0.0.1", settings.server.http_authority))
-        managed = _ManagedIdentity()
-        if settings.server.managed_identity is not None:
-            managed_port = stack.enter_context(_port("127.0.0.1", settings.server.managed_identity))
-            managed = _ManagedIdentity(managed_port, secrets.token_urlsafe(24))
-        with _disk_problems_told():
-            tls = _tls_files(settings, folder)
-        base_url = _base_url(settings.server, port)
-        configs = _processes(settings, port, base_url, tls, http_port, managed, verbose)
-        supervisor = Supervisor(configs, lock)
-        endpoint = Endpoint(
-            base_url,
-            tls.ca,
-            tls.bundle,
-            _loopback(http_port),
-            _loopback(managed.port),
-            managed.header,
-            tls.client_certificate,
-            tls.client_key,
-        )
-        variables = env_file.environment(sample, endpoint)
-        async with supervisor.running(), _renewing(settings, folder):
-            if not await _ready_before(stop, supervisor, settings.server.host, port, tls):
+            folder, locks = open_data_folder(settings.data_dir.absolute(), RealDisk(), part)
+        if part in (None, "pipeline"):
+            with _disk_problems_told():
+                sample = _sample(folder, settings, prepare_store)
+        else:
+            made = await _sample_before(stop, folder)
+            if made is None:
                 yield None
                 return
-            for path in (folder.env_file, extra_env_file):
-                if path is not None:
-                    with _disk_problems_told():
-                        env_file.write(path, variables)
-            try:
+            sample = made
+        ports = _Ports.reserve(settings.server, part, stack)
+        with _disk_problems_told():
+            tls = _tls_files(settings, folder)
+        base_url = _base_url(settings.server, ports.public)
+        configs = _processes(settings, ports, base_url, tls, verbose)
+        supervisor = Supervisor([one for one in configs if part in (None, _PARTS[one.role])], locks)
+        variables = env_file.environment(sample, _endpoint(base_url, tls, ports))
+        async with supervisor.running(), _renewing(settings, folder):
+            if not await _ready_before(stop, supervisor, *_door(part, settings, folder, ports, tls)):
+                yield None
+                return
+            serves = part in (None, "gateway")
+            with (
+                _env_files(variables, folder.env_file, extra_env_file) if serves else contextlib.nullcontext()
+            ):
                 yield RunningServer(base_url, folder, sample, variables, supervisor)
-            finally:
-                folder.env_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _env_files(variables: dict[str, str], own: Path, extra: Path | None) -> Iterator[None]:
+    """`own` is there only inside the block; another gateway's that has taken its place stays."""
+    with _disk_problems_told():
+        for path in (own, extra):
+            if path is not None:
+                env_file.write(path, variables)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if own.read_text() == env_file.render(variables):
+                own.unlink()
 
 
 @dataclass(frozen=True, slots=True)
-class _ManagedIdentity:
-    """Where the managed identity is served, and the secret of its App Service form."""
+class _Ports:
+    """The ports of a server or its part, and the secret of the managed identity's App Service form."""
 
-    port: int | None = None
-    header: str = ""
+    public: int
+    http_authority: int | None = None
+    managed: int | None = None
+    managed_header: str = ""
+
+    @classmethod
+    def reserve(cls, server: ServerSettings, part: Part | None, stack: contextlib.ExitStack) -> _Ports:
+        """Hold the ports that the part serves. Raises `ProblemError` when one is taken."""
+        has_gateways, has_engine = part in (None, "gateway"), part in (None, "pipeline")
+        public = stack.enter_context(_port(server.host, server.port)) if has_gateways else server.port
+        http = managed = None
+        if has_engine and server.http_authority is not None:
+            http = stack.enter_context(_port("127.0.0.1", server.http_authority))
+        if has_engine and server.managed_identity is not None:
+            managed = stack.enter_context(_port("127.0.0.1", server.managed_identity))
+        return cls(public, http, managed, secrets.token_urlsafe(24) if managed is not None else "")
+
+
+def _endpoint(base_url: str, tls: TlsFiles, ports: _Ports) -> Endpoint:
+    return Endpoint(
+        base_url,
+        tls.ca,
+        tls.bundle,
+        _loopback(ports.http_authority),
+        _loopback(ports.managed),
+        ports.managed_header,
+        tls.client_certificate,
+        tls.client_key,
+    )
+
+
+async def _sample_before(stop: asyncio.Event, folder: DataFolder) -> Sample | None:
+    """What the pipeline's part has made, once it has; None when `stop` comes first. Raises `ProblemError`."""
+    for _ in range(int(_SAMPLE_SECONDS / _LOOK_SECONDS)):
+        known = _known_sample(folder.sample)
+        if known is not None or stop.is_set():
+            return None if stop.is_set() else known
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise ProblemError(
+        Problem(
+            "NoPipeline",
+            f"Nothing has prepared {folder.root} yet.",
+            hint="Start `headrace serve --role pipeline` on the same data folder.",
+        )
+    )
+
+
+def _door(
+    part: Part | None, settings: Settings, folder: DataFolder, ports: _Ports, tls: TlsFiles
+) -> tuple[str, httpx.AsyncBaseTransport]:
+    """Where a server or its part tells whether it is ready, and how that is reached."""
+    if part in ("pipeline", "query"):
+        name = "engine" if part == "pipeline" else "query"
+        return "http://localhost", httpx.AsyncHTTPTransport(uds=str(folder.socket(name)))
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    # It asks itself, by a name that a certificate from elsewhere need not have.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if tls.client_certificate is not None:
+        context.load_cert_chain(tls.client_certificate, tls.client_key)
+    return _origin(settings.server.host, ports.public), httpx.AsyncHTTPTransport(verify=context)
 
 
 def _loopback(port: int | None) -> str | None:
@@ -225,16 +292,10 @@ def _port(host: str, port: int) -> Iterator[int]:
 
 
 async def _ready_before(
-    stop: asyncio.Event, supervisor: Supervisor, host: str, port: int, tls: TlsFiles
+    stop: asyncio.Event, supervisor: Supervisor, base_url: str, transport: httpx.AsyncBaseTransport
 ) -> bool:
     """Wait until the server answers; whether it did before `stop`. Raises `ProblemError` if it never does."""
-    context = ssl.create_default_context(cafile=str(tls.ca))
-    # It asks itself, by a name that a certificate from elsewhere need not have.
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if tls.client_certificate is not None:
-        context.load_cert_chain(tls.client_certificate, tls.client_key)
-    ready = asyncio.create_task(supervisor.wait_until_ready(_origin(host, port), context))
+    ready = asyncio.create_task(supervisor.wait_until_ready(base_url, transport))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -253,26 +314,20 @@ async def _ready_before(
 
 
 def _processes(
-    settings: Settings,
-    port: int,
-    base_url: str,
-    tls: TlsFiles,
-    http_port: int | None,
-    managed: _ManagedIdentity,
-    verbose: bool,
+    settings: Settings, ports: _Ports, base_url: str, tls: TlsFiles, verbose: bool
 ) -> list[ProcessConfig]:
     shared = ProcessConfig(
         role="engine",
         settings=settings,
-        port=port,
+        port=ports.public,
         base_url=base_url,
         hosts=tls.hosts,
         certificate=tls.certificate,
         key=tls.key,
         client_cas=_client_cas(settings, tls),
-        http_authority_port=http_port,
-        managed_identity_port=managed.port,
-        managed_identity_header=managed.header,
+        http_authority_port=ports.http_authority,
+        managed_identity_port=ports.managed,
+        managed_identity_header=ports.managed_header,
         verbose=verbose,
     )
     gateways = [

@@ -8,9 +8,8 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import httpx
 
@@ -31,10 +30,10 @@ _STEADY_SECONDS = 10.0
 class Child:
     """One child process, started again whenever it ends unasked."""
 
-    def __init__(self, config: ProcessConfig, lock_fd: int) -> None:
+    def __init__(self, config: ProcessConfig, locks: Sequence[int]) -> None:
         self.config = config
         self.restarts = 0
-        self._lock_fd = lock_fd
+        self._locks = tuple(locks)
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
 
@@ -86,7 +85,7 @@ class Child:
             f"{self.config.role}-{self.config.index}",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
-            pass_fds=(self._lock_fd,),
+            pass_fds=self._locks,
             env=os.environ | {"HEADRACE_ROLE": self.config.role},
             # A Ctrl-C in the terminal goes to the supervisor alone, which stops the children in order.
             start_new_session=True,
@@ -102,8 +101,8 @@ class Child:
 class Supervisor:
     """All children of one server."""
 
-    def __init__(self, configs: list[ProcessConfig], lock_fd: int) -> None:
-        self._children = [Child(config, lock_fd) for config in configs]
+    def __init__(self, configs: list[ProcessConfig], locks: Sequence[int]) -> None:
+        self._children = [Child(config, locks) for config in configs]
         self._tasks: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
@@ -117,12 +116,9 @@ class Supervisor:
                 await asyncio.gather(*(child.stop() for child in self._children if child.config.role == role))
             await asyncio.gather(*self._tasks)
 
-    async def wait_until_ready(self, base_url: str, verify: ssl.SSLContext) -> None:
+    async def wait_until_ready(self, base_url: str, transport: httpx.AsyncBaseTransport) -> None:
         """Return once `/readyz` answers 200. Raises `TimeoutError`."""
-        async with (
-            asyncio.timeout(_READY_SECONDS),
-            httpx.AsyncClient(verify=verify, trust_env=False) as client,
-        ):
+        async with asyncio.timeout(_READY_SECONDS), httpx.AsyncClient(transport=transport) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     if (await client.get(f"{base_url}/readyz")).status_code == 200:

@@ -22,7 +22,7 @@ def survives(folder: Path, seed: int, without: frozenset[str] = frozenset()) -> 
     world.mkdir(parents=True)
     root = world / "deep" / "data"
     with PowerCutDisk(world, without=without) as disk:
-        made, lock = open_data_folder(root, disk)
+        made, (lock,) = open_data_folder(root, disk)
         os.close(lock)
         marker = made.journals / "marker"
         marker.write_bytes(b"acknowledged")
@@ -30,7 +30,7 @@ def survives(folder: Path, seed: int, without: frozenset[str] = frozenset()) -> 
         disk.sync_dir(made.journals, "marker.dir")
         disk.cut(seed)
     try:
-        os.close(open_data_folder(root, RealDisk())[1])
+        os.close(*open_data_folder(root, RealDisk())[1])
     except ProblemError:
         return False
     return marker.exists() and marker.read_bytes() == b"acknowledged"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
@@ -18,8 +20,26 @@ from headrace.cli.up import (
     Verbose,
     run_server,
 )
+from headrace.data_folder import Part
 from headrace.process import configure_logging, run_event_loop
 from headrace.settings import load_settings
+
+
+class ServerRole(StrEnum):
+    """What of a server runs here."""
+
+    ALL = "all"
+    GATEWAY = "gateway"
+    PIPELINE = "pipeline"
+    QUERY = "query"
+
+
+_PARTS: dict[ServerRole, Part | None] = {
+    ServerRole.ALL: None,
+    ServerRole.GATEWAY: "gateway",
+    ServerRole.PIPELINE: "pipeline",
+    ServerRole.QUERY: "query",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +48,14 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    role: Annotated[
+        ServerRole,
+        typer.Option(
+            help="What to run: everything, or one part of a server whose parts share a data folder. The pipeline's has "
+            "the control plane with it and is there once, and so is query; of gateways there may be several, each "
+            "with a port of its own."
+        ),
+    ] = ServerRole.ALL,
     config: Config = None,
     data_dir: DataDir = None,
     host: Host = None,
@@ -49,4 +77,4 @@ def serve(
     }
     settings = load_settings(flags, os.environ, config).settings
     configure_logging(verbose, "headrace")
-    run_event_loop(run_server(settings, env_file, quiet=True, verbose=verbose))
+    run_event_loop(run_server(settings, env_file, quiet=True, verbose=verbose, part=_PARTS[role]))

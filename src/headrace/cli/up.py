@@ -18,6 +18,7 @@ from rich.syntax import Syntax
 
 from headrace.cli.backlog import show_backlog
 from headrace.cli.output import console, error_console
+from headrace.data_folder import Part
 from headrace.launch import RunningServer, ephemeral_folder, running_server
 from headrace.process import configure_logging, run_event_loop
 from headrace.settings import MIB, Settings, load_settings
@@ -99,8 +100,10 @@ def up(
         run_event_loop(run_server(settings, env_file, quiet=quiet, verbose=verbose))
 
 
-async def run_server(settings: Settings, extra_env_file: Path | None, *, quiet: bool, verbose: bool) -> None:
-    """Run a server until SIGINT or SIGTERM. Raises `ProblemError` when it cannot start."""
+async def run_server(
+    settings: Settings, extra_env_file: Path | None, *, quiet: bool, verbose: bool, part: Part | None = None
+) -> None:
+    """Run a server, or a part of one, until SIGINT or SIGTERM. Raises `ProblemError` when it cannot start."""
     # Only this command needs the server's parts; the others start sooner without them.
     from headrace.app.control import prepare_store
 
@@ -110,7 +113,9 @@ async def run_server(settings: Settings, extra_env_file: Path | None, *, quiet: 
         loop.add_signal_handler(number, stop.set)
     if settings.server.host not in ("127.0.0.1", "localhost", "::1"):
         _warn_of_wide_bind(settings.server.host)
-    start = running_server(settings, prepare_store, stop, extra_env_file=extra_env_file, verbose=verbose)
+    start = running_server(
+        settings, prepare_store, stop, part=part, extra_env_file=extra_env_file, verbose=verbose
+    )
     status = contextlib.nullcontext() if quiet else error_console().status("Starting Headrace")
     with status:
         server = await start.__aenter__()

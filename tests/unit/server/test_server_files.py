@@ -90,11 +90,11 @@ def test_an_env_file_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_second_server_is_kept_out(tmp_path: Path) -> None:
     import os
 
-    _, lock = open_data_folder(tmp_path / "data", RealDisk())
+    _, (lock,) = open_data_folder(tmp_path / "data", RealDisk())
     with pytest.raises(ProblemError, match="Another Headrace server"):
         open_data_folder(tmp_path / "data", RealDisk())
     os.close(lock)
-    os.close(open_data_folder(tmp_path / "data", RealDisk())[1])
+    os.close(*open_data_folder(tmp_path / "data", RealDisk())[1])
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
