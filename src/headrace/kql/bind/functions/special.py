@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from headrace.kql.bind.functions.declare import (
@@ -17,72 +18,54 @@ from headrace.kql.bind.functions.declare import (
     scalar,
     way,
 )
-from headrace.kql.bind.functions.registry import Function, Kind, Naming, ResultRule, Surface
+from headrace.kql.bind.functions.registry import Function, Kind, Naming
 from headrace.kql.types import KustoType
 
 _listed = partial(scalar, family="special", transform=DOCUMENTED)
 _extended = partial(scalar, family="special", transform=EXTENDED)
 
-
-def _rewritten(
-    name: str,
-    doc: str,
-    text: str,
-    result: KustoType | ResultRule,
-    *,
-    aliases: tuple[str, ...] = (),
-    transform: Surface = EXTENDED,
-    naming: Naming = Naming.COLUMN,
-) -> Function:
-    return Function(
-        name=name,
-        kind=Kind.SCALAR,
-        signatures=(way(text, result),),
-        doc=doc,
-        family="special",
-        aliases=aliases,
-        transform=transform,
-        naming=naming,
-        rewritten=True,
-    )
-
-
-FUNCTIONS = (
-    _rewritten(
+# Calls that the binder says in other functions' words.
+_REWRITTEN = (
+    scalar(
         "toscalar",
         "The first column's value in the first row of a query, which runs once.",
         "query: any",
         same(),
+        family="special",
         transform=NEVER,
     ),
-    _rewritten(
+    _extended(
         "ingestion_time",
         "When the row was received; null where no table says it.",
         "",
         KustoType.DATETIME,
     ),
-    _rewritten(
+    _extended(
         "column_ifexists",
         "The column of that name, or the default where there is none.",
         "name: string!, default: any",
         same(1),
         aliases=("columnifexists",),
     ),
-    _rewritten(
+    _extended(
         "bin_auto",
         "The start of the bin, whose size `set query_bin_auto_size` says.",
         "value: any",
         same(),
         naming=Naming.FIRST,
     ),
-    _rewritten("column_names_of", "The names of a table's columns.", "table: any", DYNAMIC),
-    _rewritten(
+    _extended("column_names_of", "The names of a table's columns.", "table: any", DYNAMIC),
+    _extended(
         "pack_all",
         "An object of all columns by name; `true` leaves out what is null or empty.",
         "ignore_null_empty?: bool!",
         DYNAMIC,
     ),
-    _rewritten("bag_pack_columns", "An object of the given columns by name.", "column+: any", DYNAMIC),
+    _extended("bag_pack_columns", "An object of the given columns by name.", "column+: any", DYNAMIC),
+)
+
+FUNCTIONS = (
+    *(replace(function, rewritten=True) for function in _REWRITTEN),
     _listed(
         "parse_cef_dictionary",
         "The header fields and the extension of a CEF message.",
