@@ -36,6 +36,7 @@ from headrace.kql.plan.rewrites import find_time_ranges, place_filters, prune
 from headrace.kql.plan.scans import table_scans
 from headrace.kql.profile import Profile, TransformProfile
 from headrace.kql.sql.duckdb import DuckDbGenerator, storage_value
+from headrace.kql.sql.writer import SqlWriter
 from headrace.kql.syntax.lexer import SourceText
 from headrace.kql.syntax.nodes import Script
 from headrace.kql.syntax.parser import parse
@@ -110,7 +111,7 @@ class Statement:
 def sql_text(query: exp.Query) -> str:
     """The text of a statement's select, for DuckDB. Consumes `query`. Raises `KqlError` if it nests too deep."""
     try:
-        return query.sql("duckdb", copy=False, comments=False)
+        return SqlWriter().sql(query)
     except RecursionError:
         raise _deep() from None
 
