@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -36,32 +37,33 @@ class ParsingGenerator(Generator):
         self, plan: p.Parse, layer: Layer, subject: exp.Expression, kept: list[Column], takes: Sequence[Take]
     ) -> Layer:
         """The text cut at its delimiters; what the cuts cannot decide is left to a regex."""
+        wanted = _to_find(plan)
+        takes = [take if take.column in wanted else replace(take, column=None) for take in takes]
         whole = self.fresh("r")
         layer = self._keep(layer, kept, [(whole, subject)])
         steps = Steps(self.fresh)
         split = Splitter(steps, whole, takes)
-        found = dict(split.found)
+        found: dict[Column, exp.Expression] = {c: column_sql(name) for c, name in split.found.items()}
         matched = b.both(*split.tests) if split.tests else b.is_not_null(column_sql(whole))
         if split.guessed:
             assert split.first is not None
             fits = steps.add("m", matched)
             pattern, names = regex_of_takes(takes)
-            pattern = pattern if names else f"({pattern})"
-            listed = b.array([b.text(name) for name in names.values()] or [b.text("g0")])
             missed = b.both(
                 b.negation(column_sql(fits)),
                 exp.GT(this=b.call("len", column_sql(split.first)), expression=b.number(1)),
                 b.call("regexp_matches", column_sql(whole), b.text(pattern)),
             )
-            captured = b.call("regexp_extract", column_sql(whole), b.text(pattern), listed)
+            captured = b.true()
+            if names:
+                listed = b.array([b.text(name) for name in names.values()])
+                captured = b.call("regexp_extract", column_sql(whole), b.text(pattern), listed)
             rescued = steps.add("m", b.when(missed, captured))
-            for column, name in split.found.items():
+            for column, value in found.items():
                 group = b.call("struct_extract", column_sql(rescued), b.text(names[column]))
-                found[column] = steps.add("v", b.when(column_sql(fits), column_sql(name), group))
+                found[column] = column_sql(steps.add("v", b.when(column_sql(fits), value, group)))
             matched = b.either(column_sql(fits), b.is_not_null(column_sql(rescued)))
-        for made in steps.layers:
-            layer = self._keep(layer, kept, made)
-        return self._outcome(plan, layer, kept, {c: column_sql(name) for c, name in found.items()}, matched)
+        return self._outcome(plan, layer, kept, steps, found, matched)
 
     def _keep(
         self,
@@ -82,46 +84,48 @@ class ParsingGenerator(Generator):
             pattern = f"({pattern})"
         test = b.call("regexp_matches", subject.copy(), b.text(pattern))
         captured = b.call("regexp_extract", subject, b.text(pattern), listed)
-        layer = self.from_select(layer.extended(kept, [(name, b.when(test, captured))]), kept, layer.depth)
+        layer = self._keep(layer, kept, [(name, b.when(test, captured))])
+        wanted = _to_find(plan)
         found = {
             column: b.call("struct_extract", column_sql(name), b.text(f"g{index - 1}"))
             for column, index in groups.items()
+            if column in wanted
         }
-        return self._outcome(plan, layer, kept, found, b.is_not_null(column_sql(name)))
+        return self._outcome(plan, layer, kept, Steps(self.fresh), found, b.is_not_null(column_sql(name)))
 
     def _outcome(
         self,
         plan: p.Parse,
         layer: Layer,
         kept: list[Column],
+        steps: Steps,
         found: dict[Column, exp.Expression],
         matched: exp.Expression,
     ) -> Layer:
         """The columns converted; without a match, and in the strict kinds without a fit, all are missing."""
-        wanted = set(plan.columns)
-        typed = {
-            column: self.convert(Typed(value, _T.STRING), column.type)
-            for column, value in found.items()
-            if column.type is not _T.STRING
-        }
-        names = {column: self.fresh("v") for column in found}
-        flag = self.fresh("m")
-        made = [(names[column], typed.get(column, value)) for column, value in found.items()]
-        layer = self._keep(layer, kept, [*made, (flag, matched)])
-        if typed and plan.kind != "relaxed":
-            fits = self.fresh("m")
-            tests = [column_sql(flag), *(b.is_not_null(column_sql(names[column])) for column in typed)]
-            layer = self._keep(layer, kept, [(fits, b.both(*tests))])
-            flag = fits
-        matched = column_sql(flag)
-        for column, name in names.items():
-            if column not in wanted:
-                continue
-            value = b.when(matched.copy(), column_sql(name))
-            layer.add(column, b.coalesce(value, "") if column.type is _T.STRING else value, cheap=False)
+        for column, value in found.items():
+            if column.type is not _T.STRING:
+                typed = self.convert(Typed(value, _T.STRING), column.type)
+                found[column] = column_sql(steps.add("v", typed))
+                if plan.kind != "relaxed":
+                    matched = b.both(matched, b.is_not_null(found[column]))
+        flag = steps.add("m", matched)
+        for made in steps.layers:
+            layer = self._keep(layer, kept, made)
+        for column, value in found.items():
+            if column in plan.columns:
+                missing = b.text("") if column.type is _T.STRING else None
+                layer.add(column, b.when(column_sql(flag), value.copy(), missing), cheap=False)
         if plan.matched is not None:
-            layer.add(plan.matched, matched.copy(), cheap=False)
+            layer.add(plan.matched, column_sql(flag), cheap=False)
         return self.wrap(layer, plan.columns)
+
+
+def _to_find(plan: p.Parse) -> set[Column]:
+    """The columns that are asked for, or whose types decide whether the pattern fits."""
+    wanted = set(plan.columns)
+    parts = (part.column for part in plan.parts if part.column is not None)
+    return {c for c in parts if c in wanted or (plan.kind != "relaxed" and c.type is not _T.STRING)}
 
 
 def regex_of(plan: p.Parse) -> tuple[str, dict[Column, int]]:

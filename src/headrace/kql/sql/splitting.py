@@ -9,8 +9,9 @@ them. A text in which it stands before the run is done is left to a regex, with 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlglot import exp
 
@@ -57,7 +58,7 @@ class Steps:
 
     def add(self, prefix: str, value: exp.Expression) -> str:
         """Name a value; returns the name."""
-        height = max((self._heights.get(column.name, 0) for column in value.find_all(exp.Column)), default=0)
+        height = max((self._heights.get(name, 0) for name in _names_in(value)), default=0)
         while len(self.layers) <= height:
             self.layers.append([])
         name = self.fresh(prefix)
@@ -86,6 +87,8 @@ class Splitter:
         self._pieces: str | None = None
         self._place = 1
         self._whole: str | None = None
+        # The last step: its pieces, which of them are passed, and the delimiters between. Named when it is asked for.
+        self._passed: tuple[str, int, str] | None = None
         self._guesses = all(take.prefix is None for take in takes)
         self._run(takes)
 
@@ -117,7 +120,7 @@ class Splitter:
         pieces = self._split(delimiter, len(run))
         for i, take in enumerate(run):
             self._give(take, _piece(pieces, i + 1))
-        self._go_on(pieces, len(run) + 1, [_piece(pieces, i + 1) for i in range(len(run))], delimiter)
+        self._go_on(pieces, len(run), delimiter)
 
     def _take_framed(self, run: Sequence[Take], behind: Take) -> None:
         """What stands before each delimiter of a run, and between it and the delimiter behind the run."""
@@ -130,12 +133,12 @@ class Splitter:
         for i, take in enumerate(run):
             self._give(take, _piece(parts, i + 1))
         if behind.column is not None:
-            sizes = _size([_piece(parts, i + 1) for i in range(len(run))], len(run), inner)
+            sizes = _size(parts, len(run), inner)
             exact = b.equals(b.call("len", column_sql(parts)), len(run) + 1)
             rest = b.call("kql_rest", _piece(pieces, 1), sizes)
             last = _piece(parts, len(run) + 1)
             self._give(behind, b.choose([(exact, last), (_longer(parts, len(run)), rest)]))
-        self._go_on(pieces, 2, [_piece(pieces, 1)], outer)
+        self._go_on(pieces, 1, outer)
 
     def _split(self, delimiter: str, count: int) -> str:
         """The pieces of what is left, of which the first `count` end with the delimiter if so many do."""
@@ -143,6 +146,7 @@ class Splitter:
             pieces = self._add("p", b.call("string_split", column_sql(self._text), delimiter))
             self.first = self.first or pieces
         else:
+            self._settle()
             near = self._add("p", b.call("string_split", _piece(self._pieces, self._place), delimiter))
             enough = _longer(near, count)
             assert self._whole is not None
@@ -151,16 +155,27 @@ class Splitter:
         self.tests.append(_longer(pieces, count))
         return pieces
 
-    def _go_on(self, pieces: str, place: int, passed: Sequence[exp.Expression], delimiter: str) -> None:
-        """Go on behind delimiters: with the piece at `place`."""
-        size = _size(passed, len(passed), delimiter)
-        offset = size if self._offset is None else b.add(column_sql(self._offset), size)
-        whole: exp.Expression = exp.LTE(this=b.call("len", column_sql(pieces)), expression=b.number(place))
-        if self._whole is not None:
+    def _go_on(self, pieces: str, passed: int, delimiter: str) -> None:
+        """Go on behind delimiters: with the piece after those passed."""
+        self._settle()
+        self._pieces, self._place = pieces, passed + 1
+        self._passed = (pieces, passed, delimiter)
+
+    def _settle(self) -> None:
+        """Name how far the last step came, and whether its pieces end with the text."""
+        if self._passed is None:
+            return
+        pieces, passed, delimiter = self._passed
+        self._passed = None
+        size = _size(pieces, passed, delimiter)
+        whole: exp.Expression = exp.LTE(
+            this=b.call("len", column_sql(pieces)), expression=b.number(passed + 1)
+        )
+        if self._offset is not None and self._whole is not None:
+            size = b.add(column_sql(self._offset), size)
             whole = b.both(column_sql(self._whole), whole)
-        self._offset = self._add("o", offset)
+        self._offset = self._add("o", size)
         self._whole = self._add("w", whole)
-        self._pieces, self._place = pieces, place
 
     def _rest(self) -> exp.Expression:
         """All that is left of the text."""
@@ -172,6 +187,7 @@ class Splitter:
         """As `_rest`, without a copy where the piece at hand is all."""
         if self._pieces is None:
             return self._rest()
+        self._settle()
         assert self._whole is not None
         return b.when(column_sql(self._whole), _piece(self._pieces, self._place), self._rest())
 
@@ -289,9 +305,24 @@ def _longer(pieces: str, count: int) -> exp.Expression:
     return exp.GT(this=b.call("len", column_sql(pieces)), expression=b.number(count))
 
 
-def _size(passed: Sequence[exp.Expression], count: int, delimiter: str) -> exp.Expression:
-    """The bytes of the pieces and of as many delimiters."""
+def _size(pieces: str, count: int, delimiter: str) -> exp.Expression:
+    """The bytes of the first pieces and of as many delimiters."""
     size: exp.Expression = b.number(count * len(delimiter.encode()))
-    for piece in passed:
-        size = b.add(size, b.call("strlen", piece))
+    for place in range(1, count + 1):
+        size = b.add(size, b.call("strlen", _piece(pieces, place)))
     return size
+
+
+def _names_in(value: exp.Expression) -> Iterator[str]:
+    """The names of the columns that an expression reads."""
+    pending: list[Any] = [value]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, exp.Column):
+            yield node.name
+        elif isinstance(node, exp.Expr):
+            for part in node.args.values():
+                if isinstance(part, list):
+                    pending.extend(part)
+                else:
+                    pending.append(part)
