@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 
 import httpx
 
@@ -38,10 +39,12 @@ from headrace.store.live import LiveView
 
 _READY_POLL_SECONDS = 0.05
 _COLLECT_AFTER = 20_000
+_MOST_FILES = 65_536
 
 
 async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
     """Steps 1 to 4 of a payload's way: take it, check it, make it durable, answer."""
+    _allow_connections()
     folder = DataFolder(config.settings.data_dir)
     settings = config.settings
     clock = SystemClock()
@@ -97,6 +100,14 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         _rest_the_collector()
         async with serving_tls(gateway, intake, config):
             await stop.wait()
+
+
+def _allow_connections() -> None:
+    """Each connection takes a file: as many as the machine allows, where shells give 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _rest_the_collector() -> None:

@@ -4,9 +4,11 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
+from tests.hostile_bodies import HOSTILE
 
 from headrace.ingest.admission import Admitted, admit
 from headrace.settings import IngestSettings
@@ -240,18 +242,26 @@ def test_the_size_after_inflate_is_bounded() -> None:
     assert refused(parts, "gzip", max_inflated_bytes=2047)[0] == 413
 
 
-def test_a_bomb_is_not_blown_up() -> None:
-    bomb = gzip.compress(b"\0" * 200_000_000, 9)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_body_takes_much_memory(name: str) -> None:
+    body = HOSTILE[name]()
     tracemalloc.start()
     try:
-        assert refused(bomb, "gzip")[:2] == (413, "PayloadSizeLimitExceeded")
-        assert refused(bomb[:1000] + bomb, "gzip")[0] in (400, 413)
-        rows = gzip.compress(b"[" + b"{}," * 2_700_000 + b"{}]")
-        assert refused(rows, "gzip")[:2] == (413, "PayloadSizeLimitExceeded")
+        with suppress(HttpError):
+            admit(body, "gzip", SETTINGS, "headrace")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("mode", ["headrace", "compatible"])
+def test_a_bomb_is_refused(mode: Literal["headrace", "compatible"]) -> None:
+    bomb = HOSTILE["gzip of 4 GB of zeros"]()
+    assert refused(bomb, "gzip", mode)[:2] == (413, "PayloadSizeLimitExceeded")
+    assert refused(bomb[:1000] + bomb, "gzip", mode)[0] in (400, 413)
+    many = HOSTILE["gzip of too many objects"]()
+    assert refused(many, "gzip", mode)[:2] == (413, "PayloadSizeLimitExceeded")
 
 
 @pytest.mark.parametrize(

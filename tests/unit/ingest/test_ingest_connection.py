@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+import tracemalloc
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -433,3 +435,35 @@ def test_a_stop_closes_an_idle_connection(world: World) -> None:
         assert await client.ended()
 
     talk_to(world, talk, state)
+
+
+def test_thousands_of_idle_connections(world: World) -> None:
+    """They cost little, and a request beside them is answered."""
+    state = ServerState()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    count = min(5000, most // 2 - 200)
+
+    async def talk(client: Client) -> None:
+        loop = asyncio.get_running_loop()
+        address = client.stream.getpeername()
+        with ExitStack() as stack:
+            for _ in range(count):
+                stream = stack.enter_context(socket.socket())
+                stream.setblocking(False)
+                await loop.sock_connect(stream, address)
+            while len(state.connections) < count + 1:
+                await asyncio.sleep(0.001)
+            await client.send(client.request())
+            assert await client.statuses(1) == [204]
+            last = Client(world, stream)
+            await last.send(last.request())
+            assert await last.statuses(1) == [204]
+
+    tracemalloc.start()
+    try:
+        talk_to(world, talk, state)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert bodies(world) == [BODY] * 2
+    assert peak < count * 16 * 1024
