@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from headrace.catalog import system
+from headrace.catalog import standard, system
 from headrace.catalog.model import Column, Table
 from headrace.catalog.names import SYSTEM_COLUMNS
 from headrace.catalog.rules import DataFlow, Rule, Stream
@@ -209,7 +209,7 @@ def _check_output(columns: tuple[OutputColumn, ...], table: Table, target: str) 
     wrong = [
         f"{column.name} [produced:'{_type_name(produced[column.name])}', output:'{_type_name(column.type)}']"
         for column in table.schema.columns
-        if column.name in produced and produced[column.name] is not column.type
+        if column.name in produced and not _fits(produced[column.name], column, table)
     ]
     if RESOURCE in produced and produced[RESOURCE] is not KustoType.STRING:
         wrong.append(f"{RESOURCE} [produced:'{_type_name(produced[RESOURCE])}', output:'String']")
@@ -219,6 +219,17 @@ def _check_output(columns: tuple[OutputColumn, ...], table: Table, target: str) 
             + ", ".join(wrong)
         )
         raise ProblemError(Problem("InvalidTransformOutput", message, target))
+
+
+def _fits(produced: KustoType, column: Column, table: Table) -> bool:
+    """Whether a value of that type may go into the column.
+
+    What Microsoft lists as string in its own tables is a guid in some workspaces, and rules made from those cast it
+    to one; a guid's text is what both hold.
+    """
+    if produced is KustoType.GUID and column.type is KustoType.STRING:
+        return standard.is_standard(table.name)
+    return produced is column.type
 
 
 def _type_name(kusto: KustoType) -> str:
@@ -265,6 +276,8 @@ def _value(
         micros = rows.micros(produced)
         return _call("make_timestamptz", _near_receipt(micros) if column.name == TIME else micros)
     value = exp.column(produced.sql_name, quoted=True)
+    if column.type is KustoType.STRING and produced.type is KustoType.GUID:
+        return exp.Coalesce(this=value, expressions=[exp.Literal.string("")])
     if column.type is KustoType.STRING:
         return coerce.cut_text(value, settings.max_field_bytes)
     return value

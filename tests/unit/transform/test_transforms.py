@@ -9,6 +9,7 @@ import pytest
 from tests.transform_kit import make_catalog, make_flow, make_rule, make_table
 from tests.unit.transform.test_compile import RECEIVED, run
 
+from headrace.kql.types import KustoType
 from headrace.transform.validate import validate_rule
 
 ROWS = [
@@ -86,3 +87,15 @@ def test_what_is_wrong_is_said_with_its_place(text: str, code: str, words: str) 
 def test_an_extra_column_of_a_type_that_no_table_has_is_dropped() -> None:
     rule = make_rule(make_flow(transform="source | extend Took = 1h"))
     assert validate_rule(rule, make_catalog(make_table())) == ()
+
+
+def test_a_guid_goes_into_a_text_column_of_a_standard_table_alone(tmp_path: Path) -> None:
+    guid = "74BE27DE-1E4E-49D9-B579-FE0B331D3642"
+    text = "source | extend Text = toguid(Text)"
+    columns = (("TimeGenerated", KustoType.DATETIME), ("Text", KustoType.STRING))
+    table = make_table("SecurityEvent", columns)
+    rule = make_rule(make_flow(transform=text, table="SecurityEvent"))
+    rows = run(tmp_path, [{"Text": guid}, {"Text": "none"}], rule=rule, table=table)
+    assert [row["Text"] for row in rows] == [guid.lower(), ""]
+    (problem,) = validate_rule(make_rule(make_flow(transform=text)), make_catalog(make_table()))
+    assert "Text [produced:'Guid', output:'String']" in problem.message
