@@ -407,10 +407,12 @@ def _nested(values: Mapping[str, object]) -> dict[str, object]:
 
 def _problem(detail: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     name = ".".join(str(part) for part in detail["loc"])
-    origin = origins.get(name, "default")
     known = setting_fields()
+    # A fault inside a setting that holds a list is that setting's.
+    setting = next((one for one in known if name == one or name.startswith(f"{one}.")), name)
+    origin = origins.get(setting, "default")
     close = difflib.get_close_matches(name, known, 1)
     hint = None
-    if name not in known:
+    if setting not in known:
         hint = f"Did you mean {close[0]}?" if close else "`headrace settings` lists all settings."
     return Problem("InvalidSetting", f"{name} (from {origin}): {detail['msg']}.", target=name, hint=hint)

@@ -71,6 +71,11 @@ def test_a_managed_identity_sends(own: ServerProcess, monkeypatch: pytest.Monkey
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", own.env["HEADRACE_MANAGED_IDENTITY_URL"])
     with ManagedIdentityCredential() as credential:
         send(own, credential)
+    given = eventually(
+        lambda: headrace(own, "audit", "list", "--last", "200"),
+        lambda rows: any("managed" in row["Details"] for row in rows),
+    )
+    assert {row["CallerIpAddress"] for row in given if "managed" in row["Details"]} == {"127.0.0.1"}
 
 
 def test_a_workload_identity_sends(own: ServerProcess, issuer: Issuer, tmp_path: Path) -> None:

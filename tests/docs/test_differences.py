@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.docs.held_lines import ROOT, check_lines
 from tests.servers import ServerProcess
 
 from headrace.cli.client import ARM_SCOPE, QUERY_SCOPE, Server
 from headrace.kql.api import KqlError, compile_transform
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 from headrace.settings import MIB, load_settings
-
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "reference" / "differences.md"
 
 
 @pytest.fixture
@@ -51,16 +46,7 @@ def send(client: Server, rows: str) -> None:
 
 
 def test_every_line_names_a_test_that_exists() -> None:
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "---" not in line]
-    lines = [line for line in rows if not line.endswith("| Test |")]
-    assert len(lines) > 30
-    for line in lines:
-        found = re.search(r"`(tests/[\w/]+\.py)::(\w+)` \|$", line)
-        assert found, f"this line names no test: {line}"
-        tree = ast.parse((ROOT / found[1]).read_text())
-        functions = ast.FunctionDef | ast.AsyncFunctionDef
-        names = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
-        assert found[2] in names, f"{found[1]} has no test {found[2]}"
+    check_lines(ROOT / "docs" / "reference" / "differences.md", 30)
 
 
 def test_limits_by_default_and_by_profile() -> None:

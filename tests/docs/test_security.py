@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.docs.held_lines import ROOT, check_lines
 from tests.servers import running_server
-
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "security.md"
 
 
 def test_every_threat_names_a_test_that_exists() -> None:
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "---" not in line]
-    lines = [line for line in rows if not line.endswith("| Test |")]
-    assert len(lines) > 40
-    for line in lines:
-        found = re.search(r"`(tests/[\w/]+\.py)::(\w+)` \|$", line)
-        assert found, f"this line names no test: {line}"
-        tree = ast.parse((ROOT / found[1]).read_text())
-        functions = ast.FunctionDef | ast.AsyncFunctionDef
-        names = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
-        assert found[2] in names, f"{found[1]} has no test {found[2]}"
+    check_lines(ROOT / "docs" / "security.md", 40)
 
 
 @pytest.mark.server

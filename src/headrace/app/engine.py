@@ -184,7 +184,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             authority = http_app(token_routes(signing_in))
             await stack.enter_async_context(serving_http(authority, "127.0.0.1", config.http_authority_port))
         if config.managed_identity_port is not None:
-            identity = ManagedIdentity(signing_in.endpoint, clock, config.managed_identity_header)
+            identity = ManagedIdentity(signing_in.endpoint, clock, config.managed_identity_header, auditor)
             local = http_app(managed_routes(identity))
             await stack.enter_async_context(serving_http(local, "127.0.0.1", config.managed_identity_port))
         await stack.enter_async_context(running_beside(_renew_keys(database, settings.identity, clock)))

@@ -23,6 +23,7 @@ _PAGE = 20_000
 _WAIT_SECONDS = 15.0
 _SHOWN = (
     "TimeGenerated", "Category", "OperationName", "Result", "ResultCode", "PrincipalId", "CallerIpAddress", "Scope",
+    "Details",
 )  # fmt: skip
 _COLUMNS = (
     "TimeGenerated", "StatusCode", "ChainId", "Sequence", "PreviousHash", "Hash", "Category", "OperationName",

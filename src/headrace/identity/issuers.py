@@ -222,8 +222,8 @@ class IssuerKeys:
         check_address(url)
         host = urlsplit(url).hostname
         deadline = time.monotonic() + FETCH_SECONDS
-        trust = ssl.create_default_context(cafile=str(self._ca)) if self._ca else ssl.create_default_context()
         try:
+            trust = ssl.create_default_context(cafile=str(self._ca) if self._ca else None)
             with (
                 httpx.Client(
                     verify=trust,
@@ -240,7 +240,7 @@ class IssuerKeys:
                     content += piece
                     if len(content) > MOST_BYTES or time.monotonic() > deadline:
                         raise IssuerUnreachableError(f"{host} answered too much or too slowly")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise IssuerUnreachableError(f"{host} cannot be reached: {type(error).__name__}") from None
         return _json(bytes(content))
 

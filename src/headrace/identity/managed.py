@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -21,6 +21,7 @@ from starlette.routing import Route
 from headrace.clock import SECOND, Clock
 from headrace.identity.endpoint import TokenEndpoint
 from headrace.identity.errors import SignInError
+from headrace.observe.audit.events import AuditEvent, Auditor, NoAudit
 from headrace.wire.problems import json_response
 
 NAME = "headrace-managed-identity"
@@ -47,6 +48,7 @@ class ManagedIdentity:
     endpoint: TokenEndpoint
     clock: Clock
     header: str
+    auditor: Auditor = field(default_factory=NoAudit)
     name: str = NAME
 
     async def token(self, request: Request, *, versions: str) -> dict[str, Any]:
@@ -71,6 +73,17 @@ class ManagedIdentity:
                 raise ManagedError(500, "unknown", error.message) from error
             raise ManagedError(400, "invalid_resource", error.message) from error
         now = self.clock.now() // SECOND
+        await self.auditor.record(
+            AuditEvent(
+                "SignIn",
+                "Headrace/tokens/issue/action",
+                200,
+                principal=app.principal_id,
+                client=app.app_id,
+                address=request.client.host if request.client else "",
+                details=f"managed identity; audience {resource[:200]}",
+            )
+        )
         return {
             "access_token": answer["access_token"],
             "client_id": app.app_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace.identity.access import Access
 from headrace.identity.issuers import IssuerKeys
@@ -153,15 +153,7 @@ def effective(caller: Caller, access: Access, *, mapped: bool) -> Caller:
         )
     if caller.groups and any(group in access.principals for group in caller.groups):
         groups = tuple(group for group in caller.groups if group not in access.principals)
-        return Caller(
-            caller.object_id,
-            caller.app_id,
-            caller.tenant,
-            caller.audience,
-            caller.expires,
-            groups,
-            caller.issuer,
-        )
+        return replace(caller, groups=groups)
     return caller
 
 

@@ -233,6 +233,9 @@ def test_what_an_issuer_may_not_answer(issuer: Issuer, tmp_path: Path) -> None:
     issuer.status = 302
     assert "302" in refused(issuer, clock)
     assert "No such file" in refused(issuer, clock, keys_file=tmp_path / "none")
+    missing = IssuerKeys(clock, sources=[Source("https://127.0.0.1:1")], ca=tmp_path / "none")
+    with pytest.raises(IssuerUnreachableError, match="FileNotFoundError"):
+        missing.require("https://127.0.0.1:1", "first")
 
 
 def test_a_key_set_from_a_file(issuer: Issuer, tmp_path: Path) -> None:

@@ -61,6 +61,17 @@ def test_a_wrong_setting_is_named_with_its_origin(tmp_path: Path, text: str, say
     assert str(file) in problem.message
 
 
+def test_trusted_issuers_come_from_a_variable_as_json_and_their_faults_are_named() -> None:
+    name = "HEADRACE_IDENTITY_TRUSTED_ISSUERS"
+    found = load_settings({}, {name: '[{"issuer": "https://x", "audiences": ["a"]}]'}).settings
+    assert [(one.issuer, one.audiences) for one in found.identity.trusted_issuers] == [("https://x", ("a",))]
+    for value in ('[{"isuer": "https://x"}]', "nonsense", '"text"'):
+        with pytest.raises(ProblemError) as refused:
+            load_settings({}, {name: value})
+        assert f"(from {name})" in refused.value.problems[0].message
+        assert refused.value.problems[0].hint is None
+
+
 def test_every_setting_has_a_description_and_a_variable_of_its_own() -> None:
     fields = setting_fields()
     assert all(info.description for info in fields.values())

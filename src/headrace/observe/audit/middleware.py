@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.observe.audit.events import AuditEvent, Auditor
@@ -85,20 +86,4 @@ class Audited:
         kind = (event.address, event.principal, event.operation, event.scope, event.code)
         text = self._repeats.message(kind, self._now(), event.details)
         if text is not None:
-            self._auditor.tell(event if text == event.details else _silenced(event, text))
-
-
-def _silenced(event: AuditEvent, text: str) -> AuditEvent:
-    return AuditEvent(
-        event.category,
-        event.operation,
-        event.status,
-        event.code,
-        event.principal,
-        event.client,
-        event.issuer,
-        event.address,
-        event.correlation,
-        event.scope,
-        text,
-    )
+            self._auditor.tell(msgspec.structs.replace(event, details=text))
