@@ -108,6 +108,7 @@ class PipelineBench:
     mode: str = "headrace"
     store_settings: Mapping[str, object] = field(default_factory=dict)
     writes: bool = True
+    knows_repeats: bool = True
 
     def __post_init__(self) -> None:
         own = TransformSettings.model_validate({"batch_seconds": 0.02, **self.transform})
@@ -161,7 +162,8 @@ class PipelineBench:
         self.store.recover()
         self.letters = DeadLetters(self.root / "dead-letters", self.disk)
         window = self.settings.ingest.repeat_window_seconds
-        self.seen = SeenCalls(self.root / "seen", self.disk, self.clock, window)
+        if self.knows_repeats:
+            self.seen = SeenCalls(self.root / "seen", self.disk, self.clock, window)
 
     def close(self) -> None:
         """Close everything."""
