@@ -93,6 +93,21 @@ def test_refused_calls_are_told_in_the_workspace(api: Api) -> None:
     assert row[3] == answer.headers["x-ms-request-id"]
 
 
+def test_a_diagnostic_setting_moves_error_rows(api: Api) -> None:
+    api.make_table("Moved_CL", {"Id": "string"})
+    rule = api.make_rule("Moved", {"Id": "string"}, "Moved_CL")
+    path, customer = api.make_workspace("errors-here")
+    logs = [{"category": "LogErrors", "enabled": True}]
+    setting = f"{rule.path}/providers/Microsoft.Insights/diagnosticSettings/errors"
+    api.put(setting, {"properties": {"workspaceId": path, "logs": logs}}, "2021-05-01-preview")
+    answer = rule.post(b"[broken]")
+    assert answer.status_code == 400
+    errors = ERRORS.format(rule=rule.path.lower())
+    (row,) = eventually(lambda: api.rows(errors, customer), bool)
+    assert row[3] == answer.headers["x-ms-request-id"]
+    assert api.rows(errors) == []
+
+
 def headrace(api: Api, *arguments: str, code: int = 0) -> str:
     """The command, talking to the shared server; its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}

@@ -60,6 +60,9 @@ _KNOWN = (
     f"{WORKSPACE_TYPE}/dataSources",
     f"{WORKSPACE_TYPE}/dataExports",
     f"{WORKSPACE_TYPE}/intelligencePacks",
+    f"{WORKSPACE_TYPE}/usages",
+    f"{WORKSPACE_TYPE}/managementGroups",
+    "Microsoft.OperationalInsights/deletedWorkspaces",
     GROUP_TYPE,
 )
 _CANONICAL = {known.lower(): known for known in _KNOWN}

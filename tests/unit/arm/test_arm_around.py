@@ -121,6 +121,8 @@ def test_what_a_workspace_never_has_is_an_empty_list(world: World) -> None:
     world.basics()
     assert world.get(f"{WORKSPACE}/linkedServices") == {"value": []}
     assert world.get(f"{WORKSPACE}/intelligencePacks") == []
+    deleted = f"{GROUP}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
+    assert world.get(deleted) == {"value": []}
     assert code(world.call("GET", f"{WORKSPACE}x/linkedServices"))[0] == 404
 
 

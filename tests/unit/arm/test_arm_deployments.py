@@ -216,6 +216,15 @@ def test_a_failure_says_which_resource_and_why_and_the_rest_stays(world: World) 
     assert failed(checked)["details"][0]["details"][0]["code"] == "InvalidTransformQuery"
 
 
+def test_a_failure_names_the_resource_and_the_field(world: World) -> None:
+    start(world)
+    document = template({**ENDPOINT, "properties": {"networkAcls": {"publicNetworkAccess": "Perhaps"}}})
+    error = world.call("PUT", DEPLOYMENT, body(document)).json()["properties"]["error"]["details"][0]
+    there = f"{GROUP}/providers/Microsoft.Insights/dataCollectionEndpoints/dce1"
+    assert (error["code"], error["target"]) == ("InvalidPayload", there)
+    assert error["details"][0]["target"] == "properties.networkAcls.publicNetworkAccess"
+
+
 def problem() -> Any:
     return Problem("InvalidTransformQuery", "There is no column.", "properties.dataFlows[0]")
 

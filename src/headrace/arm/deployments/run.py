@@ -106,10 +106,10 @@ class _Execution:
             operation.status = self._deploy(item) if item.is_deployment else self._put(item)
         except HttpError as error:
             operation.status = error.status
-            operation.problem = replace(error.problem, target=error.problem.target or item.id)
+            operation.problem = _about(item, error.problem)
         except TemplateError as error:
             operation.status = 400
-            operation.problem = template_problem(error)
+            operation.problem = _about(item, template_problem(error))
         operation.took = time.monotonic() - operation.began
         return operation
 
@@ -249,6 +249,14 @@ def surplus(prepared: Prepared, inner: Inner) -> list[str]:
     page = inner("GET", f"{group['id']}/resources", any_version("Microsoft.Resources/resources")).body
     found = [str(item["id"]) for item in page["value"]]
     return sorted((one for one in found if one.lower() not in kept), key=_removal_order)
+
+
+def _about(item: Planned, problem: Problem) -> Problem:
+    """A problem with the resource as its target; the field that it is about stays inside."""
+    if problem.target is None:
+        return replace(problem, target=item.id)
+    details = problem.details or (problem,)
+    return Problem(problem.code, problem.message, item.id, hint=problem.hint, details=details)
 
 
 def _removal_order(path: str) -> tuple[int, str]:

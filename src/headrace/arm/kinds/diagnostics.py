@@ -21,7 +21,7 @@ from headrace.arm.ids import (
 )
 from headrace.arm.kinds.base import Kind, changed, check_etag, clean, invalid, new_resource, not_found
 from headrace.arm.kinds.linked import check_linked
-from headrace.arm.kinds.scopes import require_scope_resource
+from headrace.arm.kinds.scopes import ExtensionKind, require_scope_resource
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.wire.problems import http_error
@@ -45,23 +45,19 @@ class _Switch:
     group: bool
 
 
-class DiagnosticSettings(Kind):
+class DiagnosticSettings(ExtensionKind):
     """Microsoft.Insights/diagnosticSettings."""
 
     type = DIAGNOSTIC_TYPE
 
-    def get(self, call: Call) -> Answer:
-        """GET of a setting."""
+    def check_scope(self, call: Call) -> None:
+        """See `ExtensionKind.check_scope`."""
         _categories(call)
-        item = store.get(call.connection, call.target.key)
-        if item is None:
-            raise not_found(call)
-        return Answer(200, _shown(item))
 
     def list(self, call: Call) -> Answer:
         """GET of a resource's settings."""
         _categories(call)
-        return Answer(200, {"value": [_shown(item) for item in _settings(call)]})
+        return Answer(200, {"value": [self.shown(item) for item in _settings(call)]})
 
     def put(self, call: Call) -> Answer:
         """PUT: 200, whether it is new or replaces another."""
@@ -86,16 +82,7 @@ class DiagnosticSettings(Kind):
         _check_others(others, state)
         item = changed(call, existing or new_resource(call, document, ""), document, state=state)
         store.save(call.connection, item)
-        return Answer(200, _shown(item))
-
-    def delete(self, call: Call) -> Answer:
-        """DELETE: 200 when it was there, 204 when not."""
-        _categories(call)
-        item = store.get(call.connection, call.target.key)
-        if item is None:
-            return Answer(204)
-        store.remove(call.connection, item.key)
-        return Answer(200)
+        return Answer(200, self.shown(item))
 
 
 class DiagnosticCategories(Kind):
@@ -208,7 +195,3 @@ def _check_others(others: Sequence[Resource], state: Mapping[str, Any]) -> None:
                 f"'{ERRORS}'. Data sinks can't be reused in different settings on the same category for the same "
                 "resource.",
             )
-
-
-def _shown(item: Resource) -> dict[str, Any]:
-    return {"id": item.id, "name": item.name, "type": item.type, "properties": dict(item.properties)}

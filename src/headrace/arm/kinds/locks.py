@@ -6,8 +6,8 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import LOCK_TYPE
-from headrace.arm.kinds.base import Kind, changed, check_etag, clean, invalid, new_resource, not_found
-from headrace.arm.kinds.scopes import require_scope_resource
+from headrace.arm.kinds.base import changed, check_etag, clean, invalid, new_resource
+from headrace.arm.kinds.scopes import ExtensionKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.identity.scopes import ancestors
@@ -17,32 +17,24 @@ _LEVELS = ("CanNotDelete", "ReadOnly", "NotSpecified")
 _AUTHORIZATION = "Microsoft.Authorization"
 
 
-class Locks(Kind):
+class Locks(ExtensionKind):
     """Microsoft.Authorization/locks, an extension of any scope."""
 
     type = LOCK_TYPE
 
-    def get(self, call: Call) -> Answer:
-        """GET of a lock."""
-        require_scope_resource(call)
-        item = store.get(call.connection, call.target.key)
-        if item is None:
-            raise not_found(call)
-        return Answer(200, _shown(item))
-
     def list(self, call: Call) -> Answer:
         """GET of the locks at a scope and below it; with `$filter=atScope()` of those that count there."""
-        require_scope_resource(call)
+        self.check_scope(call)
         scope = call.target.scope.lower()
         if "atscope()" in call.query.get("$filter", "").replace(" ", "").lower():
             items = _locks_above(call, scope)
         else:
             items = [item for item in store.below(call.connection, scope) if item.type == LOCK_TYPE]
-        return Answer(200, {"value": [_shown(item) for item in items]})
+        return Answer(200, {"value": [self.shown(item) for item in items]})
 
     def put(self, call: Call) -> Answer:
         """PUT: 201 when it is new."""
-        require_scope_resource(call)
+        self.check_scope(call)
         existing = store.get(call.connection, call.target.key)
         check_etag(call, existing)
         document = clean(call.body)
@@ -55,15 +47,7 @@ class Locks(Kind):
             raise invalid("'notes' is a text of at most 512 characters.", "properties.notes")
         item = changed(call, existing, document) if existing else new_resource(call, document, "")
         store.save(call.connection, item)
-        return Answer(200 if existing else 201, _shown(item))
-
-    def delete(self, call: Call) -> Answer:
-        """DELETE: 200 when it was there, 204 when not."""
-        item = store.get(call.connection, call.target.key)
-        if item is None:
-            return Answer(204)
-        store.remove(call.connection, item.key)
-        return Answer(200)
+        return Answer(200 if existing else 201, self.shown(item))
 
 
 def check_locks(call: Call) -> None:
@@ -102,7 +86,3 @@ def _locks_above(call: Call, key: str) -> list[Resource]:
 
 def _level(item: Resource) -> Any:
     return item.properties.get("level")
-
-
-def _shown(item: Resource) -> dict[str, Any]:
-    return {"id": item.id, "name": item.name, "type": item.type, "properties": dict(item.properties)}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headrace.arm import store
 from headrace.arm.ids import Target, parse_id
-from headrace.arm.kinds.base import require_scope
+from headrace.arm.kinds.base import Kind, not_found, require_scope
 from headrace.arm.kinds.tables import table_exists
-from headrace.arm.model import Call
+from headrace.arm.model import Answer, Call
+from headrace.arm.store import Resource
 from headrace.identity.assignments import assigned_key
 from headrace.wire.problems import http_error
 
@@ -23,3 +26,32 @@ def require_scope_resource(call: Call) -> Target | None:
     if not store.exists(call.connection, scope.key) and not table_exists(call.connection, scope):
         raise http_error(404, "ResourceNotFound", f"The Resource '{scope.short}' was not found.")
     return scope
+
+
+class ExtensionKind(Kind):
+    """A resource that stands in a scope, has no location and is shown as it was put."""
+
+    def check_scope(self, call: Call) -> None:
+        """Raises `HttpError` when the scope is not there, or can have no such resource."""
+        require_scope_resource(call)
+
+    def shown(self, item: Resource) -> dict[str, Any]:
+        """The resource as it is answered."""
+        return {"id": item.id, "name": item.name, "type": item.type, "properties": dict(item.properties)}
+
+    def get(self, call: Call) -> Answer:
+        """GET of one resource."""
+        self.check_scope(call)
+        item = store.get(call.connection, call.target.key)
+        if item is None:
+            raise not_found(call)
+        return Answer(200, self.shown(item))
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE: 200 when it was there, 204 when not."""
+        self.check_scope(call)
+        item = store.get(call.connection, call.target.key)
+        if item is None:
+            return Answer(204)
+        store.remove(call.connection, item.key)
+        return Answer(200)

@@ -21,6 +21,7 @@ from headrace.arm.kinds.base import (
     new_resource,
     require,
     require_parent,
+    require_scope,
 )
 from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.model import Answer, Call
@@ -140,10 +141,28 @@ class Unused(Kind):
         return Answer(200, [] if self._bare else {"value": []})
 
 
+class DeletedWorkspaces(Kind):
+    """Workspaces that could be recovered: none, a deleted one is gone at once."""
+
+    type = "Microsoft.OperationalInsights/deletedWorkspaces"
+
+    def list(self, call: Call) -> Answer:
+        """GET: an empty list."""
+        require_scope(call)
+        return Answer(200, {"value": []})
+
+
 def unused_kinds() -> tuple[Kind, ...]:
     """The workspace's collections that tools list on the way."""
-    names = ("linkedServices", "linkedStorageAccounts", "dataSources", "dataExports")
-    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True))
+    names = (
+        "linkedServices",
+        "linkedStorageAccounts",
+        "dataSources",
+        "dataExports",
+        "usages",
+        "managementGroups",
+    )
+    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True), DeletedWorkspaces())
 
 
 def _new_keys(before: SharedKeys | None, wanted: Any) -> SharedKeys:
