@@ -33,7 +33,8 @@ BODIES = {"1K": 1024, "64K": 64 * 1024, "900K": 900 * 1024}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def _kinds(columns: dict[str, str]) -> list[tuple[str, KustoType]]:
+def kinds(columns: dict[str, str]) -> list[tuple[str, KustoType]]:
+    """A shape's columns as the catalog has them."""
     return [(name, KustoType("bool" if kind == "boolean" else kind)) for name, kind in columns.items()]
 
 
@@ -41,8 +42,8 @@ def run(shape_name: str, body: str, megabytes: float, transform: dict[str, objec
     """One run; the figures by name."""
     shape = SHAPES[shape_name]
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        table = make_table(columns=_kinds(shape.output))
-        rule = make_rule(make_flow(transform=shape.transform), columns=_kinds(shape.columns))
+        table = make_table(columns=kinds(shape.output))
+        rule = make_rule(make_flow(transform=shape.transform), columns=kinds(shape.columns))
         bench = PipelineBench(
             Path(folder),
             {(rule.immutable_id, 1): rule},

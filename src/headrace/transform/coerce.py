@@ -83,7 +83,7 @@ END
     # which honours it, is several times slower.
     KustoType.DATETIME: f"""
 coalesce(
-  CASE WHEN array_extract(v, 5) = '-' AND v >= '0001' AND v < ':'
+  CASE WHEN instr(v, '-') = 5 AND v >= '0001' AND v < ':'
             AND (suffix(v, 'Z') OR suffix(v, '+00:00') OR (strlen(v) = 19 AND array_extract(v, 17) = ':'))
        THEN try_cast(v AS TIMESTAMP) END,
   CASE WHEN v IS NULL OR strlen(v) > 64 OR v = '' THEN NULL
