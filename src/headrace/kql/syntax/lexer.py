@@ -18,7 +18,7 @@ _UNITS = (
     r"|hours?|hrs?|hr|days?|ticks?|tick|ms|d|h|m|s"
 )
 _TOKEN = re.compile(
-    r"(?P<space>(?:\s+|//[^\n]*)+)"
+    r"(?P<space>(?:[\s\u180e\u200b\ufeff]+|//[^\n]*)+)"
     r"|(?P<string>[hH]?(?:@\"(?:[^\"]|\"\")*\"|@'(?:[^']|'')*'"
     r"|\"(?:[^\"\\\r\n]|\\.)*\"|'(?:[^'\\\r\n]|\\.)*'|```.*?```|~~~.*?~~~))"
     r"|(?P<typed>(?:datetime|date|timespan|time|guid|uuid|uniqueid|real|double|float|decimal"

@@ -15,6 +15,8 @@ from headrace.kql.syntax.stream import SyntaxProblem
 MAX_OPERATORS = 150
 """How many operators one pipeline may have."""
 MAX_STATEMENTS = 500
+_SOURCE_NAMES = frozenset(["union", "search", "find", "print", "range", "datatable", "evaluate"])
+"""Operators that may also begin a statement."""
 
 
 def parse(text: str) -> tuple[n.Script, SourceText, list[Problem]]:
@@ -43,7 +45,8 @@ class Parser(AnalyticsParser):
             try:
                 statements.append(self.statement())
                 if self.token.kind != END and not self.at(";"):
-                    self.fail(f"Expected `|`, `;` or the end of the text, found {self.shown()}.")
+                    message = f"Expected `|`, `;` or the end of the text, found {self.shown()}."
+                    self.fail(message, hint=self._why_it_stops())
             except SyntaxProblem:
                 self.recover(";")
                 if not self.accept(";") and self.token.kind != END:
@@ -51,6 +54,24 @@ class Parser(AnalyticsParser):
             if self.fatal:
                 break
         return n.Script(0, self.last_end, tuple(statements))
+
+    def _why_it_stops(self) -> str | None:
+        """What people mean who write this where a statement should end."""
+        token = self.token
+        known = {
+            "{": "`{...}` stands for a parameter of a workbook or alert: put its value there.",
+            "#": "A comment begins with `//`.",
+            ")": "This parenthesis was never opened.",
+            "]": "This bracket was never opened.",
+        }
+        if token.text in known:
+            return known[token.text]
+        line = self.source.text[: token.start].rpartition("\n")[2]
+        if token.kind == NAME and self.hyphenated()[0] in OPERATORS and token.text not in _SOURCE_NAMES:
+            return f"Is the `|` before `{self.hyphenated()[0]}` missing?"
+        if token.kind == NAME and not line.strip():
+            return "If another statement begins here, end the one before it with `;`."
+        return None
 
     def _here(self) -> tuple[int, int]:
         return self.token.start, self.token.end

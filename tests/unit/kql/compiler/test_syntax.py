@@ -225,3 +225,21 @@ def test_any_text_becomes_tokens_that_cover_it_in_order(text: str) -> None:
     tokens, _ = tokenize(SourceText(text))
     assert all(first.end <= second.start for first, second in pairwise(tokens))
     assert all(text[token.start : token.end] == token.text for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("T | where a == 1\nT | where b == 2", "end the one before it with `;`"),
+        ("T | where a == 1\nlet x = 1; T", "end the one before it with `;`"),
+        ("T where a == 1", "Is the `|` before `where` missing?"),
+        ("T project-away a", "Is the `|` before `project-away` missing?"),
+        ("T | where a {TimeRange}", "put its value there"),
+        ("T # all", "A comment begins with `//`"),
+        ("T | where a == 1)", "never opened"),
+    ],
+)
+def test_a_text_that_goes_on_says_what_may_be_missing(text: str, cure: str) -> None:
+    problems = parse(text)[2]
+    assert problems[0].code == "KQL0002"
+    assert cure in (problems[0].hint or "")
