@@ -274,6 +274,7 @@ _STANDARD_COLUMNS: tuple[tuple[str, str, bool], ...] = (
     ("_TimeReceived", "dateTime", True),
     ("_ItemId", "string", True),
     ("_IsBillable", "string", True),
+    ("_BilledSize", "real", True),
 )
 
 

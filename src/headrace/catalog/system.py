@@ -42,6 +42,7 @@ def query_schema(table: Table) -> Schema:
         SchemaColumn("_ItemId", KustoType.STRING, hidden=True),
         SchemaColumn("_SubscriptionId", KustoType.STRING, hidden=True),
         SchemaColumn("_IsBillable", KustoType.STRING, hidden=True),
+        SchemaColumn("_BilledSize", KustoType.REAL, hidden=True),
         SchemaColumn("_RuleVersion", KustoType.INT, hidden=True),
     ]
     taken = {column.name for column in system}

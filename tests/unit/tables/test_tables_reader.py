@@ -58,6 +58,16 @@ def test_system_columns_have_their_values(bench: Bench) -> None:
     assert bench.query(["_ItemId"]) == [(row[5],) for row in before]
 
 
+def test_the_billed_size_is_that_of_the_rows_own_columns_as_text(bench: Bench) -> None:
+    bench.publish(4, rows=2)
+    texts = [column.name for column in bench.table.schema.columns if column.type is KustoType.STRING]
+    found = bench.query(["_BilledSize", *texts])
+    assert len(found) == 2
+    for size, *values in found:
+        assert isinstance(size, float)
+        assert size > sum(len(str(value).encode()) for value in values) > 0
+
+
 def test_only_the_wanted_columns_are_read(bench: Bench) -> None:
     bench.publish(0)
     with bench.reader.pin(bench.table) as snapshot:
