@@ -290,3 +290,17 @@ def test_an_abandoned_batch_keeps_the_journal_until_a_reset() -> None:
     assert some.reset()
     assert some.is_idle()
     assert some.watermark("j", 0) == 0
+
+
+def test_a_batch_behind_an_abandoned_one_gives_way_to_the_reset() -> None:
+    some = lanes(ManualClock(), batch_bytes=10)
+    for offset in range(3):
+        some.put(record(offset))
+    first, second = take(some), take(some)
+    some.abandon(first)
+    assert not some.turn(second)
+    assert not some.reset()
+    some.overtaken(second)
+    assert some.watermark("j", 3) == 0
+    assert some.reset()
+    assert some.is_idle()
