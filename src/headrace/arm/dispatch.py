@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection
 
@@ -181,7 +182,7 @@ class _InnerCalls:
 
     def _request(self, method: str, path: str, version: str, body: dict[str, Any] | None) -> Request:
         version = require_arm_version(version)
-        found = self.dispatcher.find(method, parse_path(path), version)
+        found = self.dispatcher.find(method, parse_path(quote(path)), version)
         caller = self.outer.caller
         self.dispatcher.authorize(caller, found)
         return replace(self.outer, found=found, version=version, query={}, headers={}, body=body or {})

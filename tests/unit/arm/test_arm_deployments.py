@@ -339,6 +339,18 @@ def test_what_is_no_deployment_is_refused(world: World, sent: Any, code: str) ->
     assert world.get(f"{GROUP}/providers/Microsoft.Resources/deployments") == {"value": []}
 
 
+@pytest.mark.parametrize("name", ["a?b", "a%2Fb", "a#b", "..", "a\\b", "a/b"])
+def test_a_name_cannot_lead_elsewhere(world: World, name: str) -> None:
+    start(world)
+    answer = world.call("PUT", DEPLOYMENT, body(template({**ENDPOINT, "name": name})))
+    if answer.status_code == 201:
+        code = answer.json()["properties"]["error"]["details"][0]["code"]
+        assert code == "InvalidRequestUri"
+    else:
+        assert failed(answer)["code"] == "InvalidTemplate"
+    assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["work1"]
+
+
 def test_an_unknown_kind_fails_by_name(world: World) -> None:
     start(world)
     document = template({"type": "Microsoft.Compute/disks", "apiVersion": "2020-01-01", "name": "d"})

@@ -157,6 +157,13 @@ def test_hashes_are_azures() -> None:
         ("[guid()]", "takes 1 argument(s)"),
         ("[json('{')]", "cannot read"),
         ("[range(0, 100000)]", "0 to 10000"),
+        ("[lambda('x', 1)]", "nothing else"),
+        ("[createArray(lambda('x', 1))]", "takes no lambda"),
+        ("[string(lambda('x', 1))]", "takes no lambda"),
+        ("[map(createArray(1), lambda('x', lambda('y', 1)))]", "nothing else"),
+        ("[add(1, 99999999999999999999)]", "more than 19 characters"),
+        ("[int('" + "1" * 50 + "')]", "cannot read"),
+        ("[json('1e999')]", "larger than"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(text: str, words: str) -> None:
@@ -189,6 +196,16 @@ def test_a_template_cannot_grow_without_bound() -> None:
     }
     with pytest.raises(TemplateError, match="more than"):
         evaluator().value("[variables('v39')]", scope_of({"variables": words}), "here")
+    chained = {"v0": {"a": 1}} | {f"v{n}": {"a": f"[variables('v{n - 1}')]"} for n in range(1, 200)}
+    with pytest.raises(TemplateError, match=r"nested more than|Circular"):
+        evaluator().value("[variables('v199')]", scope_of({"variables": chained}), "here")
+    boxed = {"v0": "[createArray(1)]"} | {
+        f"v{n}": f"[createArray(variables('v{n - 1}'))]" for n in range(1, 90)
+    }
+    run, scope = evaluator(), scope_of({"variables": boxed})
+    with pytest.raises(TemplateError, match="nested more than"):
+        for n in range(90):
+            run.value(f"[variables('v{n}')]", scope, "here")
     with pytest.raises(TemplateError, match="nested more than"):
         parse(f"[{'not(' * 100}true(){')' * 100}]")
 
@@ -343,3 +360,12 @@ def test_any_expression_has_a_value_or_an_error(text: str) -> None:
         value(f"[{text}]")
     except TemplateError as error:
         assert error.message
+
+
+def test_the_deepest_template_is_refused_before_python_gives_up() -> None:
+    inner = "variables('v{n}')"
+    for _ in range(20):
+        inner = f"map(range(0, 1), lambda('x', if(true(), {inner}, 0)))"
+    chained = {f"v{n}": f"[{inner.replace('{n}', str(n + 1))}]" for n in range(40)} | {"v40": 1}
+    with pytest.raises(TemplateError, match="nested more than"):
+        evaluator().value("[variables('v0')]", scope_of({"variables": chained}), "here")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -14,7 +15,10 @@ MAX_STEPS = 200_000
 MAX_NODES = 2_000_000
 MAX_TEXT = 4 * 1024 * 1024
 MAX_CALLS = 64
-"""Bounds of one deployment: function calls, values made in all, characters of one text, nested variables."""
+MAX_LEVELS = 120
+MAX_DEPTH = 64
+"""Bounds of one deployment: function calls, values made in all, characters of one text, variables and functions of
+the template within one another, expressions under evaluation, and how deep a value is nested."""
 
 
 class Live(Protocol):
@@ -91,18 +95,21 @@ class Budget:
 
     def measure(self, value: Any) -> None:
         """Count a value's parts. Raises `TemplateError` when the template has made too many."""
-        pending = [value]
+        pending = [(value, 0)]
         while pending:
-            item = pending.pop()
+            item, depth = pending.pop()
             self.nodes -= 1
             if self.nodes < 0:
                 raise TemplateError(f"The template makes more than {MAX_NODES} values.")
             if isinstance(item, str) and len(item) > MAX_TEXT:
                 raise TemplateError(f"The template makes a text of more than {MAX_TEXT} characters.")
-            if isinstance(item, dict):
-                pending.extend(item.values())
-            elif isinstance(item, list):
-                pending.extend(item)
+            if isinstance(item, Lambda) and depth:
+                raise TemplateError("A lambda is an argument of a function that calls it, and nothing else.")
+            if depth > MAX_DEPTH:
+                raise TemplateError(f"The template makes a value that is nested more than {MAX_DEPTH} deep.")
+            if isinstance(item, (dict, list)):
+                inside = item.values() if isinstance(item, dict) else item
+                pending.extend((one, depth + 1) for one in inside)
 
 
 Eager = Callable[["Evaluator", list[Any]], Any]
@@ -118,6 +125,8 @@ class Function:
     most: int | None
     eager: Eager | None = None
     lazy: Lazy | None = None
+    calls: bool = False
+    """Whether it takes lambdas."""
 
 
 class Evaluator:
@@ -136,24 +145,45 @@ class Evaluator:
         self._functions = functions
         self._variables: dict[str, Any] = {}
         self._depth = 0
+        self._level = 0
 
     def value(self, value: Any, scope: Scope, where: str) -> Any:
         """A JSON value with every expression in it evaluated. Raises `TemplateError` with its place."""
-        if isinstance(value, dict):
+        if isinstance(value, str):
+            return self._text(value, scope, where)
+        if not isinstance(value, (dict, list)):
+            return value
+        with self._deeper():
+            if isinstance(value, list):
+                return [self.value(item, scope, f"{where}[{place}]") for place, item in enumerate(value)]
             return {
                 self._key(key, scope, where): self.value(item, scope, f"{where}.{key}")
                 for key, item in value.items()
             }
-        if isinstance(value, list):
-            return [self.value(item, scope, f"{where}[{place}]") for place, item in enumerate(value)]
-        if not isinstance(value, str):
-            return value
+
+    def _text(self, value: str, scope: Scope, where: str) -> Any:
         if not is_expression(value):
             return unescaped(value)
         try:
-            return self.node(parse(value), scope)
+            result = self.node(parse(value), scope)
+            if isinstance(result, Lambda):
+                raise TemplateError("A lambda is an argument of a function that calls it, and nothing else.")
         except TemplateError as error:
             raise error.at(where) from None
+        return result
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        """One level further in. Raises `TemplateError` long before Python's own bound."""
+        self._level += 1
+        try:
+            if self._level > MAX_LEVELS:
+                raise TemplateError(
+                    f"The template's expressions are nested more than {MAX_LEVELS} deep in all."
+                )
+            yield
+        finally:
+            self._level -= 1
 
     def _key(self, key: str, scope: Scope, where: str) -> str:
         return str(self.value(key, scope, where)) if is_expression(key) else unescaped(key)
@@ -162,9 +192,10 @@ class Evaluator:
         """The value of an expression."""
         if isinstance(node, Literal):
             return node.value
-        if isinstance(node, Member):
-            return member(self.node(node.of, scope), self.node(node.key, scope))
-        return self._call(node, scope)
+        with self._deeper():
+            if isinstance(node, Member):
+                return member(self.node(node.of, scope), self.node(node.key, scope))
+            return self._call(node, scope)
 
     def apply(self, function: Any, *arguments: Any) -> Any:
         """Call a lambda."""
@@ -213,7 +244,10 @@ class Evaluator:
             result = function.lazy(self, node.arguments, scope)
         else:
             assert function.eager is not None
-            result = function.eager(self, [self.node(argument, scope) for argument in node.arguments])
+            values = [self.node(argument, scope) for argument in node.arguments]
+            if not function.calls and any(isinstance(value, Lambda) for value in values):
+                raise TemplateError(f"The template function '{function.name}' takes no lambda.")
+            result = function.eager(self, values)
         self.budget.measure(result)
         return result
 

@@ -5,6 +5,7 @@ The Azure CLI splices a template's text into its request as it is, and writes on
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -61,11 +62,11 @@ class _Reader:
         number = _NUMBER.match(self._text, self._place)
         if number is None:
             raise self._fault("a value was expected")
+        found_number = _number(number[0])
+        if found_number is None:
+            raise self._fault("a number is larger than any that is needed")
         self._place = number.end()
-        try:
-            return int(number[0])
-        except ValueError:
-            return float(number[0])
+        return found_number
 
     def end(self) -> None:
         """Nothing but comments may follow."""
@@ -140,3 +141,14 @@ class _Reader:
             f"{what}.",
             code="InvalidRequestContent",
         )
+
+
+def _number(text: str) -> int | float | None:
+    """A 64-bit integer or a float; None for what fits neither."""
+    if len(text) > 400:
+        return None
+    if text.lstrip("-").isdigit():
+        whole = int(text)
+        return whole if -(1 << 63) <= whole < 1 << 63 else None
+    real = float(text)
+    return real if math.isfinite(real) else None

@@ -10,6 +10,7 @@ from headrace.arm.templates.errors import TemplateError
 
 MAX_EXPRESSION = 24_576
 MAX_NESTING = 64
+MAX_DIGITS = 19
 """ARM's own bound on an expression's length; nesting is ours."""
 
 
@@ -105,8 +106,10 @@ class _Parser:
             self._advance()
             return Literal(token["text"][1:-1].replace("''", "'"))
         if token["number"] is not None:
+            if len(token["number"]) > MAX_DIGITS:
+                raise self._fault(f"a number has more than {MAX_DIGITS} characters")
             self._advance()
-            return Literal(int(token["number"][:40]))
+            return Literal(int(token["number"]))
         name = self._name("a text in '...', a number or a function")
         if self._is("."):
             self._advance()

@@ -47,7 +47,9 @@ def _extreme(name: str, choose: Callable[[list[int]], int]) -> Eager:
 def _int(_run: Evaluator, arguments: list[Any]) -> int:
     value = arguments[0]
     try:
-        return bounded("int", int(value if not isinstance(value, str) else value.strip()[:40]))
+        if isinstance(value, str) and len(value) > 40:
+            raise ValueError(value)
+        return bounded("int", int(value))
     except (TypeError, ValueError, OverflowError):
         raise TemplateError(f"The template function 'int' cannot read '{shown(value)}'.") from None
 

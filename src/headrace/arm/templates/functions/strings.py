@@ -23,6 +23,7 @@ from headrace.arm.templates.values import (
     type_name,
 )
 
+_MOST_PADDING = 1000
 _SLOT = re.compile(r"\{\{|\}\}|\{(?P<index>\d{1,3})(?:,(?P<width>-?\d{1,4}))?(?::(?P<form>[^{}]*))?\}|[{}]")
 
 
@@ -98,8 +99,10 @@ def _join(_run: Evaluator, arguments: list[Any]) -> str:
 def _pad_left(_run: Evaluator, arguments: list[Any]) -> str:
     text, width = as_text(arguments[0]), need_int("padLeft", arguments[1])
     filler = need_text("padLeft", arguments[2]) if len(arguments) > 2 else " "
-    if len(filler) != 1 or not 0 <= width <= 16:
-        raise TemplateError("The template function 'padLeft' takes one character and a width of 16 at most.")
+    if len(filler) != 1 or not 0 <= width <= _MOST_PADDING:
+        raise TemplateError(
+            f"The template function 'padLeft' takes one character and a width of {_MOST_PADDING} at most."
+        )
     return text.rjust(width, filler)
 
 
