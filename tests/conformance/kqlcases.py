@@ -9,6 +9,10 @@
     datatable (Level: string, Code: long) ["Error", 5]
 
 Tables and expected rows are `datatable` texts; a transform reads the table `source`.
+Many small facts go on a line each:
+
+    //# values           (or: //# values Events, for aggregates over a table)
+    7 / 2 -> 3           (value and type are those of the right side; `~>` is for reals that are close)
 """
 
 from __future__ import annotations
@@ -38,6 +42,15 @@ from headrace.kql.types import Schema, SchemaColumn
 _HEADING = re.compile(r"^//# *(.*)$", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class Fact:
+    """An expression and what it is equal to, or close to."""
+
+    expression: str
+    expected: str
+    close: bool
+
+
 @dataclass
 class Case:
     """One case of a file."""
@@ -48,6 +61,18 @@ class Case:
     kind: str = "query"
     text: str = ""
     expected: list[tuple[str, str]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+
+
+def read_facts(case: Case, table: str, body: str) -> None:
+    """Make a case's query and expectation of the lines under `values`."""
+    for line in body.splitlines():
+        expression, arrow, expected = re.split(r" ([-~])> (?!.* [-~]> )", line, maxsplit=1)
+        case.facts.append(Fact(expression, expected, arrow == "~"))
+    left = ", ".join(f"v{i} = ({fact.expression})" for i, fact in enumerate(case.facts))
+    right = ", ".join(f"v{i} = ({fact.expected})" for i, fact in enumerate(case.facts))
+    case.text = f"{table} | summarize {left}" if table else f"print {left}"
+    case.expected.append(("rows", f"print {right}"))
 
 
 def read_cases(path: Path) -> Iterator[Case]:
@@ -69,6 +94,8 @@ def read_cases(path: Path) -> Iterator[Case]:
             case.tables[rest] = body
         elif word in ("query", "transform"):
             case.kind, case.text = word, body
+        elif word == "values":
+            read_facts(case, rest, body)
         elif word in ("rows", "error", "warning"):
             case.expected.append((f"{word} {rest}".strip(), body))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from headrace.kql.sql.session import prepare
 from headrace.kql.types import KustoType
 from tests.conformance.kqlcases import Case, Runner, read_cases
 
-FILES = sorted((Path(__file__).parent.parent / "cases").glob("*.kql"))
-CASES = [pytest.param(case, id=f"{path.stem}:{case.line}") for path in FILES for case in read_cases(path)]
+ROOT = Path(__file__).parent.parent / "cases"
+FILES = sorted(ROOT.rglob("*.kql"))
+CASES = [
+    pytest.param(case, id=f"{path.relative_to(ROOT).with_suffix('')}:{case.line}")
+    for path in FILES
+    for case in read_cases(path)
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +48,25 @@ def _cells(statement: Statement, rows: list[tuple[Any, ...]]) -> list[list[Any]]
     ]
 
 
+def _check_facts(
+    case: Case,
+    statement: Statement,
+    rows: list[tuple[Any, ...]],
+    expected: Statement,
+    wanted: list[tuple[Any, ...]],
+) -> None:
+    [found], [right] = _cells(statement, rows), _cells(expected, wanted)
+    wrong = [
+        f"{fact.expression} is {value!r} ({made.type}), not {fact.expected}"
+        for fact, made, like, value, other in zip(
+            case.facts, statement.columns, expected.columns, found, right, strict=True
+        )
+        if made.type is not like.type
+        or not (value == other or (fact.close and math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9)))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_case(case: Case, connection: duckdb.DuckDBPyConnection) -> None:
     runner = Runner(connection, case.tables)
@@ -64,6 +89,9 @@ def test_case(case: Case, connection: duckdb.DuckDBPyConnection) -> None:
     assert wanted or warnings, "a case without an expectation shows nothing"
     for (heading, body), statement in zip(wanted, compiled.statements, strict=bool(wanted)):
         expected = compile_query(body, Tables({})).statements[0]
+        if case.facts:
+            _check_facts(case, statement, runner.rows(statement), expected, runner.rows(expected))
+            continue
         assert [(c.name, c.type) for c in statement.columns] == [(c.name, c.type) for c in expected.columns]
         rows = _cells(statement, runner.rows(statement))
         expected_rows = _cells(expected, runner.rows(expected))

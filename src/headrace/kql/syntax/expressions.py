@@ -19,7 +19,8 @@ from headrace.kql.syntax.literals import parse_timespan, typed_value
 from headrace.kql.syntax.stream import MAX_CHAIN, TokenStream
 from headrace.kql.types import KustoType, parse_type
 
-_STRING_WORDS = frozenset(
+_LIKE_WORDS = frozenset(["like", "notlike", "likecs", "notlikecs"])
+_STRING_WORDS = _LIKE_WORDS | frozenset(
     [
         "has",
         "hasprefix",
@@ -41,7 +42,7 @@ _STRING_WORDS = frozenset(
 _OLD_WORDS = {"notcontains": "!contains", "notcontains_cs": "!contains_cs"}
 """Spellings that the language still takes."""
 _LIST_WORDS = frozenset(["in", "has_any", "has_all"])
-_NEGATABLE = _STRING_WORDS | {"in", "between", "has_any"}
+_NEGATABLE = (_STRING_WORDS - _LIKE_WORDS) | {"in", "between", "has_any"}
 _EQUALITY = frozenset(["==", "!=", "<>", "=~", "!~"])
 _ORDER = frozenset(["<", ">", "<=", ">="])
 _SOURCES = frozenset(["print", "range", "datatable", "union", "search", "find", "externaldata", "evaluate"])
