@@ -1,4 +1,4 @@
-"""`evaluate`: the plugins that only reshape rows. Their columns depend on the data unless a schema says them."""
+"""`evaluate`: the plugins that reshape rows. Their columns depend on the data unless a schema says them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.kql.bind.base import BindProblem, text_literal
-from headrace.kql.bind.expanding import ExpandingBinder
 from headrace.kql.bind.functions.registry import Kind
+from headrace.kql.bind.lookups import LookupBinder
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.expressions import Apply, Column, Expr, Poison, missing, ref
 from headrace.kql.plan.nodes import Aggregate, Expand, ExpandItem, Plan
@@ -36,7 +36,7 @@ class BagOptions:
     ignored: frozenset[str]
 
 
-class PluginBinder(ExpandingBinder):
+class PluginBinder(LookupBinder):
     """Binds `evaluate`."""
 
     probe: Probe | None = None
@@ -325,5 +325,6 @@ _PLUGINS: dict[str, Callable[[PluginBinder, Relation, t.Evaluate, n.Call], Relat
     "bag_unpack": PluginBinder.bag_unpack,
     "pivot": PluginBinder.pivot,
     "narrow": PluginBinder.narrow,
+    "ipv4_lookup": PluginBinder.ipv4_lookup,
 }
 __all__ = ["PluginBinder", "Probe", "json"]
