@@ -95,12 +95,14 @@ class ExpressionGenerator:
     def _ordered(self, key: p.OrderKey) -> list[exp.Expression]:
         """A key's parts. What is no number stands beside the nulls, where the engine has it greatest."""
         value = self.render(key.value)
-        parts: list[exp.Expression] = []
-        if key.value.type is _T.REAL and key.descending != key.nulls_first:
-            strange = exp.Anonymous(this="isnan", expressions=[value.copy()])
-            parts.append(exp.Ordered(this=strange, desc=key.nulls_first, nulls_first=key.nulls_first))
-        parts.append(exp.Ordered(this=value, desc=key.descending, nulls_first=key.nulls_first))
-        return parts
+        if key.value.type is not _T.REAL or key.descending == key.nulls_first:
+            return [exp.Ordered(this=value, desc=key.descending, nulls_first=key.nulls_first)]
+        strange = exp.Anonymous(this="isnan", expressions=[value.copy()])
+        number = exp.Case(ifs=[exp.If(this=strange, true=exp.Null())], default=value)
+        return [
+            exp.Ordered(this=number, desc=key.descending, nulls_first=key.nulls_first),
+            exp.Ordered(this=strange.copy(), desc=not key.nulls_first, nulls_first=key.nulls_first),
+        ]
 
     def filled(self, value: exp.Expression) -> exp.Expression:
         """A string that an outer join left null, as ""."""
