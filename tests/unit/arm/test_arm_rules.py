@@ -171,7 +171,15 @@ def test_validate_only_checks_and_stores_nothing(world: World) -> None:
     world.basics()
     answer = world.call("PUT", f"{RULE}?validateOnly=true", rule_body())
     assert answer.status_code == 200
+    customer_id = world.get(WORKSPACE)["properties"]["customerId"]
+    assert answer.json()["properties"]["destinations"]["logAnalytics"][0]["workspaceId"] == customer_id
     assert world.call("GET", RULE).status_code == 404
+    made = world.put(RULE, rule_body())
+    before = world.database.change()
+    direct = world.call("PUT", f"{RULE}?validateOnly=true", {**rule_body(), "kind": " direct"}).json()
+    assert (direct["kind"], "endpoints" in direct["properties"]) == ("Direct", False)
+    assert direct["properties"]["immutableId"] == made["properties"]["immutableId"]
+    assert (world.database.change(), world.get(RULE)) == (before, made)
     world.faults.append(Problem("InvalidTransformQuery", "bad", "properties.dataFlows[0]"))
     assert world.call("PUT", f"{RULE}?validateOnly=true", rule_body()).status_code == 400
 

@@ -72,15 +72,19 @@ class Rules(TrackedKind):
         location = read_location(call, existing)
         return self._check(call, existing, clean(call.body, self.read_only), location, 0)
 
+    def alone(self, call: Call) -> bool:
+        """See `Kind.alone`: a rule that is only checked needs no transaction to write in."""
+        return call.method == "PUT" and call.query.get("validateonly", "").lower() == "true"
+
     def put(self, call: Call) -> Answer:
         """PUT; with `validateOnly=true` the rule is checked and answered, and not stored."""
-        if call.query.get("validateonly", "").lower() != "true":
+        if not self.alone(call):
             return super().put(call)
+        checked = self.prepare(call)
+        assert checked is not None
         existing = store.get(call.connection, call.target.key)
         document = clean(call.body, self.read_only)
-        location = read_location(call, existing)
-        item = existing or new_resource(call, document, location, unique_id=new_immutable_id("dcr"))
-        item = changed(call, item, document, state={**item.state, "endpoints": self._is_direct(document)})
+        item = self._made(call, existing, document, read_location(call, existing), checked)
         return answer(item, self.shown(call, item))
 
     def accept(
@@ -91,24 +95,33 @@ class Rules(TrackedKind):
         before = change_number(call.connection) - 1
         if not isinstance(checked, Checked) or checked.change != before:
             checked = self._check(call, existing, document, location, 1)
-        if isinstance(document.get("kind"), str):
-            document["kind"] = canonical_kind(document["kind"])
-        _fill_workspace_ids(document["properties"], checked.catalog)
+        item = self._made(call, existing, document, location, checked)
         for flow in checked.rule.flows:
             for key in flow.workspaces:
                 workspace = checked.catalog.by_resource_id.get(key)
                 if workspace is not None and standard.is_standard(flow.table):
                     ensure_standard(call.connection, workspace.customer_id, flow.table, call.now)
-        if existing is None:
-            unique_id = new_immutable_id("dcr")
-            item = new_resource(call, document, location, unique_id=unique_id)
-            item = changed(call, item, document, state={"endpoints": self._is_direct(document)})
-        else:
-            item = changed(call, existing, document)
         if existing is None or _behaviour(existing.document) != _behaviour(document):
             kept = {"location": location, **_behaviour(document)}
             store.add_rule_version(call.connection, item.unique_id or "", item.id.lower(), kept, call.now)
         return item
+
+    def _made(
+        self,
+        call: Call,
+        existing: Resource | None,
+        document: dict[str, Any],
+        location: str,
+        checked: Checked,
+    ) -> Resource:
+        """The rule as it is stored; completes the document. Endpoints are for rules that began as Direct."""
+        if isinstance(document.get("kind"), str):
+            document["kind"] = canonical_kind(document["kind"])
+        _fill_workspace_ids(document["properties"], checked.catalog)
+        if existing is not None:
+            return changed(call, existing, document)
+        item = new_resource(call, document, location, unique_id=new_immutable_id("dcr"))
+        return changed(call, item, document, state={"endpoints": self._is_direct(document)})
 
     def properties(self, call: Call, item: Resource) -> dict[str, Any]:
         """See `TrackedKind.properties`."""

@@ -6,7 +6,8 @@ A PUT is done when it is answered; one that failed is answered like a long-runni
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from headrace.arm import store
@@ -218,13 +219,11 @@ def _keep(call: Call, outcome: Outcome, operation: str) -> None:
         "operations": [operation_document(work.id, one, timestamp) for one in outcome.operations],
         "template": work.template,
     }
-    outer, call.target = call.target, target
     existing = store.get(call.connection, target.key)
-    item = existing or new_resource(call, document, "")
+    item = existing or new_resource(replace(call, target=target), document, "")
     store.save(call.connection, changed(call, item, document, state=state))
     for old in _kept(call, target.scope)[:-MAX_KEPT]:
         store.remove(call.connection, old.key)
-    call.target = outer
 
 
 # Reading a request
@@ -305,7 +304,7 @@ def _place(call: Call, properties: Mapping[str, Any]) -> Place:
     )
 
 
-def _authorizer(call: Call) -> Any:
+def _authorizer(call: Call) -> Callable[[str], None]:
     """Checks the right to make a nested deployment."""
 
     def authorize(deployment: str) -> None:
