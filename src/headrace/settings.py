@@ -237,6 +237,9 @@ class QuerySettings(Section):
     memory_limit: str = Field("1GB", description="memory of the query engine")
     threads: int = Field(2, ge=1, description="threads of the query engine")
     spill_bytes: int = Field(8 * 1024 * MIB, ge=0, description="disk that a query may spill to")
+    niceness: int = Field(
+        5, ge=0, le=19, description="how far queries stand back when processors are short; 0 is level"
+    )
 
 
 class CollectorSettings(Section):

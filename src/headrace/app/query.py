@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import sys
 
 from headrace.app.auditing import describe_queries, remote_auditor
 from headrace.app.common import (
@@ -34,6 +36,7 @@ from headrace.tables.reader import TableReader
 
 async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
     """Step 7: answer queries."""
+    _stand_back(config.settings.query.niceness)
     folder = DataFolder(config.settings.data_dir)
     clock = SystemClock()
     shutil.rmtree(folder.spill, ignore_errors=True)
@@ -65,3 +68,9 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         async with serving_socket(app, folder.socket("query")):
             await stop.wait()
+
+
+def _stand_back(niceness: int) -> None:
+    """Let ingestion go first where processors are short: first of all, because threads take it over when they start."""
+    if sys.platform != "win32":
+        os.nice(niceness)
