@@ -25,7 +25,7 @@ from headrace.identity.model import ARM, QUERY, Caller, Surface, TokenError
 from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
 from headrace.journal.model import JournalWriter
-from headrace.observe.audit.events import TABLE, AuditEvent, Auditor, NoAudit
+from headrace.observe.audit.events import TABLE, AuditEvent, Auditor, Category, NoAudit
 from headrace.observe.audit.heads import Heads
 from headrace.observe.audit.middleware import Answered, Describe
 from headrace.observe.audit.remote import RemoteAuditor, receiving
@@ -182,10 +182,10 @@ def _caller(verifier: TokenVerifier, answered: Answered, surface: Surface) -> Ca
 
 
 def _event(
-    category: str, operation: str, scope: str, answered: Answered, caller: Caller | None
+    category: Category, operation: str, scope: str, answered: Answered, caller: Caller | None
 ) -> AuditEvent:
     return AuditEvent(
-        "Query" if category == "Query" else "Management",
+        category,
         operation,
         answered.status,
         answered.code,
