@@ -131,6 +131,14 @@ class JournalReader(Protocol):
         """The offset after the last durable record."""
         ...
 
+    def beside(self) -> JournalReader:
+        """Another reader of the same journal, with a place of its own; `close` it."""
+        ...
+
+    def close(self) -> None:
+        """Close the files."""
+        ...
+
     def waiting_bytes(self) -> int:
         """About how many bytes of durable records lie behind what was read last."""
         ...

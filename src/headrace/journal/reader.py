@@ -72,6 +72,10 @@ class FileJournalReader:
         """See `JournalReader.end`."""
         return self._end().offset
 
+    def beside(self) -> FileJournalReader:
+        """See `JournalReader.beside`."""
+        return FileJournalReader(self._folder, self._disk)
+
     def waiting_bytes(self) -> int:
         """See `JournalReader.waiting_bytes`."""
         end, place = self._end(), self._place

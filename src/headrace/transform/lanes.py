@@ -26,6 +26,9 @@ LaneKey = tuple[str, str]
 IN_FLIGHT = 2
 """Batches of a lane that run at once: while one is published, the next is transformed."""
 
+NEVER_CROWDED = 1 / 16
+"""So much of the queue's bound any lane may hold."""
+
 MAX_SHARED = 64
 """Lanes that share one run at most."""
 
@@ -184,6 +187,14 @@ class Lanes:
         """JSON bytes that may still be queued; none or negative when the queue is full."""
         with self._changed:
             return self._queue_bytes - self._weight
+
+    def is_crowded(self, journal: str, rule: str, *, half: bool = False) -> bool:
+        """Whether a lane holds as much as is free (with `half`: half of that), so that the others need the room."""
+        with self._changed:
+            lane = self._lanes.get((journal, rule))
+            if lane is None or lane.weight < self._queue_bytes * NEVER_CROWDED:
+                return False
+            return lane.weight >= (self._queue_bytes - self._weight) / (2 if half else 1)
 
     def take(self) -> Sequence[Batch] | None:
         """What runs next, as soon as there is something: one batch, or some that share; None when closed."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import duckdb
@@ -30,6 +29,7 @@ from headrace.tables.writer import Round
 from headrace.transform.checkpoint import Checkpoint, Checkpoints
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.error_rows import Materialise
+from headrace.transform.feed import JournalFeed
 from headrace.transform.flows import FlowRunner
 from headrace.transform.lanes import Batch, Lanes, Need
 from headrace.transform.model import (
@@ -52,9 +52,6 @@ COMMIT_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
 REPAIR_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
-READ_BYTES = 8 * 1024 * 1024
-"""Wire bytes that are read from a journal at a time."""
-
 FULL_SHARE = 0.25
 """Share of a journal's bound that may wait for a commit; beyond it every table commits at once."""
 
@@ -69,18 +66,6 @@ class Store(Tables, Protocol):
     def repair(self, table: Table) -> Recovered:
         """Mend a table that the disk broke."""
         ...
-
-
-@dataclass(slots=True)
-class _Journal:
-    reader: JournalReader
-    checkpoint: Checkpoint
-    next: int
-    end: int
-    trim_to: int = 0
-    trimmed: int = 0
-    damaged: int = 0
-    saved: Checkpoint = field(default_factory=Checkpoint)
 
 
 class Pipeline:
@@ -141,7 +126,7 @@ class Pipeline:
             usage,
         )
         self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock, self._flows.shares)
-        self._journals: dict[str, _Journal] = {}
+        self._journals: dict[str, JournalFeed] = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._sessions: set[Session] = set()
@@ -193,6 +178,8 @@ class Pipeline:
             thread.join()
         if self._committer is not None:
             self._committer.join()
+        for journal in self._journals.values():
+            journal.close()
         try:
             if self._failure is None:
                 self._commit(everything=True)
@@ -215,7 +202,7 @@ class Pipeline:
         with self._lock:
             journals = tuple(self._journals.values())
         # In this order: a record leaves the first condition only once the second has it.
-        return all(one.next >= one.end for one in journals) and self._lanes.is_idle()
+        return all(one.place() >= one.end for one in journals) and self._lanes.is_idle()
 
     def progress(self) -> Progress:
         """Counts of rows by rule and flow since the start, and how far each journal is."""
@@ -231,12 +218,12 @@ class Pipeline:
             oldest=self._lanes.oldest_received(),
             journals={
                 key: JournalProgress(
-                    watermark=self._lanes.watermark(key, one.next),
-                    next=one.next,
+                    watermark=self._lanes.watermark(key, one.place()),
+                    next=one.place(),
                     end=one.end,
                     unsettled_bytes=self._lanes.unsettled_bytes(key),
                     damaged=one.damaged,
-                    waiting_bytes=one.reader.waiting_bytes(),
+                    waiting_bytes=one.waiting_bytes(),
                 )
                 for key, one in journals.items()
             },
@@ -278,7 +265,7 @@ class Pipeline:
             checkpoint = self._checkpoints.load(key)
             self._letters.forget(key, checkpoint.watermark)
             first = max(reader.start(), checkpoint.watermark)
-            journal = _Journal(reader, checkpoint, first, first, saved=checkpoint)
+            journal = JournalFeed(key, reader, self._lanes, checkpoint, first, first, saved=checkpoint)
             with self._lock:
                 self._journals[key] = journal
 
@@ -289,7 +276,7 @@ class Pipeline:
             if self._stopping.is_set():
                 if ends is None:
                     ends = {key: one.reader.end() for key, one in self._journals.items()}
-                if all(self._journals[key].next >= end for key, end in ends.items()):
+                if all(self._journals[key].place() >= end for key, end in ends.items()):
                     self._read_out.set()
                     return
             elif self._clock.monotonic() - looked >= DISCOVER_SECONDS:
@@ -299,35 +286,17 @@ class Pipeline:
                 self._reset.set()
             if self._reset.is_set():
                 self._rewind()
-            moved = [self._read(key, one) for key, one in list(self._journals.items())]
+            moved = (
+                []
+                if self._reset.is_set()
+                else [one.read(self._note) for one in list(self._journals.values())]
+            )
             self._trim()
             self._looks += 1
             if self._lanes.is_closed():
                 return
             if not any(moved):
                 _nap()
-
-    def _read(self, key: str, journal: _Journal) -> bool:
-        """Queue what comes next of one journal, as far as there is room; whether there was any."""
-        end = journal.reader.end()
-        journal.end = end
-        if journal.next >= end or self._reset.is_set():
-            return False
-        room = self._lanes.room()
-        if room <= 0:
-            return False
-        records = journal.reader.read(journal.next, min(READ_BYTES, room))
-        if not self._note(key, records):
-            return False
-        for record in records:
-            if not journal.checkpoint.covers(record.entry.rule, record.offset):
-                self._lanes.put(record)
-        before = journal.next
-        journal.next = records[-1].offset + 1 if records else journal.reader.readable(before)
-        if journal.next - before > len(records):
-            journal.damaged = sum(damage.count for damage in journal.reader.damaged())
-            _LOG.error("journal %s: %d records cannot be read any more", key, journal.damaged)
-        return journal.next > before
 
     def _note(self, key: str, records: Sequence[Record]) -> bool:
         """Tell repeated calls; whether that was possible."""
@@ -353,7 +322,7 @@ class Pipeline:
         """Begin again from the watermarks, after a table's positions may have gone back."""
         # First the places, then the lanes: a checkpoint taken in between must not run ahead.
         for key, journal in self._journals.items():
-            journal.next = self._lanes.watermark(key, journal.next)
+            journal.rewind(self._lanes.watermark(key, journal.place()))
         if self._lanes.reset():
             if self._seen is not None:
                 self._seen.reopen()
@@ -479,7 +448,7 @@ class Pipeline:
         with self._lock:
             journals = dict(self._journals)
         for key, journal in journals.items():
-            watermark = max(self._lanes.watermark(key, journal.next), journal.saved.watermark)
+            watermark = max(self._lanes.watermark(key, journal.place()), journal.saved.watermark)
             checkpoint = Checkpoint(watermark, self._lanes.settled_above(key, watermark))
             if checkpoint == journal.saved:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -169,6 +170,73 @@ def test_a_shared_run_that_was_published_in_part_is_replayed_rule_by_rule(tmp_pa
             (2, f"{JOURNAL}/dcr-b/0"),
             (3, f"{JOURNAL}/dcr-a/0"),
         ]
+
+
+def test_a_rule_that_lags_does_not_hold_up_another(tmp_path: Path) -> None:
+    """More than the queue holds waits for one rule, which stands still: what comes behind it is stored all the same."""
+    go_on, blocked = threading.Event(), threading.Event()
+
+    def stand_still(step: str) -> None:
+        if step == "transform" and not blocked.is_set():
+            blocked.set()
+            assert go_on.wait(60)
+
+    quiet = make_rule(make_flow(transform="source | extend Level = int(1)"), immutable_id="dcr-quiet")
+    transform = {"batch_bytes": 100_000, "queue_bytes": 1024 * 1024, "threads": 3}
+    with PipelineBench(tmp_path, rules_of(make_rule(), quiet), (make_table(),), transform=transform) as bench:
+        pipeline = bench.pipeline(stand_still)
+        pipeline.start()
+        for number in range(60):
+            bench.send([{"Id": number, "Text": "x" * 50_000}])
+        assert blocked.wait(60)
+        for number in range(3):
+            bench.send([{"Id": 1000 + number}], rule="dcr-quiet")
+        deadline = time.monotonic() + 60
+        while not {row[0] for row in bench.rows("Id")} >= {1000, 1001, 1002}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not pipeline.idle()
+        assert pipeline.progress().journals[JOURNAL].next < 60
+        go_on.set()
+        wait_idle(pipeline)
+        bench.send([{"Id": 60, "Text": "after"}])
+        wait_idle(pipeline)
+        assert pipeline.stop()
+        assert pipeline.progress().journals[JOURNAL].watermark == 64
+        rows = bench.rows("Id", "_Source")
+        assert [row[0] for row in rows] == [*range(60), 1000, 1001, 1002, 60]
+        assert pipeline.progress().flows == {
+            (RULE, 0): FlowCounts(received=61, stored=61),
+            ("dcr-quiet", 0): FlowCounts(received=3, stored=3),
+        }
+
+
+def test_late_records_survive_a_stop_in_between(tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def stand_still(step: str) -> None:
+        if step == "transform" and not go_on.is_set():
+            go_on.wait(60)
+            raise OSError("the disk is gone for a moment")
+
+    quiet = make_rule(make_flow(transform="source | extend Level = int(1)"), immutable_id="dcr-quiet")
+    transform = {"batch_bytes": 100_000, "queue_bytes": 1024 * 1024, "threads": 3}
+    with PipelineBench(tmp_path, rules_of(make_rule(), quiet), (make_table(),), transform=transform) as bench:
+        for number in range(60):
+            bench.send([{"Id": number, "Text": "x" * 50_000}])
+        bench.send([{"Id": 1000}], rule="dcr-quiet")
+        pipeline = bench.pipeline(stand_still)
+        pipeline.start()
+        time.sleep(0.3)
+        stopping = threading.Thread(target=pipeline.stop, args=(0.2,))
+        stopping.start()
+        time.sleep(0.5)
+        go_on.set()
+        stopping.join()
+        bench.close()
+        bench.open()
+        bench.drain()
+        assert {row[0] for row in bench.rows("Id")} == {*range(60), 1000}
 
 
 def test_batches_of_one_rule_run_side_by_side_and_are_published_in_order(tmp_path: Path) -> None:
