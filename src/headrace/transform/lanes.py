@@ -32,8 +32,8 @@ NEVER_CROWDED = 1 / 16
 MAX_SHARED = 64
 """Lanes that share one run at most."""
 
-RUN_SECONDS = 0.01
-"""About what a run costs beside its rows. With many lanes, they wait longer, so that runs stay worth it."""
+RUN_SECONDS = 0.02
+"""Some times what a run costs beside its rows. With many lanes, they wait longer, so that runs stay worth it."""
 
 LONGEST_WAIT = 2.0
 """Seconds that a batch waits to fill, with however many lanes."""
