@@ -32,6 +32,20 @@ ASSIGNMENT = "providers/Microsoft.Authorization/roleAssignments/7b2b5b0f-7fd5-4b
 PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
 
 
+_RESOURCES = (
+    "deployments",
+    "deployments/x",
+    "deployments/x/validate",
+    "deployments/x/whatIf",
+    "deployments/x/cancel",
+    "deployments/x/operations",
+    "deployments/x/operations/y",
+    "deployments/x/operationStatuses/y",
+    "tags/default",
+    "tags/other",
+)
+
+
 def paths() -> list[str]:
     """An address of every kind: its collection and one resource that is not there."""
     found = ["/subscriptions", "/tenants", f"/subscriptions/{SUBSCRIPTION}/resourceGroups/none"]
@@ -45,6 +59,11 @@ def paths() -> list[str]:
         found += [f"{base}{parts}/{types[-1]}", f"{base}{parts}/{types[-1]}/nothing-here"]
     return [
         *found,
+        *(f"{GROUP}/providers/Microsoft.Resources/{rest}" for rest in _RESOURCES),
+        *(
+            f"{RULE}/providers/Microsoft.Insights/diagnosticSettings{name}"
+            for name in ("", "/x", "Categories")
+        ),
         f"{GROUP}/providers/No.Such/things/x",
         f"{GROUP}/providers/Microsoft.Insights/no/x",
         "/providers",
