@@ -185,12 +185,12 @@ class Collector:
         )
         try:
             self._observer.accepted(await self._journal.submit(entry))
-        except JournalFullError as error:
-            message = "The pipeline is behind. Try again later."
-            raise CollectorError(429, "TooManyRequests", message, math.ceil(error.retry_after)) from None
         except DiskFullError as error:
             message = "The disk is full."
             raise CollectorError(503, "ServiceUnavailable", message, math.ceil(error.retry_after)) from None
+        except JournalFullError as error:
+            message = "The pipeline is behind. Try again later."
+            raise CollectorError(429, "TooManyRequests", message, math.ceil(error.retry_after)) from None
         except JournalBrokenError:
             message = "The disk refuses to store data."
             raise CollectorError(503, "ServiceUnavailable", message, _BROKEN_RETRY_SECONDS) from None

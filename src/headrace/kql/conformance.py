@@ -61,7 +61,7 @@ def run(query: str, tables: Mapping[str, Any]) -> tuple[list[dict[str, str]], li
             sql = statement.to_sql(lambda scan: _csv(scan, paths[scan.table], schemas[scan.table]))
             return connection.execute(sql_text(sql)).fetchall()
 
-        compiled = compile_query(query, Tables(schemas), QueryOptions(probe=rows_of))
+        compiled = compile_query(query, Tables(schemas), QueryOptions(probe=rows_of, outside="declare"))
         statement = compiled.statements[-1]
         rows = rows_of(statement)
     return _columns(statement), [_row(statement, row) for row in rows]
@@ -143,9 +143,12 @@ class StandardTables:
 
 
 def check(query: str) -> list[dict[str, Any]]:
-    """The problems (code, line, column, message) of binding one query against the standard tables."""
+    """The problems (code, line, column, message) of binding one query against the standard tables.
+
+    What `externaldata` declares is bound as it says: refusing to read it is for whoever runs the query.
+    """
     try:
-        compile_query(query, StandardTables())
+        compile_query(query, StandardTables(), QueryOptions(outside="declare"))
     except KqlError as error:
         return [
             {

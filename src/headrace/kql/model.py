@@ -103,6 +103,7 @@ class QueryOptions:
     functions: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     probe: Probe | None = None
+    outside: Literal["refuse", "declare"] = "refuse"
     filled: Collection[str] | None = None
 
 

@@ -407,12 +407,7 @@ class OperatorBinder(ExpressionBinder):
 
     def datatable(self, operator: t.DataTable) -> Relation:
         """`datatable`."""
-        names: set[str] = set()
-        for declared in operator.columns:
-            if declared.name in names:
-                self.report("KQL0116", f"The column `{declared.name}` is made twice.", declared)
-            names.add(declared.name)
-        columns = tuple(self.new_column(declared.name, declared.type) for declared in operator.columns)
+        columns = self._declared_columns(operator.columns)
         width = len(columns)
         if not width:
             self.fail("KQL0120", "A `datatable` needs columns.", operator)
@@ -425,6 +420,28 @@ class OperatorBinder(ExpressionBinder):
         ]
         rows = tuple(tuple(values[start : start + width]) for start in range(0, len(values), width))
         return Relation(Rows(columns, rows), columns, serialized=True)
+
+    def external_data(self, operator: t.ExternalData) -> Relation:
+        """`externaldata`: its columns are known, its rows are never fetched."""
+        hint = "Send its rows to a table of the workspace, or write them in a `datatable`."
+        if self.options.outside == "refuse":
+            message = (
+                "`externaldata` is refused: reading outside data would let a query reach other machines."
+            )
+            self.report("KQL0203", message, operator, hint)
+        else:
+            message = "`externaldata` is checked and never read: a query with it is refused when it is run."
+            self.warn("KQL0311", message, operator, hint)
+        columns = self._declared_columns(operator.columns)
+        return Relation(Rows(columns, ()), columns)
+
+    def _declared_columns(self, declarations: Sequence[n.ColumnDeclaration]) -> tuple[Column, ...]:
+        names: set[str] = set()
+        for declared in declarations:
+            if declared.name in names:
+                self.report("KQL0116", f"The column `{declared.name}` is made twice.", declared)
+            names.add(declared.name)
+        return tuple(self.new_column(declared.name, declared.type) for declared in declarations)
 
     # Parsing.
 

@@ -47,8 +47,6 @@ MAX_TABLES = 2000
 """How many tables a pattern may name."""
 MANY_TABLES = 30
 """A pattern that more tables fit leaves out those that nothing was ever sent to."""
-_CURES = {"externaldata": "Send its rows to a table of the workspace, or write them in a `datatable`."}
-"""What to do instead of an operator that is refused."""
 UNKNOWN = Relation(Rows((), ()), (), broken=True)
 
 
@@ -120,7 +118,7 @@ class QueryBinder(JoinBinder):
     def _refused(self, rows: Relation, operator: n.Operator) -> Relation:
         name = operator.name if isinstance(operator, t.Refused) else type(operator).__name__.lower()
         reason = operator.reason if isinstance(operator, t.Refused) else "it is not supported"
-        self.report("KQL0203", f"`{name}` is refused: {reason}.", operator, _CURES.get(name))
+        self.report("KQL0203", f"`{name}` is refused: {reason}.", operator)
         return replace(rows, broken=True, _by_name={})
 
     # Sources.
@@ -139,6 +137,8 @@ class QueryBinder(JoinBinder):
             return self.range_source(source)
         if isinstance(source, t.DataTable):
             return self.datatable(source)
+        if isinstance(source, t.ExternalData):
+            return self.external_data(source)
         method = self.sources.get(type(source))
         if method is not None:
             return method(self, source)

@@ -150,6 +150,7 @@ _WARNINGS = (
         "A transform's `project` gives a column twice by the same expression; it counts once.",
         "Remove one of them: Azure refuses it.",
     ),
+    ("KQL0311", "`externaldata` is checked and never read.", "Send its rows to a table."),
     ("KQL0321", "A comparison changes the letter case of every value.", "Use `=~` or `!~`."),
     ("KQL0322", "A stored time is compared with one moment.", "Use a range."),
     ("KQL0323", "Rows are grouped by a stored time as it is.", "Group by `bin()` of it."),

@@ -261,6 +261,15 @@ class AnalyticsParser(OperatorParser):
         return t.Evaluate(start, self.last_end, call, columns, every)
 
     def _externaldata(self, start: int) -> n.Operator:
-        self.recover("|", ";")
-        reason = "reading outside data would let a query reach other machines"
-        return t.Refused(start, self.last_end, "externaldata", reason)
+        self.expect("(", "after `externaldata`")
+        columns = self.column_declarations()
+        self.expect(")", "to close the columns of `externaldata`")
+        self.expect("[", "before the addresses of `externaldata`")
+        addresses: list[n.Expression] = []
+        while not self.at("]"):
+            addresses.append(self.expression())
+            if not self.accept(","):
+                break
+        self.expect("]", "to close the addresses of `externaldata`")
+        self.property_list()
+        return t.ExternalData(start, self.last_end, columns, tuple(addresses))

@@ -426,6 +426,14 @@ class DataTable(Operator):
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalData(Operator):
+    """`externaldata (columns) [addresses] with (properties)`."""
+
+    columns: tuple[ColumnDeclaration, ...]
+    addresses: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused(Operator):
     """An operator that is recognised and not supported, with the reason."""
 

@@ -215,3 +215,23 @@ def test_render_goes_with_the_statement() -> None:
         "barchart",
         {"title": "x", "series": "Host"},
     )
+
+
+OUTSIDE = 'externaldata (Code: long, Word: string) [@"https://example.org/x.csv"] with (format="csv") | where Code > 1'
+
+
+def test_outside_data_is_refused_and_its_columns_are_known() -> None:
+    with pytest.raises(KqlError) as caught:
+        compile_query(f"{OUTSIDE} | project Word", DATABASE)
+    assert [problem.code for problem in caught.value.problems] == ["KQL0203"]
+
+
+def test_outside_data_may_be_declared_alone() -> None:
+    options = QueryOptions(outside="declare")
+    compiled = compile_query(
+        f"let feed = {OUTSIDE}; Events | join (feed) on Code | project Word", DATABASE, options
+    )
+    assert [column.name for column in compiled.statements[0].columns] == ["Word"]
+    assert [warning.code for warning in compiled.warnings if warning.code == "KQL0311"] == ["KQL0311"]
+    with pytest.raises(KqlError, match="Wrod"):
+        compile_query(f"{OUTSIDE} | project Wrod", DATABASE, options)
