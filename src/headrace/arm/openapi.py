@@ -48,7 +48,8 @@ def _operations(kind: Kind) -> Iterator[Operation]:
     if _has(kind, "delete"):
         yield made("DELETE", item, "Delete", answers={200: None, 202: None, 204: None})
     for action in sorted(kind.actions):
-        answers: dict[int, Schema | None] = {200: ANY, 202: None, 204: None}
+        told = None if action in kind.silent_actions else ANY
+        answers: dict[int, Schema | None] = {200: told, 202: None, 204: None}
         yield made("POST", f"{item}/{action}", f"{action} of", answers=answers, body={"type": "object"})
 
 

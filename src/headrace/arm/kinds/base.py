@@ -33,6 +33,8 @@ class Kind:
     type: str
     actions: frozenset[str] = frozenset()
     """POST actions below a resource, lower-case."""
+    silent_actions: frozenset[str] = frozenset()
+    """Those of them that are answered without a body."""
 
     def parse(self, body: bytes) -> dict[str, Any]:
         """The object that a request's body holds. Raises `HttpError` 400."""

@@ -67,6 +67,7 @@ class Tables(Kind):
 
     type = TABLE_TYPE
     actions = frozenset({"migrate"})
+    silent_actions = frozenset({"migrate"})
 
     def get(self, call: Call) -> Answer:
         """GET of a table."""
