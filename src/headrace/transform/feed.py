@@ -109,6 +109,10 @@ class JournalFeed:
         before = self._behind
         records = self._follower.read(before, FOLLOW_BYTES)
         for record in records:
+            if record.offset >= self.next:
+                # Here the first reader goes on, with all rules.
+                self._behind = self.next
+                break
             first = self._late.get(record.entry.rule)
             if first is not None and record.offset >= first:
                 if self.lanes.is_crowded(self.key, record.entry.rule):
