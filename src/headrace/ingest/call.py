@@ -10,6 +10,9 @@ from headrace.ingest.errors import quoted
 from headrace.ingest.model import RuleHead
 from headrace.wire import correlation
 
+_MOST_LENGTH_DIGITS = 20
+"""Of a declared length: Python reads no number of thousands of digits, zeros in front included."""
+
 
 class Call:
     """A request: its headers (names in lower case), its ids, and what the checks found out so far.
@@ -54,7 +57,8 @@ class Call:
     def content_length(self) -> int | None:
         """The declared length of the body, if any."""
         given = self.headers.get(b"content-length")
-        return int(given) if given is not None and given.isdigit() else None
+        common = given is not None and given.isdigit() and len(given) <= _MOST_LENGTH_DIGITS
+        return int(given) if given is not None and common else None
 
     @property
     def rule_id(self) -> str:

@@ -223,15 +223,15 @@ class IngestConnection(asyncio.Protocol):
         parsed = _parsed(head)
         if parsed is None:
             return None
-        length = parsed.headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > self._intake.settings.max_wire_bytes:
-            return None
         remembered = len(parsed.url) <= _LONGEST_REMEMBERED
         target = _remembered_target(parsed.url) if remembered else _target(parsed.url)
         if target is None:
             return None
         call = Call(parsed.headers, self._address)
-        return _Exchange(call, int(length), Lease(self._intake.budget)), target
+        length = call.content_length()
+        if length is None or length > self._intake.settings.max_wire_bytes:
+            return None
+        return _Exchange(call, length, Lease(self._intake.budget)), target
 
     def _finish(self, exchange: _Exchange) -> None:
         """The body is whole."""
@@ -316,7 +316,8 @@ class IngestConnection(asyncio.Protocol):
         """Go on as far as what is under way allows: end, hand over, or take what was held back."""
         if self._transport is None:
             return
-        if not self._under_way and self._leaving:
+        if not self._under_way and self._leaving and self._writable:
+            # Not before: the general server would never hear that the client does not take its answers.
             self._hand_over(self._transport)
         elif not self._under_way and self._closing:
             self._transport.close()

@@ -22,8 +22,9 @@ _BLOCK = 1024 * 1024
 
 _SCHEMA, _ROWS, _GROUPS = 2, 3, 4
 _GROUP_COLUMNS, _GROUP_PLACE, _GROUP_NUMBER = 1, 5, 7
-_CHUNK_PLACES = frozenset({2, 4, 6})
-"""Of a column chunk: file_offset, offset_index_offset, column_index_offset."""
+_CHUNK_PLACE = 2
+_CHUNK_INDEXES = frozenset({4, 5, 6, 7})
+"""Of a column chunk: where the indexes of its pages are. They are left out: inside they name places in the file."""
 _CHUNK_META = 3
 _META_PLACES = frozenset({9, 10, 11, 14})
 """Of its metadata: the offsets of data pages, index pages, dictionary page and bloom filter."""
@@ -115,8 +116,9 @@ def _move_group(group: Struct, distance: int, number: int) -> None:
 
 
 def _move_chunk(chunk: Struct, distance: int) -> None:
+    chunk[:] = [field for field in chunk if field.number not in _CHUNK_INDEXES]
     for field in chunk:
-        if field.number in _CHUNK_PLACES:
+        if field.number == _CHUNK_PLACE:
             _move(field, distance)
         elif field.number == _CHUNK_META and isinstance(field.value, list):
             for inner in field.value:

@@ -62,8 +62,7 @@ class _Reader:
         self._at = 0
 
     def struct(self, depth: int) -> Struct:
-        if depth > _MAX_DEPTH:
-            raise ThriftError("structs are nested too deeply")
+        self._check_depth(depth)
         fields: Struct = []
         number = 0
         while head := self._byte():
@@ -82,17 +81,18 @@ class _Reader:
         if kind == _STRUCT:
             return self.struct(depth + 1)
         if kind in (_LIST, _SET):
-            return self._items(depth)
+            return self._items(depth + 1)
         if kind in (_TRUE, _FALSE, _BYTE):
             return self._byte()
         if kind == _DOUBLE:
             (number,) = _DOUBLES.unpack(self._take(8))
             return float(number)
         if kind == _MAP:
-            return self._map(depth)
+            return self._map(depth + 1)
         raise ThriftError(f"there is no type {kind}")
 
     def _items(self, depth: int) -> Items:
+        self._check_depth(depth)
         head = self._byte()
         kind, size = head & 0x0F, head >> 4
         if size == 15:
@@ -102,6 +102,7 @@ class _Reader:
         return Items(kind, [self._value(kind, depth) for _ in range(size)])
 
     def _map(self, depth: int) -> Items:
+        self._check_depth(depth)
         size = self._varint()
         if not size:
             return Items(0, [], 0, [])
@@ -114,6 +115,10 @@ class _Reader:
             keys.append(self._value(head >> 4, depth))
             values.append(self._value(head & 0x0F, depth))
         return Items(head & 0x0F, values, head >> 4, keys)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise ThriftError("values are nested too deeply")
 
     def _byte(self) -> int:
         value = self._data[self._at]

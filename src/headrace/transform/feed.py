@@ -8,6 +8,7 @@ has come as far as the first one, nothing is late any more.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +45,8 @@ class JournalFeed:
     _waits_for: str = ""
     """The late rule whose record is next, and whose lane must first have run down."""
     _follower: JournalReader | None = None
+    _following: threading.Lock = field(default_factory=threading.Lock)
+    """Held by who closes `_follower`, and by who asks it from another thread."""
 
     def place(self) -> int:
         """The first offset that is not in the lanes, and was not."""
@@ -53,7 +56,8 @@ class JournalFeed:
 
     def waiting_bytes(self) -> int:
         """About how many bytes of durable records are not in the lanes."""
-        return (self._follower or self.reader).waiting_bytes()
+        with self._following:
+            return (self._follower or self.reader).waiting_bytes()
 
     def read(self, note: Callable[[str, Sequence[Record]], bool]) -> bool:
         """Queue what comes next, as far as there is room; whether there was any.
@@ -130,6 +134,7 @@ class JournalFeed:
 
     def _catch_up_done(self) -> None:
         self._late.clear()
-        if self._follower is not None:
-            self._follower.close()
-            self._follower = None
+        with self._following:
+            if self._follower is not None:
+                self._follower.close()
+                self._follower = None

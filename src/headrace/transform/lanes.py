@@ -282,8 +282,9 @@ class Lanes:
                     self._settled[lane.key] = lane.unsettled.popleft().last
         with self._changed:
             for lane in lanes:
-                if lane.oldest() is None:
-                    self._lanes.pop(lane.key, None)
+                # After a reset meanwhile, another lane may have the key.
+                if lane.oldest() is None and self._lanes.get(lane.key) is lane:
+                    del self._lanes[lane.key]
 
     def watermark(self, journal: str, following: int) -> int:
         """The first offset of `journal` that is still needed; `following` is the next one to be read."""
@@ -427,7 +428,7 @@ class Lanes:
         After a failure a batch runs alone: what is wrong with it is not to touch the others.
         """
         group = self._group(lane)
-        alone = lane.queue[0].share is None
+        alone = lane.queue[0].share is None or lane.attempt > 0
         batches = [self._start(lane, self._batch_bytes)]
         room = self._batch_bytes - batches[0].weight
         for other in () if alone else list(self._sharing.get(group, {}).values()):

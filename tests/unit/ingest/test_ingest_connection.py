@@ -321,6 +321,60 @@ def test_a_client_that_does_not_take_its_answers_is_not_read_from(world: World) 
     talk_to(world, talk)
 
 
+def test_a_client_that_does_not_take_its_answers_is_handed_over_only_when_it_does(world: World) -> None:
+    """Whoever takes over is told by the transport of the next change only."""
+
+    class Transport(asyncio.Transport):
+        def pause_reading(self) -> None:
+            """See `asyncio.ReadTransport`."""
+
+        def resume_reading(self) -> None:
+            """See `asyncio.ReadTransport`."""
+
+        def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+            """See `asyncio.BaseTransport`."""
+
+        def is_closing(self) -> bool:
+            """See `asyncio.BaseTransport`."""
+            return False
+
+    class General(asyncio.Protocol):
+        def __init__(self) -> None:
+            made.append(self)
+            self.data = b""
+
+        def data_received(self, data: bytes) -> None:
+            """See `asyncio.Protocol`."""
+            self.data += data
+
+    made: list[General] = []
+    sent = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+
+    async def talk() -> None:
+        around = connection.Surroundings(world.intake, General, set(), list)
+        ours = connection.IngestConnection(around, asyncio.get_running_loop())
+        ours.connection_made(Transport())
+        ours.pause_writing()
+        ours.data_received(sent)
+        assert made == []
+        ours.resume_writing()
+        assert [one.data for one in made] == [sent]
+
+    world.runner.run(talk())
+
+
+def test_a_length_of_thousands_of_digits(world: World) -> None:
+    async def talk(client: Client) -> None:
+        length = f"content-length: {len(BODY)}".encode()
+        assert client.request().count(length) == 1
+        zeros = length.replace(b" ", b" " + b"0" * 5000)
+        await client.send(client.request().replace(length, zeros) + client.request())
+        assert await client.statuses(2) == [204, 204]
+
+    talk_to(world, talk)
+    assert bodies(world) == [BODY, BODY]
+
+
 def test_bodies_under_way_are_bounded(tmp_path: Path, tenant: Tenant) -> None:
     mib = 1024 * 1024
     with World(tmp_path, tenant, ingest={"max_pending_bytes": 2 * mib}) as world:

@@ -61,7 +61,9 @@ def test_every_reader_finds_all_rows_in_order(tmp_path: Path, options: dict[str,
     assert pl.scan_parquet(joined).filter(pl.col("Id") == 12_345).collect()["Text"].to_list() == ["text 45"]
     metadata = pq.read_metadata(joined)
     assert (metadata.num_rows, metadata.num_row_groups) == (15_000, 9)
-    assert metadata.row_group(8).column(0).statistics.max == 14_999
+    last = metadata.row_group(8).column(0)
+    assert last.statistics.max == 14_999
+    assert not (last.has_offset_index or last.has_column_index)
 
 
 def test_duckdb_skips_by_statistics_and_bloom_filters(tmp_path: Path) -> None:
@@ -141,6 +143,7 @@ def test_any_bytes_are_a_struct_or_refused(data: bytes) -> None:
         return
 
 
-def test_nesting_has_a_bound() -> None:
+@pytest.mark.parametrize("opening", [b"\x1c", b"\x19", b"\x19\x1b\x01\xbb"])
+def test_nesting_has_a_bound(opening: bytes) -> None:
     with pytest.raises(ThriftError):
-        decode(b"\x1c" * 1000)
+        decode(b"\x19" + opening * 2000)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.transform_kit import JOURNAL, RULE, PipelineBench, make_rule, make_table
+
 from headrace.clock import SystemClock
 from headrace.journal.model import Record
 from headrace.transform.checkpoint import Checkpoint
 from headrace.transform.feed import JournalFeed
 from headrace.transform.lanes import Lanes
-from tests.transform_kit import JOURNAL, RULE, PipelineBench, make_rule, make_table
 
 
 def test_the_second_reader_ends_where_the_first_goes_on(tmp_path: Path) -> None:

@@ -182,6 +182,21 @@ def test_after_a_failure_lanes_run_apart() -> None:
     assert sorted(apart) == [[("a1", [0])], [("a2", [1])], [("a3", [2])]]
 
 
+def test_while_a_failed_batch_is_tried_again_what_follows_runs_apart_too() -> None:
+    """Its rule may be to blame: the next failure would count against all that ran with it."""
+    clock = ManualClock()
+    some = sharing(clock, batch_bytes=20)
+    for offset in range(2):
+        some.put(record(offset, "a1"))
+    some.retry((some.take() or ())[0], 0.0)
+    for offset in range(2, 5):
+        some.put(record(offset, "a1", size=9))
+    some.put(record(5, "a2", size=1))
+    clock.advance(SECOND)
+    runs = [[taken(batch) for batch in some.take() or ()] for _ in range(3)]
+    assert sorted(runs) == [[("a1", [0, 1])], [("a1", [2, 3])], [("a2", [5])]]
+
+
 def test_with_many_lanes_batches_wait_longer_to_fill() -> None:
     clock = ManualClock()
     some = lanes(clock, queue_bytes=100_000)
@@ -290,6 +305,20 @@ def test_an_abandoned_batch_keeps_the_journal_until_a_reset() -> None:
     assert some.reset()
     assert some.is_idle()
     assert some.watermark("j", 0) == 0
+
+
+def test_a_lane_of_before_a_reset_takes_none_of_after_it_away() -> None:
+    some = lanes(ManualClock(), batch_bytes=10)
+    some.put(record(0))
+    some.finish(take(some), [Need(TABLE, "a", 0)])
+
+    def begin_again(_: Need) -> bool:
+        assert some.reset()
+        some.put(record(0))
+        return True
+
+    some.settle(begin_again)
+    assert some.watermark("j", 1) == 0
 
 
 def test_a_batch_behind_an_abandoned_one_gives_way_to_the_reset() -> None:
