@@ -46,12 +46,18 @@ def test_a_single_table_may_be_read(azure: Azure, server: ServerProcess) -> None
     asks = make_role(azure, workspace.id, "Microsoft.OperationalInsights/workspaces/query/read")
     azure.grant(workspace.id, app["principalId"], asks)
     azure.grant(f"{workspace.id}/tables/Open_CL", app["principalId"], READER_ROLE)
+    other = azure.workspace("ws-unasked")
+    azure.table("ws-unasked", "Open_CL", {"TimeGenerated": "datetime", "Text": "string"})
+    azure.grant(f"{other.id}/tables/Open_CL", app["principalId"], READER_ROLE)
     token = credential(server.env, app["clientId"], app["clientSecret"])
     with token, LogsQueryClient(token, endpoint=server.env["HEADRACE_QUERY_URL"]) as client:
         assert client.query_workspace(workspace.customer_id, "Open_CL | count", timespan=None).tables[0].rows
         for text in ("Shut_CL | count", "union Open_CL, Shut_CL | count"):
             with pytest.raises(HttpResponseError, match="Shut_CL"):
                 client.query_workspace(workspace.customer_id, text, timespan=None)
+        with pytest.raises(HttpResponseError, match="Open_CL"):
+            text = "workspace('ws-unasked').Open_CL | count"
+            client.query_workspace(workspace.customer_id, text, timespan=None)
         found = client.query_workspace(workspace.customer_id, "union * | count", timespan=None)
         assert found.tables[0].rows[0][0] == 0
     for table, allowed in (("Open_CL", True), ("Shut_CL", False)):

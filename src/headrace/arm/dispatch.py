@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection
 
-from headrace.arm.ids import PROVIDER_TYPE, RESOURCES, SUBSCRIPTION_TYPE, Target, parse_path
+from headrace.arm.ids import DEPLOYMENT_TYPE, PROVIDER_TYPE, RESOURCES, SUBSCRIPTION_TYPE, Target, parse_path
 from headrace.arm.kinds.base import Kind, method_not_allowed
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.model import Answer, ArmDeps, Call, Inner
@@ -144,8 +144,10 @@ class Dispatcher:
             "PUT": kind.put,
             "PATCH": kind.patch,
             "DELETE": kind.delete,
-            "POST": kind.post,
         }
+        if call.method not in handlers:
+            # A POST is one of the kind's actions, each with a right of its own.
+            raise method_not_allowed(call)
         return handlers[call.method](call)
 
 
@@ -183,6 +185,12 @@ class _InnerCalls:
     def _request(self, method: str, path: str, version: str, body: dict[str, Any] | None) -> Request:
         version = require_arm_version(version)
         found = self.dispatcher.find(method, parse_path(quote(path)), version)
+        if method == "PUT" and found.target.type == DEPLOYMENT_TYPE:
+            raise http_error(
+                400,
+                "InvalidTemplate",
+                "A deployment in a template has the type Microsoft.Resources/deployments.",
+            )
         caller = self.outer.caller
         self.dispatcher.authorize(caller, found)
         return replace(self.outer, found=found, version=version, query={}, headers={}, body=body or {})

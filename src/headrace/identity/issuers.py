@@ -216,6 +216,9 @@ class IssuerKeys:
             named = found.get("issuer") if isinstance(found, dict) else None
             if named != source.issuer or not isinstance(address, str):
                 raise IssuerUnreachableError("its discovery document is not of this issuer")
+            if not address.startswith("https://") and source.issuer.startswith("https://"):
+                # Nobody elsewhere sends this server to a port of its own machine.
+                raise IssuerUnreachableError("its key set's address must begin with https://")
         return self._get(address)
 
     def _get(self, url: str) -> Any:

@@ -59,6 +59,9 @@ class Readers:
         return self._allows(caller, QUERY_ACTION, workspace.resource_id)
 
     def _may_read(self, caller: Caller, workspace: Workspace, table: str) -> bool:
+        # A text may name a workspace that its request did not: asking that one anything takes the right as well.
+        if not self._may_query(caller, workspace):
+            return False
         action = f"Microsoft.OperationalInsights/workspaces/query/{table}/read"
         return self._allows(caller, action, workspace.resource_id) or self._allows(
             caller, TABLE_ACTION, f"{workspace.resource_id}/tables/{table}"

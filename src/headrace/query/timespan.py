@@ -78,11 +78,11 @@ def _datetime(text: str) -> datetime:
     trimmed = _FRACTION.sub(lambda match: "." + match[1][:6], text.strip())
     try:
         moment = datetime.fromisoformat(trimmed)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise TimespanError(
             f"'{text}' is not an ISO 8601 date and time, such as 2024-05-01T00:00:00Z."
         ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _moment(microseconds: int) -> datetime:

@@ -58,7 +58,21 @@ def test_an_event_says_who_did_what(logged: World) -> None:
 
 
 def test_odd_filters_and_callers_without_rights_are_refused(logged: World) -> None:
-    for text in ("eventTimestamp ge 'yesterday'", "colour eq 'red'"):
+    for text in (
+        "eventTimestamp ge 'yesterday'",
+        "eventTimestamp ge '0001-01-01T00:00:00%2B14:00'",
+        "colour eq 'red'",
+    ):
         assert logged.call("GET", f"{PATH}?$filter={text}").status_code == 400
     token = logged.other_app(("Monitoring Metrics Publisher", GROUP))
+    assert logged.call("GET", PATH, token=token).status_code == 403
+
+
+def test_a_resources_events_are_its_own(logged: World) -> None:
+    logged.put(GROUP, {"location": "eastus"})
+    token = logged.other_app(("Reader", RULE))
+    logged.activity.append(Activity(START, WRITE, 200, "", "me", "app", "", "near", f"{RULE}2"))
+    path = f"{RULE}/providers/Microsoft.Insights/eventtypes/management/values"
+    listed = logged.get(path, version="2015-04-01", token=token)["value"]
+    assert [item["correlationId"] for item in listed] == ["two", "one"]
     assert logged.call("GET", PATH, token=token).status_code == 403

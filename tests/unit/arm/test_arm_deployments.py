@@ -287,6 +287,46 @@ def test_nested_deployments(world: World, inner: bool) -> None:
     assert {item["name"] for item in listed} == {"dep1", "module"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scope": "Microsoft.X"},
+        {"name": "bad name"},
+        {"type": "Microsoft.Resources//deployments", "name": "/module"},
+        {
+            "type": "Microsoft.Resources/resourceGroups",
+            "name": "rg1/providers/Microsoft.Resources/deployments/module",
+        },
+        {"properties": {"template": template(), "expressionEvaluationOptions": "inner", "templateLink": {}}},
+    ],
+)
+def test_nested_deployments_cannot_be_disguised(world: World, change: dict[str, Any]) -> None:
+    start(world)
+    kind = "Microsoft.Resources/deployments"
+    module = {
+        "type": kind,
+        "apiVersion": "2022-09-01",
+        "name": "module",
+        "properties": {"template": template()},
+    }
+    document = body(template({**module, **change}))
+    assert (
+        failed(world.call("POST", f"{DEPLOYMENT}/validate", document))["code"] == "InvalidTemplateDeployment"
+    )
+    made = world.call("PUT", DEPLOYMENT, document).json()["properties"]
+    assert made["error"]["details"][0]["code"] in ("InvalidTemplate", "InvalidRequestUri"), made
+    assert [item["name"] for item in world.get(f"{GROUP}/providers/{kind}")["value"]] == ["dep1"]
+
+
+def test_odd_options_of_a_nested_deployment_are_the_default(world: World) -> None:
+    start(world)
+    properties = {"template": template(), "expressionEvaluationOptions": "inner"}
+    kind = "Microsoft.Resources/deployments"
+    module = {"type": kind, "apiVersion": "2022-09-01", "name": "module", "properties": properties}
+    made = world.put(DEPLOYMENT, body(template(module)))["properties"]
+    assert made["provisioningState"] == "Succeeded", made
+
+
 def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
     group = {
         "type": "Microsoft.Resources/resourceGroups",

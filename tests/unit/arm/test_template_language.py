@@ -113,6 +113,9 @@ def value(text: Any, **parameters: Any) -> Any:
         ("[deployment().name]", "dep"),
         ("[environment().resourceManager]", "https://localhost"),
         ("[parameters('P').list[1]]", "b"),
+        ("[union(createArray(1, true(), 1), createArray(1, 2, 2, false()))]", [1, True, 1, 2, 2, False]),
+        ("[intersection(createArray(1, 'a', true()), createArray('a', 1))]", [1, "a"]),
+        ("[union(createObject('a', 1), createObject('A', 2, 'b', 3))]", {"a": 2, "b": 3}),
     ],
 )  # fmt: skip
 def test_expressions(text: str, result: Any) -> None:
@@ -164,6 +167,11 @@ def test_hashes_are_azures() -> None:
         ("[add(1, 99999999999999999999)]", "more than 19 characters"),
         ("[int('" + "1" * 50 + "')]", "cannot read"),
         ("[json('1e999')]", "larger than"),
+        ("[float('inf')]", "cannot read"),
+        ("[uri('http://[', 'x')]", "expects a URI"),
+        ("[indexFromEnd(5, 1)]", "expects an array"),
+        ("[dateTimeToEpoch('0001-01-01T00:00:00+14:00')]", "cannot read the time"),
+        ("[split('a', map(range(0, 200), lambda('x', string(lambdaVariables('x')))))]", "at most 100"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(text: str, words: str) -> None:
@@ -210,7 +218,37 @@ def test_a_template_cannot_grow_without_bound() -> None:
         parse(f"[{'not(' * 100}true(){')' * 100}]")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[join(map(range(0, 10000), lambda('i', parameters('long'))), '')]",
+        "[string(map(range(0, 10000), lambda('i', parameters('key'))))]",
+        "[format(parameters('slots'), parameters('long'))]",
+        "[format(parameters('wide'), 1)]",
+    ],
+)
+def test_one_long_text_cannot_be_joined_without_bound(text: str) -> None:
+    long = "x" * 1_000_000
+    with pytest.raises(TemplateError, match="more than"):
+        value(text, long=long, key={long: 1}, slots="{0}" * 100_000, wide="{0,-9999}" * 100_000)
+
+
+def test_arrays_and_objects_of_thousands_are_united() -> None:
+    assert len(value("[union(range(0, 10000), range(5000, 10000), range(0, 10000))]")) == 15_000
+    left, right = ({f"{letter}{place}": 1 for place in range(5000)} for letter in "ab")
+    assert len(value("[union(parameters('left'), parameters('right'))]", left=left, right=right)) == 10_000
+
+
+def test_a_secret_that_is_no_json_is_not_quoted() -> None:
+    with pytest.raises(TemplateError) as raised:
+        value("[json(parameters('secret'))]", secret="pass word")
+    assert "pass" not in str(raised.value)
+
+
 def test_functions_of_the_template_itself() -> None:
+    broken = [{"namespace": "n", "members": {"f": {"parameters": 5, "output": {"value": 1}}}}]
+    with pytest.raises(TemplateError, match="with names"):
+        scope_of({"functions": broken})
     member = {
         "parameters": [{"name": "x", "type": "int"}],
         "output": {"type": "int", "value": "[add(parameters('x'), 1)]"},

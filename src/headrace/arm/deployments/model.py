@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from headrace.arm.templates.plan import Planned
 from headrace.errors import Problem
 
 Mode = Literal["Incremental", "Complete"]
+NAME = re.compile(r"[\w().-]{1,64}", re.ASCII)
+NAME_RULE = "A deployment's name has 1 to 64 letters, digits, '_', '-', '.', '(' and ')'."
 MAX_LEVELS = 5
 """How deep deployments may be nested: ARM's bound."""
 

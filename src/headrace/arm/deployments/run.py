@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headrace.arm.deployments.model import MAX_LEVELS, Operation, Outcome, Prepared, Work
+from headrace.arm.deployments.model import MAX_LEVELS, NAME, NAME_RULE, Operation, Outcome, Prepared, Work
 from headrace.arm.deployments.record import deployment_properties
+from headrace.arm.ids import DEPLOYMENT_TYPE, parse_id
 from headrace.arm.model import Answer, Inner
 from headrace.arm.templates.document import SECURE, bind, read_template
 from headrace.arm.templates.errors import TemplateError
@@ -158,8 +159,13 @@ class _Execution:
                 "A nested deployment has its template in 'template'; 'templateLink' is not supported.",
                 f"{where}.template",
             )
+        target = parse_id(item.id)
+        if target is None or target.type != DEPLOYMENT_TYPE or not NAME.fullmatch(target.name):
+            raise TemplateError(
+                f"A nested deployment stands in a group or subscription. {NAME_RULE}", f"{item.path}.name"
+            )
         options = self._run.value(properties.get("expressionEvaluationOptions") or {}, item.scope, where)
-        inner = str(options.get("scope", "outer")).lower() == "inner"
+        inner = isinstance(options, dict) and str(options.get("scope", "outer")).lower() == "inner"
         parameters = self._run.value(properties.get("parameters"), item.scope, f"{where}.parameters")
         return Work(
             item.id,

@@ -41,7 +41,7 @@ class Events(Kind):
         require_scope(call)
         terms = parse_filter(call.query.get("$filter"), {_TIME, *_TEXTS, *_KEPT_WHOLE})
         times = {term.value: _moment(term.value) for term in terms if term.field == _TIME}
-        root = call.target.scope.rpartition("/providers/")[0] or call.target.scope
+        root = call.target.scope
         found = [
             event
             for event in reversed(call.deps.activity())
@@ -77,9 +77,9 @@ def _holds(event: Activity, term: Term, times: dict[str, datetime]) -> bool:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise invalid("eventTimestamp is compared with an ISO 8601 time.", "$filter") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _group(event: Activity) -> str:

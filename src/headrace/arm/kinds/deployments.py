@@ -5,7 +5,6 @@ A PUT is done when it is answered; one that failed is answered like a long-runni
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from headrace.arm import store
 from headrace.arm.body import parse_object
 from headrace.arm.cloud import cloud_document
-from headrace.arm.deployments.model import Mode, Outcome, Prepared, Work
+from headrace.arm.deployments.model import NAME, NAME_RULE, Mode, Outcome, Prepared, Work
 from headrace.arm.deployments.record import deployment_properties, operation_document, planned_properties
 from headrace.arm.deployments.run import Hooks, execute, prepare, template_problem
 from headrace.arm.deployments.whatif import Rehearsal, rehearse
@@ -34,7 +33,6 @@ from headrace.wire.problems import HttpError, http_error
 
 MAX_KEPT = 800
 """Deployments kept of one scope: ARM's bound; the oldest go first."""
-_NAME = re.compile(r"[\w().-]{1,64}", re.ASCII)
 _WRITE = f"{DEPLOYMENT_TYPE}/write"
 
 
@@ -232,13 +230,8 @@ def _keep(call: Call, outcome: Outcome, operation: str) -> None:
 def _prepared(call: Call) -> Prepared:
     """The deployment that a request asks for. Raises `HttpError` 400."""
     require_scope(call)
-    if not _NAME.fullmatch(call.target.name):
-        raise http_error(
-            400,
-            "InvalidDeploymentName",
-            "A deployment's name has 1 to 64 letters, digits, '_', '-', '.', '(' and ')'.",
-            target="name",
-        )
+    if not NAME.fullmatch(call.target.name):
+        raise http_error(400, "InvalidDeploymentName", NAME_RULE, target="name")
     check_tags(call.body)
     properties = call.body.get("properties")
     if not isinstance(properties, dict):

@@ -133,8 +133,10 @@ def _functions(value: Any) -> dict[str, UserFunction]:
             where = f"functions[{place}].members.{name}"
             output = body.get("output") if isinstance(body, dict) else None
             named = body.get("parameters") or [] if isinstance(body, dict) else []
-            if not isinstance(output, dict) or not all(
-                isinstance(one, dict) and "name" in one for one in named
+            if (
+                not isinstance(output, dict)
+                or not isinstance(named, list)
+                or not all(isinstance(one, dict) and "name" in one for one in named)
             ):
                 raise TemplateError("A function has 'parameters' with names, and an 'output'.", where)
             parameters = tuple(str(one["name"]).lower() for one in named)

@@ -14,6 +14,7 @@ from headrace.arm.templates.values import member, shown
 MAX_STEPS = 200_000
 MAX_NODES = 2_000_000
 MAX_TEXT = 4 * 1024 * 1024
+CHARACTERS_A_NODE = 32
 MAX_CALLS = 64
 MAX_LEVELS = 120
 MAX_DEPTH = 64
@@ -99,10 +100,10 @@ class Budget:
         while pending:
             item, depth = pending.pop()
             self.nodes -= 1
+            if isinstance(item, str):
+                self._measure_text(item)
             if self.nodes < 0:
                 raise TemplateError(f"The template makes more than {MAX_NODES} values.")
-            if isinstance(item, str) and len(item) > MAX_TEXT:
-                raise TemplateError(f"The template makes a text of more than {MAX_TEXT} characters.")
             if isinstance(item, Lambda) and depth:
                 raise TemplateError("A lambda is an argument of a function that calls it, and nothing else.")
             if depth > MAX_DEPTH:
@@ -110,6 +111,15 @@ class Budget:
             if isinstance(item, (dict, list)):
                 inside = item.values() if isinstance(item, dict) else item
                 pending.extend((one, depth + 1) for one in inside)
+            if isinstance(item, dict):
+                for name in item:
+                    self._measure_text(name)
+
+    def _measure_text(self, text: str) -> None:
+        if len(text) > MAX_TEXT:
+            raise TemplateError(f"The template makes a text of more than {MAX_TEXT} characters.")
+        # A long text counts for many values: else one text, held many times, could be joined to any length.
+        self.nodes -= len(text) // CHARACTERS_A_NODE
 
 
 Eager = Callable[["Evaluator", list[Any]], Any]

@@ -81,16 +81,21 @@ def _union(_run: Evaluator, arguments: list[Any]) -> Any:
         for item in arguments:
             result = _merged(result, need_object("union", item))
         return result
+    # Of equal values of different arrays the first counts; one array's own are not compared.
     found: list[Any] = []
+    seen: set[Any] = set()
     for item in arguments:
-        found += [value for value in need_list("union", item) if not _among(value, found)]
+        values = [(_identity(value), value) for value in need_list("union", item)]
+        found += [value for identity, value in values if identity not in seen]
+        seen |= {identity for identity, _ in values}
     return found
 
 
 def _merged(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     result = dict(left)
+    lowered = {name.lower(): name for name in reversed(left)}
     for name, value in right.items():
-        key = find_key(result, name) or name
+        key = name if name in result else lowered.setdefault(name.lower(), name)
         before = result.get(key)
         if isinstance(before, dict) and isinstance(value, dict):
             value = _merged(before, value)
@@ -107,12 +112,19 @@ def _intersection(_run: Evaluator, arguments: list[Any]) -> Any:
             for name, value in first.items()
             if all(name in item and same(item[name], value) for item in objects)
         }
-    lists = [need_list("intersection", item) for item in rest]
-    return [v for v in need_list("intersection", first) if all(_among(v, item) for item in lists)]
+    sets = [{_identity(value) for value in need_list("intersection", item)} for item in rest]
+    return [v for v in need_list("intersection", first) if all(_identity(v) in one for one in sets)]
 
 
-def _among(value: Any, items: list[Any]) -> bool:
-    return any(same(value, item) for item in items)
+def _identity(value: Any) -> Any:
+    """What is equal for values that are the same by `same`, and has a hash."""
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, list):
+        return "array", tuple(_identity(item) for item in value)
+    if isinstance(value, dict):
+        return "object", frozenset((name, _identity(item)) for name, item in value.items())
+    return value
 
 
 def _items(_run: Evaluator, arguments: list[Any]) -> list[dict[str, Any]]:
@@ -142,6 +154,11 @@ def _try_get(_run: Evaluator, arguments: list[Any]) -> Any:
             return None
         value = member(value, key)
     return value
+
+
+def _index_from_end(_run: Evaluator, arguments: list[Any]) -> Any:
+    items = need_list("indexFromEnd", arguments[0])
+    return member(items, len(items) - need_int("indexFromEnd", arguments[1]))
 
 
 # Lambdas
@@ -218,7 +235,7 @@ FUNCTIONS = (
     Function("shallowMerge", 1, 1, _shallow_merge),
     Function("flatten", 1, 1, _flatten),
     Function("tryGet", 2, None, _try_get),
-    Function("indexFromEnd", 2, 2, lambda _run, a: member(a[0], len(a[0]) - need_int("indexFromEnd", a[1]))),
+    Function("indexFromEnd", 2, 2, _index_from_end),
     Function("lambda", 1, None, lazy=_lambda),
     Function("lambdaVariables", 1, 1, lazy=_lambda_variable),
     Function("map", 2, 2, _map, calls=True),

@@ -46,9 +46,9 @@ def read(name: str, value: Any) -> datetime:
     text = need_text(name, value)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise TemplateError(f"The template function '{name}' cannot read the time '{shown(text)}'.") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _utc_now(run: Evaluator, arguments: tuple[Node, ...], scope: Scope) -> str:

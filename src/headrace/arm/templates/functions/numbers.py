@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,10 @@ def _int(_run: Evaluator, arguments: list[Any]) -> int:
 
 def _float(_run: Evaluator, arguments: list[Any]) -> float:
     try:
-        return float(arguments[0])
+        number = float(arguments[0])
+        if not math.isfinite(number):
+            raise ValueError(number)
+        return number
     except (TypeError, ValueError, OverflowError):
         raise TemplateError(f"The template function 'float' cannot read '{shown(arguments[0])}'.") from None
 

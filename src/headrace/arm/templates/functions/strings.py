@@ -19,11 +19,11 @@ from headrace.arm.templates.values import (
     need_list,
     need_text,
     same,
-    shown,
     type_name,
 )
 
 _MOST_PADDING = 1000
+_MOST_MARKS = 100
 _SLOT = re.compile(r"\{\{|\}\}|\{(?P<index>\d{1,3})(?:,(?P<width>-?\d{1,4}))?(?::(?P<form>[^{}]*))?\}|[{}]")
 
 
@@ -39,17 +39,22 @@ def concat(_run: Evaluator, arguments: list[Any]) -> Any:
 def format_text(_run: Evaluator, arguments: list[Any]) -> str:
     """`format('{0}-{1:D3}', 'a', 7)`."""
     pattern, *values = arguments
+    size = len(need_text("format", pattern))
 
     def fill(slot: re.Match[str]) -> str:
+        nonlocal size
         if slot[0] in ("{{", "}}"):
             return slot[0][0]
         if slot["index"] is None or int(slot["index"]) >= len(values):
             raise TemplateError(f"The template function 'format' has no value for '{slot[0]}'.")
         text = _formatted(values[int(slot["index"])], slot["form"])
         width = int(slot["width"] or 0)
+        size += max(len(text), abs(width))
+        if size > MAX_TEXT:
+            raise TemplateError(f"The template makes a text of more than {MAX_TEXT} characters.")
         return text.ljust(-width) if width < 0 else text.rjust(width)
 
-    return _SLOT.sub(fill, need_text("format", pattern))
+    return _SLOT.sub(fill, pattern)
 
 
 def _formatted(value: Any, form: str | None) -> str:
@@ -85,6 +90,8 @@ def _split(_run: Evaluator, arguments: list[Any]) -> list[str]:
     text = need_text("split", arguments[0])
     marks = arguments[1] if isinstance(arguments[1], list) else [arguments[1]]
     marks = [need_text("split", mark) for mark in marks]
+    if len(marks) > _MOST_MARKS:
+        raise TemplateError(f"The template function 'split' takes at most {_MOST_MARKS} separators.")
     pattern = "|".join(re.escape(mark) for mark in marks if mark)
     return re.split(pattern, text) if pattern else [text]
 
@@ -160,7 +167,8 @@ def _json(name: str, text: str) -> Any:
     try:
         return parse_json(text.encode("utf-8", "replace"))
     except TemplateError as error:
-        raise TemplateError(f"The template function '{name}' cannot read '{shown(text)}': {error}") from None
+        # The text itself may be a secret: it is not shown.
+        raise TemplateError(f"The template function '{name}' cannot read its text: {error}") from None
 
 
 def _data_uri(text: str) -> str:
@@ -172,6 +180,14 @@ def _from_data_uri(text: str) -> str:
     if not head.startswith("data:") or not comma:
         raise TemplateError("The template function 'dataUriToString' expects a data URI.")
     return _unbase64("dataUriToString", content) if head.endswith(";base64") else unquote(content)
+
+
+def _uri(_run: Evaluator, arguments: list[Any]) -> str:
+    base, relative = (need_text("uri", item) for item in arguments)
+    try:
+        return urljoin(base, relative)
+    except ValueError:
+        raise TemplateError("The template function 'uri' expects a URI and a path.") from None
 
 
 def _string(_run: Evaluator, arguments: list[Any]) -> str:
@@ -207,7 +223,7 @@ FUNCTIONS = (
     ),
     _text("dataUri", _data_uri),
     _text("dataUriToString", _from_data_uri),
-    Function("uri", 2, 2, lambda _run, a: urljoin(need_text("uri", a[0]), need_text("uri", a[1]))),
+    Function("uri", 2, 2, _uri),
     Function("json", 1, 1, lambda _run, a: _json("json", need_text("json", a[0]))),
     Function("string", 1, 1, _string),
 )
