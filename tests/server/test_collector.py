@@ -184,6 +184,7 @@ def test_a_migrated_table_keeps_taking_what_it_has_columns_for(
         ({"workspace": str(uuid.uuid4())}, 403, "InvalidAuthorization"),
         ({"date": "Mon, 04 Apr 2016 08:00:00 GMT"}, 403, "InvalidAuthorization"),
         ({"date": "today"}, 403, "InvalidAuthorization"),
+        ({"date": "Mon, 04 Apr 99999999999999999999 08:00:00 GMT"}, 403, "InvalidAuthorization"),
         ({"Authorization": "Bearer x"}, 403, "InvalidAuthorization"),
         ({"time_generated_field": "a b"}, 400, "InvalidDataFormat"),
         ({"x_ms_AzureResourceId": "nonsense\"'"}, 400, "InvalidDataFormat"),

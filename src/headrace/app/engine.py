@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import duckdb
@@ -181,7 +182,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(serving_socket(audited, folder.socket("engine")))
         if config.http_authority_port is not None:
-            authority = http_app(token_routes(signing_in))
+            authority = http_app(token_routes(replace(signing_in, behind_gateway=False)))
             await stack.enter_async_context(serving_http(authority, "127.0.0.1", config.http_authority_port))
         if config.managed_identity_port is not None:
             identity = ManagedIdentity(signing_in.endpoint, clock, config.managed_identity_header, auditor)

@@ -253,6 +253,6 @@ def _moment(text: str) -> int | None:
     """An RFC 1123 date in microseconds since 1970; None when it is none."""
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * SECOND

@@ -138,7 +138,16 @@ def _guarded(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
 def _refuse_detours(request: Request) -> None:
     if request.headers.get("x-forwarded-for") is not None or request.headers.get("forwarded") is not None:
         raise ManagedError(400, "invalid_request", "Requests by way of a proxy are not answered.")
-    if request.url.hostname not in _HOSTS or request.headers.get("origin") is not None:
+    if _host(request) not in _HOSTS or request.headers.get("origin") is not None:
         raise ManagedError(
             400, "invalid_request", "Requests are answered for this machine's own names alone."
         )
+
+
+def _host(request: Request) -> str:
+    """The name in the Host header as it was sent: a page's own name, whatever address it was made to mean.
+
+    `request.url` would put this server's address in place of a name with, say, a tilde.
+    """
+    sent = request.headers.get("host", "").lower()
+    return sent[1:].partition("]")[0] if sent.startswith("[") else sent.partition(":")[0]

@@ -61,6 +61,8 @@ class SignIn:
     clock: Clock
     auditor: Auditor = field(default_factory=NoAudit)
     repeats: Repeats = field(default_factory=partial(Repeats, limit=20))
+    behind_gateway: bool = True
+    """Whether the gateway hands the requests on, and says where they come from: else clients could say anything."""
 
     def base(self, request: Request) -> str:
         """The base address to put into answers to this request."""
@@ -132,7 +134,7 @@ def token_routes(sign_in: SignIn) -> list[Route]:
                 await _body(request),
                 _basic(request.headers.get("authorization")),
             )
-            attempt = Attempt(_address(request))
+            attempt = Attempt(_address(sign_in, request))
             try:
                 document = await sign_in.endpoint.token(asked, attempt)
             except SignInError as error:
@@ -150,10 +152,11 @@ def token_routes(sign_in: SignIn) -> list[Route]:
     return [AnyCaseRoute(path, _guarded(sign_in, answer), methods=_ANY_METHOD) for path, answer in table]
 
 
-def _address(request: Request) -> str:
+def _address(sign_in: SignIn, request: Request) -> str:
     """Where the client is: the gateway says so of the requests that it hands on."""
     client = request.client
-    return request.headers.get("x-forwarded-for") or (client.host if client else "")
+    forwarded = request.headers.get("x-forwarded-for") if sign_in.behind_gateway else None
+    return forwarded or (client.host if client else "")
 
 
 def _tell(sign_in: SignIn, attempt: Attempt, error: SignInError) -> None:

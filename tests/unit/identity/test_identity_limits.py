@@ -21,14 +21,20 @@ Ask = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def ask(world: World) -> Iterator[Ask]:
+def behind_gateway() -> bool:
+    return True
+
+
+@pytest.fixture
+def ask(world: World, behind_gateway: bool) -> Iterator[Ask]:
     """The token endpoint with small limits, asked from any address as the gateway hands it on."""
     import asyncio
 
     view = LiveView(world.database, load_authority, clock=world.clock)
     limits = SignInLimits(20, 3, world.clock)
     endpoint = TokenEndpoint(view, ADDRESSES, world.clock, limits=limits)
-    app = Starlette(routes=[*identity_routes(SignIn(endpoint, ADDRESSES, world.clock))])
+    sign_in = SignIn(endpoint, ADDRESSES, world.clock, behind_gateway=behind_gateway)
+    app = Starlette(routes=[*identity_routes(sign_in)])
     with asyncio.Runner() as runner:
         client = Client(runner, app)
 
@@ -39,6 +45,13 @@ def ask(world: World) -> Iterator[Ask]:
 
         yield post
         client.close()
+
+
+@pytest.mark.parametrize("behind_gateway", [False])
+def test_a_guesser_without_a_gateway_before_it_cannot_say_where_it_is(ask: Ask) -> None:
+    for number in range(3):
+        assert ask(f"10.0.0.{number}", client_secret="guess").status_code == 401
+    assert ask("10.0.0.9", client_secret="guess").status_code == 429
 
 
 def test_a_guesser_is_held_off_and_nobody_else(world: World, ask: Ask) -> None:

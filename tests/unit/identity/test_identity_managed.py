@@ -54,6 +54,8 @@ def test_a_machines_form(world: World, local: Local) -> None:
     caller = world.verifier.verify(f"Bearer {document['access_token']}", INGESTION)
     assert caller.app_id == document["client_id"]
     assert world.view.current.allows(caller.object_id, "Microsoft.Insights/Telemetry/Write", RULE, data=True)
+    for host in ("localhost", "LOCALHOST:50342", "[::1]:50342"):
+        assert local.get(MACHINE, params=GOOD, headers={"Metadata": "true", "Host": host}).status_code == 200
     named = GOOD | {"client_id": caller.app_id}
     assert local.get(MACHINE, params=named, headers={"Metadata": "true"}).status_code == 200
 
@@ -82,9 +84,10 @@ def test_what_is_refused(
     assert answer.json()["error_description"]
 
 
-def test_another_name_for_this_machine_is_refused(local: Local) -> None:
-    """A page in a browser can make a name of its own mean 127.0.0.1."""
-    answer = local.get(MACHINE, "http://evil.example:50342", params=GOOD, headers={"Metadata": "true"})
+@pytest.mark.parametrize("host", ["evil.example:50342", "a~b.evil.example:50342", "[::2]:50342", ""])
+def test_another_name_for_this_machine_is_refused(local: Local, host: str) -> None:
+    """A page in a browser can make a name of its own mean 127.0.0.1, with every character that URLs allow."""
+    answer = local.get(MACHINE, params=GOOD, headers={"Metadata": "true", "Host": host})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 

@@ -236,3 +236,35 @@ def test_refusals_of_a_kind_are_bounded() -> None:
     asyncio.run(run())
     assert [event.address for event in heard] == ["10.0.0.1"] * 21 + ["10.0.0.2"] * 21
     assert heard[20].details.endswith("UTC.")
+
+
+def test_events_lost_while_rows_are_written_are_told_of_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.observe.audit.trail.MOST_WAITING", 1)
+    journal, heads = Memory(), Heads(tmp_path)
+    looked: list[None] = []
+
+    def workspace() -> str | None:
+        looked.append(None)
+        if len(looked) == 2:
+            # The event that is being written is the first; of these the last finds no room.
+            for _ in range(2):
+                trail.tell(EVENT)
+        return "workspace"
+
+    trail = AuditTrail(journal, heads, workspace, ManualClock(NOW))
+
+    async def run() -> None:
+        task = asyncio.create_task(trail.run())
+        while not journal.entries:
+            await asyncio.sleep(0.001)
+        await trail.record(EVENT)
+        while len(journal.entries) < 3:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    lost = [row["Details"] for row, _ in journal.rows() if row["OperationName"] == "EventsLost"]
+    assert lost == ["1 events were lost."]

@@ -120,16 +120,19 @@ class AuditTrail:
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         rows, link = [], self._link
-        if self._lost:
-            lost = AuditEvent("Audit", "EventsLost", 500, details=f"{self._lost} events were lost.")
-            row, link = make_row(lost, self._clock.now(), link)
+        lost = self._lost
+        if lost:
+            event = AuditEvent("Audit", "EventsLost", 500, details=f"{lost} events were lost.")
+            row, link = make_row(event, self._clock.now(), link)
             rows.append(row)
         for event, time, _ in batch:
             row, link = make_row(event, time, link)
             rows.append(row)
         try:
             if await self._append(rows):
-                self._link, self._lost = link, 0
+                self._link = link
+                # More may have been lost while the rows were written: the next ones tell of those.
+                self._lost -= lost
             else:
                 self._lost += len(batch)
         finally:
