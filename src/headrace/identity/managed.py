@@ -147,7 +147,7 @@ def _refuse_detours(request: Request) -> None:
 def _host(request: Request) -> str:
     """The name in the Host header as it was sent: a page's own name, whatever address it was made to mean.
 
-    `request.url` would put this server's address in place of a name with, say, a tilde.
+    `request.url` would put this server's address in place of a name with, say, a brace.
     """
     sent = request.headers.get("host", "").lower()
     return sent[1:].partition("]")[0] if sent.startswith("[") else sent.partition(":")[0]

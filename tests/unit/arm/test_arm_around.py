@@ -66,6 +66,21 @@ def test_a_lock_forbids_deletion_here_below_and_above(world: World) -> None:
     assert world.call("DELETE", GROUP).status_code == 200
 
 
+def test_a_locked_rule_of_another_group_keeps_its_workspace(world: World) -> None:
+    world.basics()
+    world.put(f"{GROUP}x", {"location": "eastus"})
+    rule = RULE.replace(GROUP, f"{GROUP}x")
+    world.put(rule, rule_body())
+    lock = f"{rule}/providers/Microsoft.Authorization/locks/keep"
+    world.put(lock, {"properties": {"level": "CanNotDelete"}})
+    for path in (WORKSPACE, GROUP):
+        assert code(world.call("DELETE", path)) == (409, "ScopeLocked"), path
+    assert world.get(f"{WORKSPACE}/tables/My_CL") and world.get(rule)
+    assert world.call("DELETE", lock).status_code == 200
+    assert world.call("DELETE", WORKSPACE).status_code == 200
+    assert world.call("GET", rule).status_code == 404
+
+
 def test_a_read_only_lock_forbids_writing(world: World) -> None:
     world.basics()
     lock = f"{GROUP}/providers/Microsoft.Authorization/locks/still"

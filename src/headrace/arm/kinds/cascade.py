@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headrace.arm import store
-from headrace.arm.ids import RULE_TYPE, WORKSPACE_TYPE
+from headrace.arm.ids import RULE_TYPE, WORKSPACE_TYPE, parse_segments, split_path
+from headrace.arm.kinds.locks import check_locks
 from headrace.arm.model import Call
 from headrace.arm.store import Resource
 from headrace.catalog.rules import RuleLimits, parse_rule
@@ -14,6 +17,7 @@ from headrace.identity.assignments import delete_assignments_under
 def remove_resource(call: Call, item: Resource) -> None:
     """Take a resource away with all that belongs to it: role assignments, associations, tables, rules.
 
+    Raises `HttpError` 409 `ScopeLocked` when one of the rules is locked.
     Rule versions stay: what was accepted under a rule before is still carried out.
     """
     if item.type == WORKSPACE_TYPE:
@@ -32,6 +36,8 @@ def _remove_workspace_contents(call: Call, item: Resource) -> None:
     store.remove_shared_keys(call.connection, item.unique_id or "")
     for rule in store.select_page(call.connection, RULE_TYPE):
         if _log_destinations(rule) == {item.key}:
+            # It may stand in another group, with a lock of its own.
+            check_locks(replace(call, target=parse_segments(split_path(rule.id))))
             remove_resource(call, rule)
 
 
