@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ from headrace.wire.problems import (
 )
 
 _STORE_WAIT_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 
 
 def http_app(routes: Sequence[BaseRoute]) -> ASGIApp:
@@ -130,11 +132,26 @@ async def telling_numbers(
 
 @contextlib.asynccontextmanager
 async def running_beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run a coroutine beside the block and end it with the block."""
+    """Run a coroutine beside the block and end it with the block.
+
+    When it fails the block is cancelled and its error raised: the process ends, to be started again, instead of
+    going on without what the coroutine does.
+    """
+    block = asyncio.current_task()
+    assert block is not None
     task = asyncio.create_task(work)
+
+    def ended(done: asyncio.Task[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            _log.critical("%s failed: %s", getattr(work, "__qualname__", "a task"), type(error).__name__)
+            block.cancel()
+
+    task.add_done_callback(ended)
     try:
         yield
     finally:
+        task.remove_done_callback(ended)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

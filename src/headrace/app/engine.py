@@ -347,8 +347,12 @@ async def _keep_house(
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
-        await asyncio.to_thread(_drop_deleted_tables, tables, database)
-        await asyncio.to_thread(versions.look)
+        try:
+            await asyncio.to_thread(_drop_deleted_tables, tables, database)
+            await asyncio.to_thread(versions.look)
+        except (SQLAlchemyError, StoreError, OSError) as error:
+            # A full disk, say, passes: the next round tries again.
+            _log.warning("deleted tables and old rules stay for now: %s", type(error).__name__)
 
 
 async def _renew_keys(database: Database, settings: IdentitySettings, clock: Clock) -> None:

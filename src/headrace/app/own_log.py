@@ -81,7 +81,7 @@ class OwnLog:
             await asyncio.to_thread(self._meter.save)
             await self._tell_hours()
             await self._tell_days()
-            sizes = await asyncio.to_thread(_journal_sizes, journals)
+            sizes = await asyncio.to_thread(journal_sizes, journals)
             await self._to_all([*self._troubles(progress(), sizes, journal_bytes), *self._letters(letters)])
 
     async def _tell_hours(self) -> None:
@@ -171,10 +171,18 @@ def _listed(tables: Sequence[str]) -> str:
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more tables"
 
 
-def _journal_sizes(folder: Path) -> list[tuple[str, int]]:
+def journal_sizes(folder: Path) -> list[tuple[str, int]]:
     """Bytes that each journal takes on disk."""
     found = []
     for journal in folder.iterdir():
         if journal.is_dir():
-            found.append((journal.name, sum(path.stat().st_blocks * 512 for path in journal.glob("*.seg"))))
+            found.append((journal.name, sum(map(_size, journal.glob("*.seg")))))
     return found
+
+
+def _size(segment: Path) -> int:
+    """Bytes that a segment takes on disk; 0 for one that was let go meanwhile."""
+    try:
+        return segment.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0

@@ -192,9 +192,8 @@ def test_while_a_failed_batch_is_tried_again_what_follows_runs_apart_too() -> No
     for offset in range(2, 5):
         some.put(record(offset, "a1", size=9))
     some.put(record(5, "a2", size=1))
-    clock.advance(SECOND)
-    runs = [[taken(batch) for batch in some.take() or ()] for _ in range(3)]
-    assert sorted(runs) == [[("a1", [0, 1])], [("a1", [2, 3])], [("a2", [5])]]
+    apart = [[taken(batch) for batch in some.take() or ()] for _ in range(2)]
+    assert apart == [[("a1", [0, 1])], [("a1", [2, 3])]]
 
 
 def test_with_many_lanes_batches_wait_longer_to_fill() -> None:
