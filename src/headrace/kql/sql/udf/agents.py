@@ -9,6 +9,9 @@ from headrace.kql.sql.udf.network import texts
 from headrace.kql.sql.udf.values import dump
 
 _BROWSERS = (
+    ("AdobeAIR", re.compile(r"AdobeAIR/(\d+)(?:\.(\d+))?(?:\.(\d+))?")),
+    ("Nokia Browser", re.compile(r"NokiaBrowser/(\d+)(?:\.(\d+))?(?:\.(\d+))?")),
+    ("Nokia OSS Browser", re.compile(r"Series60/(\d+)(?:\.(\d+))?()")),
     ("Edge", re.compile(r"Edg(?:e|A|iOS)?/(\d+)(?:\.(\d+))?(?:\.(\d+))?")),
     ("Opera", re.compile(r"OPR/(\d+)(?:\.(\d+))?(?:\.(\d+))?")),
     ("Samsung Internet", re.compile(r"SamsungBrowser/(\d+)(?:\.(\d+))?()")),
@@ -29,9 +32,11 @@ _SYSTEMS = (
     ("Mac OS X", re.compile(r"Mac OS X (\d+)[_.](\d+)(?:[_.](\d+))?()")),
     ("Android", re.compile(r"Android (\d+)(?:\.(\d+))?(?:\.(\d+))?()")),
     ("Chrome OS", re.compile(r"CrOS \S+ (\d+)\.(\d+)(?:\.(\d+))?()")),
+    ("Symbian OS", re.compile(r"Symbian(?:OS)?/(\d+)(?:\.(\d+))?(?:\.(\d+))?()")),
     ("Ubuntu", re.compile(r"Ubuntu()()()()")),
     ("Linux", re.compile(r"Linux()()()()")),
 )
+_NOKIA = re.compile(r"\bNokia ?([A-Za-z]?\d[\w-]*)")
 _WINDOWS = {
     ("10", "0"): "10",
     ("6", "3"): "8.1",
@@ -80,6 +85,9 @@ def _device(text: str) -> dict[str, str]:
             return {"Family": name, "Brand": "Apple", "Model": name}
     if "Macintosh" in text:
         return {"Family": "Mac", "Brand": "Apple", "Model": "Mac"}
+    nokia = _NOKIA.search(text)
+    if nokia is not None:
+        return {"Family": f"Nokia {nokia[1]}", "Brand": "Nokia", "Model": nokia[1]}
     return {"Family": "Other", "Brand": "", "Model": ""}
 
 
