@@ -36,9 +36,8 @@ def _operations(kind: Kind) -> Iterator[Operation]:
         return Operation(method, path, f"{what} {kind.type}", kind.type.partition("/")[0], **values)  # type: ignore[arg-type]
 
     if _has(kind, "list"):
-        yield made(
-            "GET", collection, "List", answers={200: ref("ResourceList")}, query=(*_VERSION, "$filter")
-        )
+        listed = many({"type": "object"}) if kind.bare_list else ref("ResourceList")
+        yield made("GET", collection, "List", answers={200: listed}, query=(*_VERSION, "$filter"))
     if _has(kind, "get"):
         yield made("GET", item, "Show")
     if _has(kind, "put"):

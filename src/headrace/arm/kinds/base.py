@@ -35,6 +35,8 @@ class Kind:
     """POST actions below a resource, lower-case."""
     silent_actions: frozenset[str] = frozenset()
     """Those of them that are answered without a body."""
+    bare_list = False
+    """Whether a list is answered as an array of its own, without `value`."""
 
     def parse(self, body: bytes) -> dict[str, Any]:
         """The object that a request's body holds. Raises `HttpError` 400."""

@@ -133,12 +133,12 @@ class Unused(Kind):
 
     def __init__(self, name: str, *, bare: bool = False) -> None:
         self.type = f"{WORKSPACE_TYPE}/{name}"
-        self._bare = bare
+        self.bare_list = bare
 
     def list(self, call: Call) -> Answer:
         """GET: an empty list."""
         require_parent(call, WORKSPACE_TYPE)
-        return Answer(200, [] if self._bare else {"value": []})
+        return Answer(200, [] if self.bare_list else {"value": []})
 
 
 class DeletedWorkspaces(Kind):
