@@ -13,6 +13,7 @@ from typing import Any
 
 from headrace.catalog.names import MAX_COLUMN_NAME, RESERVED_COLUMNS, column_fault
 from headrace.catalog.schema import TIME_GENERATED
+from headrace.kql.syntax.literals import name_text
 from headrace.kql.types import KustoType
 
 _TIME = re.compile(
@@ -56,13 +57,15 @@ class Inferred:
         steps = ["source"]
         taken = {column.property for column in self.columns}
         if self.time is not None and self.time.property != TIME_GENERATED:
-            time = quoted(self.time.property)
+            time = name_text(self.time.property)
             steps.append(f"extend {TIME_GENERATED} = iif(isnull({time}), now(), {time})")
         elif TIME_GENERATED not in taken:
             steps.append(f"extend {TIME_GENERATED} = now()")
         renamed = [c for c in self.columns if c.name != c.property]
         if renamed:
-            steps.append("project-rename " + ", ".join(f"{c.name} = {quoted(c.property)}" for c in renamed))
+            steps.append(
+                "project-rename " + ", ".join(f"{c.name} = {name_text(c.property)}" for c in renamed)
+            )
         return " | ".join(steps) if len(steps) > 1 else "source"
 
     @property
@@ -88,14 +91,6 @@ def infer(records: Iterable[Mapping[str, Any]]) -> Inferred:
         for name, found in kinds.items()
     )
     return Inferred(columns, _time_column(columns))
-
-
-def quoted(name: str) -> str:
-    """A name as KQL takes any name."""
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):
-        return name
-    escaped = "".join(f"\\u{ord(c):04x}" if c in "\\'" or ord(c) < 32 else c for c in name)
-    return f"['{escaped}']"
 
 
 def _kind(value: Any) -> KustoType:

@@ -86,6 +86,20 @@ class Server:
                 )
             ) from None
 
+    @property
+    def subscription_id(self) -> str:
+        """The subscription's resource id."""
+        return f"/subscriptions/{self.variable('AZURE_SUBSCRIPTION_ID')}"
+
+    def group_id(self, name: str | None) -> str:
+        """A resource group's resource id; the sample's without a name."""
+        return f"{self.subscription_id}/resourceGroups/{name or self.variable('HEADRACE_RESOURCE_GROUP')}"
+
+    def workspace_id(self, group: str | None, name: str | None) -> str:
+        """A workspace's resource id; what is not named is the sample's."""
+        workspaces = f"{self.group_id(group)}/providers/Microsoft.OperationalInsights/workspaces"
+        return f"{workspaces}/{name or self.variable('HEADRACE_WORKSPACE_NAME')}"
+
     def arm(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A management call: the answer's JSON, None where it has none. Raises `ProblemError`."""
         url = f"{self.variable('HEADRACE_ARM_URL')}{path}"

@@ -57,19 +57,28 @@ def read_table(path: Path) -> tuple[str, TableSchema]:
     """A table's name and columns from its ARM document or its bare schema. Raises `ProblemError`."""
     from headrace.catalog.schema import first_schema, is_custom_column, parse_columns
 
+    name, columns = read_table_schema(path)
+    if name is None:
+        raise ProblemError(_no_table(path))
+    own = [column for column in columns if is_custom_column(name, str(column.get("name")))]
+    return name, first_schema(name, parse_columns(own, name))
+
+
+def read_table_schema(path: Path) -> tuple[str | None, list[dict[str, Any]]]:
+    """A table's name, if it is there, and its columns as they stand in the file. Raises `ProblemError`."""
     document = read_json(path)
     properties = document.get("properties", document)
     schema = properties.get("schema", properties) if isinstance(properties, dict) else None
+    columns = schema.get("columns") if isinstance(schema, dict) else None
+    if not isinstance(columns, list) or not all(isinstance(column, dict) for column in columns):
+        raise ProblemError(_no_table(path))
     name = schema.get("name", document.get("name")) if isinstance(schema, dict) else None
-    if not isinstance(schema, dict) or not isinstance(name, str):
-        hint = "A table is an object with `properties.schema`, which has `name` and `columns`."
-        raise ProblemError(Problem("NotATable", f"{path} is no table.", hint=hint))
-    listed = [
-        column
-        for column in schema.get("columns") or []
-        if not isinstance(column, Mapping) or is_custom_column(name, str(column.get("name")))
-    ]
-    return name, first_schema(name, parse_columns(listed, name))
+    return name if isinstance(name, str) else None, columns
+
+
+def _no_table(path: Path) -> Problem:
+    hint = "A table is an object with `properties.schema`, which has `name` and `columns`."
+    return Problem("NotATable", f"{path} is no table.", hint=hint)
 
 
 def read_rows(path: Path, form: SourceFormat | None = None) -> Sequence[bytes]:

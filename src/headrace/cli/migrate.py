@@ -55,12 +55,8 @@ def migrate(
     if time_field and not is_time_field(time_field):
         raise ProblemError(Problem("InvalidTimeField", f"'{time_field}' cannot be a property's name."))
     with Server.find(env_file) as server:
-        group = (
-            f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}/resourceGroups/"
-            f"{resource_group or server.variable('HEADRACE_RESOURCE_GROUP')}"
-        )
-        workspace_name = workspace or server.variable("HEADRACE_WORKSPACE_NAME")
-        workspace_id = f"{group}/providers/Microsoft.OperationalInsights/workspaces/{workspace_name}"
+        group = server.group_id(resource_group)
+        workspace_id = server.workspace_id(resource_group, workspace)
         table_id = f"{workspace_id}/tables/{name}_CL"
         table = server.arm("GET", table_id, _TABLES)
         location = server.arm("GET", workspace_id, _WORKSPACES)["location"]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 group = typer.Typer(help="Data collection rules: try, check, apply, show.", no_args_is_help=True)
 
 _VERSION = "2023-03-11"
+_RULES = "providers/Microsoft.Insights/dataCollectionRules"
 _ANY_WORKSPACE = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/any/providers/"
     "Microsoft.OperationalInsights/workspaces/any"
@@ -369,25 +370,16 @@ def _located(server: Server, document: Mapping[str, Any]) -> dict[str, Any]:
     """The document as it is put: where it has no location or no destinations, the sample's."""
     fields = ("location", "kind", "tags", "identity", "properties")
     kept = {name: document[name] for name in fields if name in document}
-    workspace = (
-        f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}/resourceGroups/"
-        f"{server.variable('HEADRACE_RESOURCE_GROUP')}/providers/Microsoft.OperationalInsights/workspaces/"
-        f"{server.variable('HEADRACE_WORKSPACE_NAME')}"
-    )
+    workspace = server.workspace_id(None, None)
     return {"location": server.variable("HEADRACE_LOCATION"), **_with_destinations(kept, workspace)}
 
 
 def _rule_id(server: Server, resource_group: str | None, name: str) -> str:
-    return (
-        f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}/resourceGroups/"
-        f"{resource_group or server.variable('HEADRACE_RESOURCE_GROUP')}"
-        f"/providers/Microsoft.Insights/dataCollectionRules/{name}"
-    )
+    return f"{server.group_id(resource_group)}/{_RULES}/{name}"
 
 
 def _all(server: Server) -> list[dict[str, Any]]:
-    path = f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}/providers/Microsoft.Insights/dataCollectionRules"
-    found: list[dict[str, Any]] = server.arm("GET", path, _VERSION)["value"]
+    found: list[dict[str, Any]] = server.arm("GET", f"{server.subscription_id}/{_RULES}", _VERSION)["value"]
     return found
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from headrace.cli.client import EnvFileOption, Server
-from headrace.cli.documents import read_json, read_rows
+from headrace.cli.documents import read_rows, read_table_schema
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.cli.sources import SourceFormat
 from headrace.errors import Problem, ProblemError
@@ -45,7 +45,7 @@ def list_tables(
 ) -> None:
     """List the tables of a workspace: custom ones, and standard ones that have columns of yours."""
     with Server.find(env_file) as server:
-        tables = server.arm("GET", f"{_workspace(server, resource_group, workspace)}/tables", _VERSION)[
+        tables = server.arm("GET", f"{server.workspace_id(resource_group, workspace)}/tables", _VERSION)[
             "value"
         ]
     shown = [table for table in tables if everything or table["properties"]["schema"]["columns"]]
@@ -63,7 +63,7 @@ def show(
 ) -> None:
     """Show a table's columns; with --output json its whole document."""
     with Server.find(env_file) as server:
-        table = server.arm("GET", f"{_workspace(server, resource_group, workspace)}/tables/{name}", _VERSION)
+        table = server.arm("GET", f"{server.workspace_id(resource_group, workspace)}/tables/{name}", _VERSION)
     if output is OutputForm.JSON:
         print_record(table, output)
         return
@@ -108,7 +108,7 @@ def create(
         if days is not None
     }
     with Server.find(env_file) as server:
-        path = f"{_workspace(server, resource_group, workspace)}/tables/{name}"
+        path = f"{server.workspace_id(resource_group, workspace)}/tables/{name}"
         made = server.arm("PUT", path, _VERSION, {"properties": properties})
     print_rows(("name", "plan", "interactive days", "total days", "own columns"), [_row(made)], output)
 
@@ -148,7 +148,7 @@ def infer_table(
     inferred = infer(records)
     if make:
         with Server.find(env_file) as server:
-            _create(server, _workspace(server, resource_group, workspace), name, inferred)
+            _create(server, server.workspace_id(resource_group, workspace), name, inferred)
         return
     if output is OutputForm.JSON:
         documents = {"table": table_document(name, inferred), "rule": rule_document(name, inferred, "", "")}
@@ -216,7 +216,7 @@ def _columns(listed: list[str] | tuple[str, ...], file: Path | None) -> list[dic
     if bool(listed) == (file is not None):
         hint = "--column Name:string for each, or --schema FILE."
         raise ProblemError(Problem("NoColumns", "A table needs columns, given in one way.", hint=hint))
-    columns = _columns_of_file(file) if file is not None else [_column(text) for text in listed]
+    columns = read_table_schema(file)[1] if file is not None else [_column(text) for text in listed]
     if all(column.get("name") != "TimeGenerated" for column in columns):
         columns.insert(0, {"name": "TimeGenerated", "type": "dateTime"})
     return columns
@@ -228,25 +228,6 @@ def _column(text: str) -> dict[str, Any]:
         hint = "Types: string, int, long, real, boolean, dateTime, guid, dynamic."
         raise ProblemError(Problem("InvalidColumn", f"'{text}' is not NAME:TYPE.", hint=hint))
     return {"name": name, "type": kind}
-
-
-def _columns_of_file(file: Path) -> list[dict[str, Any]]:
-    document = read_json(file)
-    properties = document.get("properties", document)
-    schema = properties.get("schema", properties) if isinstance(properties, dict) else None
-    columns = schema.get("columns") if isinstance(schema, dict) else None
-    if not isinstance(columns, list) or not all(isinstance(column, dict) for column in columns):
-        hint = "A table is an object with `properties.schema`, which has `name` and `columns`."
-        raise ProblemError(Problem("NotATable", f"{file} is no table.", hint=hint))
-    return list(columns)
-
-
-def _workspace(server: Server, resource_group: str | None, name: str | None) -> str:
-    return (
-        f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}/resourceGroups/"
-        f"{resource_group or server.variable('HEADRACE_RESOURCE_GROUP')}"
-        f"/providers/Microsoft.OperationalInsights/workspaces/{name or server.variable('HEADRACE_WORKSPACE_NAME')}"
-    )
 
 
 def _row(table: Mapping[str, Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import Final
 from headrace.catalog.names import MAX_COLUMN_NAME, MAX_COLUMNS
 from headrace.catalog.rules import DataFlow, Rule, Stream
 from headrace.collector.model import Source
+from headrace.kql.syntax.literals import bracket_text, string_text
 from headrace.kql.types import KustoType, SchemaColumn
 
 TYPES: Final[Mapping[str, KustoType]] = {
@@ -135,13 +136,15 @@ def make_rule(source: Source, workspace_id: str, mapping: Columns) -> Rule:
 
 def transform_text(source: Source, mapping: Columns) -> str:
     """The KQL that fills the columns. Names are quoted, and nothing else of a sender's stands in it."""
-    time = f"todatetime(tostring({quoted(source.time_field)}))" if source.time_field else "datetime(null)"
+    time = (
+        f"todatetime(tostring({bracket_text(source.time_field)}))" if source.time_field else "datetime(null)"
+    )
     columns = [f"TimeGenerated = {time}", 'SourceSystem = "RestAPI"']
     if source.resource_id:
         columns.append(f'_ResourceId = "{source.resource_id}"')
     steps = ["source"]
     for number, (name, suffixes) in enumerate(mapping.suffixes.items()):
-        value, base = quoted(name), column_base(name)
+        value, base = bracket_text(name), column_base(name)
         if len(suffixes) > 1:
             steps.append(f"extend ['__c{number}'] = {_choice(value, suffixes)}")
         for suffix in suffixes:
@@ -150,21 +153,9 @@ def transform_text(source: Source, mapping: Columns) -> str:
                 given = f"iff(['__c{number}'] == '{suffix}', {given}, {_CONVERSIONS[suffix]}(dynamic(null)))"
             columns.append(f"['{base}_{suffix}'] = {given}")
     if mapping.rest:
-        pairs = ", ".join(f"{_literal(name)}, {quoted(name)}" for name in mapping.rest)
+        pairs = ", ".join(f"{string_text(name)}, {bracket_text(name)}" for name in mapping.rest)
         columns.append(f"{REST} = bag_pack({pairs})")
     return " | ".join((*steps, f"project {', '.join(columns)}"))
-
-
-def quoted(name: str) -> str:
-    """A column's name as KQL takes any name."""
-    return f"[{_literal(name)}]"
-
-
-def _literal(text: str) -> str:
-    escaped = "".join(
-        f"\\u{ord(letter):04x}" if ord(letter) < 32 or letter in "\\'" else letter for letter in text
-    )
-    return f"'{escaped}'"
 
 
 def _choice(value: str, suffixes: Collection[str]) -> str:

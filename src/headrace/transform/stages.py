@@ -6,7 +6,6 @@ processor at fault, and a condition knows the type of its column.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from headrace.catalog.multistage import (
 from headrace.errors import Problem, ProblemError
 from headrace.kql.api import KqlError, compile_transform
 from headrace.kql.model import Functions
-from headrace.kql.syntax.literals import typed_value
+from headrace.kql.syntax.literals import bracket_text, string_text, typed_value
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 from headrace.kql.xmlpath import parse_path
 from headrace.transform.cef import short_key
@@ -104,22 +103,28 @@ def _operators(stage: Stage, schema: Schema) -> str:
         ]
         return "where " + " or ".join(f"({group})" for group in groups)
     if isinstance(step, Rename):
-        renames = [f"{_name(i.name)} = {_name(i.column)}" for i in step.items if i.name != i.column]
-        casts = [f"{_name(i.name)} = {_cast(_name(i.name), i.type)}" for i in step.items if i.type]
+        renames = [
+            f"{bracket_text(i.name)} = {bracket_text(i.column)}" for i in step.items if i.name != i.column
+        ]
+        casts = [
+            f"{bracket_text(i.name)} = {_cast(bracket_text(i.name), i.type)}" for i in step.items if i.type
+        ]
         parts = [("project-rename", renames), ("extend", casts)]
         return " | ".join(f"{operator} {', '.join(items)}" for operator, items in parts if items)
     if isinstance(step, Drop):
-        return "project-away " + ", ".join(_name(column) for column in step.columns)
+        return "project-away " + ", ".join(bracket_text(column) for column in step.columns)
     assert isinstance(step, Extract)
-    source = f"tostring({_name(step.column)})"
+    source = f"tostring({bracket_text(step.column)})"
     # All are read from the column as it came in, even where one of them takes its name.
     items = [(item, _found(stage.processor, source, item)) for item in step.items]
-    return "extend " + ", ".join(f"{_name(item.name)} = {_cast(value, item.type)}" for item, value in items)
+    return "extend " + ", ".join(
+        f"{bracket_text(item.name)} = {_cast(value, item.type)}" for item, value in items
+    )
 
 
 def _found(processor: str, source: str, item: Extraction) -> str:
     if processor == "parse.JsonPath":
-        return f"extract_json({_text(item.path)}, {source})"
+        return f"extract_json({string_text(item.path)}, {source})"
     if processor == "parse.XmlPath":
         try:
             parse_path(item.path)
@@ -127,12 +132,12 @@ def _found(processor: str, source: str, item: Extraction) -> str:
             raise StageError(
                 f"the path '{item.path[:128]}' of '{item.name}' cannot be followed: {error}."
             ) from error
-        return f"__xml_path({source}, {_text(item.path)})"
+        return f"__xml_path({source}, {string_text(item.path)})"
     message = f"parse_cef_dictionary({source})"
     header = item.path[:1].upper() + item.path[1:]
     keys = dict.fromkeys((item.path, short_key(item.path)))
-    found = [f"tostring({message}[{_text(header)}])"]
-    found.extend(f"tostring({message}['Extension'][{_text(key)}])" for key in keys)
+    found = [f"tostring({message}[{string_text(header)}])"]
+    found.extend(f"tostring({message}['Extension'][{string_text(key)}])" for key in keys)
     return "coalesce(" + ", ".join(found) + ")"
 
 
@@ -140,20 +145,20 @@ def _test(condition: Condition, schema: Schema) -> str:
     """A comparison in the type of the column."""
     column = next((column for column in schema.columns if column.name == condition.column), None)
     type = column.type if column is not None else _T.STRING
-    name, value = _name(condition.column), condition.value
+    name, value = bracket_text(condition.column), condition.value
     if "contains" in condition.operator or type is _T.STRING:
-        return f"tostring({name}) {condition.operator} {_text(_as_text(value))}"
+        return f"tostring({name}) {condition.operator} {string_text(_as_text(value))}"
     if type is _T.DYNAMIC:
         if isinstance(value, bool):
             return f"tobool({name}) {condition.operator} {_as_text(value)}"
         if isinstance(value, int | float):
             return f"toreal({name}) {condition.operator} {value!r}"
-        return f"tostring({name}) {condition.operator} {_text(value)}"
+        return f"tostring({name}) {condition.operator} {string_text(value)}"
     wanted = _T.REAL if type in _NUMBERS else type
     valid, known = typed_value(wanted, _as_text(value).strip())
     if not valid or known is None:
         raise StageError(f"the value '{_as_text(value)[:128]}' is compared with `{column}`, which is {type}.")
-    return f"{name} {condition.operator} to{wanted}({_text(_as_text(value))})"
+    return f"{name} {condition.operator} to{wanted}({string_text(_as_text(value))})"
 
 
 def _as_text(value: str | int | float | bool) -> str:
@@ -162,12 +167,3 @@ def _as_text(value: str | int | float | bool) -> str:
 
 def _cast(value: str, type: KustoType | None) -> str:
     return f"to{type}({value})" if type is not None else value
-
-
-def _name(column: str) -> str:
-    return f"[{_text(column)}]"
-
-
-def _text(value: str) -> str:
-    """A string literal: KQL's escapes are JSON's."""
-    return json.dumps(value, ensure_ascii=False)

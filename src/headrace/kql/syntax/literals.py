@@ -1,4 +1,4 @@
-"""The values of literals: datetimes and timespans as ticks of 100 ns, numbers, booleans, guids."""
+"""The values of literals (datetimes and timespans as ticks of 100 ns), and how texts and names are written."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ _UNIT_OF = {
     **dict.fromkeys(("micro", "micros", "microsecond", "microseconds"), "micro"),
     **dict.fromkeys(("tick", "ticks"), "tick"),
 }
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TIMESPAN_UNIT = re.compile(r"(\d+(?:\.\d+)?)([a-z]+)\Z")
 _TIMESPAN_CLOCK = re.compile(r"(-)?(?:(\d+)\.)?(\d{1,3}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,7})\d*)?)?\Z")
 _DATE = re.compile(
@@ -183,3 +184,19 @@ def _integer(text: str, bits: int) -> int | None:
     if "x" in text.lower() and value >= 1 << bits:
         value -= 1 << (bits + 1)
     return value if -(1 << bits) <= value < 1 << bits else None
+
+
+def string_text(text: str) -> str:
+    """A string as KQL writes it, in single quotes."""
+    escaped = "".join(f"\\u{ord(c):04x}" if c in "\\'" or ord(c) < 32 else c for c in text)
+    return f"'{escaped}'"
+
+
+def bracket_text(name: str) -> str:
+    """A name in brackets, whatever it is: it may be a word of the language."""
+    return f"[{string_text(name)}]"
+
+
+def name_text(name: str) -> str:
+    """A name for people: in brackets only where it has to be."""
+    return name if _PLAIN_NAME.fullmatch(name) else bracket_text(name)

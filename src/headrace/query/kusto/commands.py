@@ -15,6 +15,7 @@ import msgspec
 from headrace import __version__
 from headrace.catalog.model import Workspace
 from headrace.errors import Problem, ProblemError
+from headrace.kql.syntax.literals import name_text
 from headrace.kql.types import Schema
 from headrace.query.database import WorkspaceView
 from headrace.query.kusto.frames import Listing
@@ -272,7 +273,7 @@ def _schema_row(name: str, workspace: Workspace, schema: str) -> list[Any]:
 
 
 def _csl(_name: str, schema: Schema) -> str:
-    return ",".join(f"{_quoted(column.name)}:{column.type.value}" for column in schema.columns)
+    return ",".join(f"{name_text(column.name)}:{column.type.value}" for column in schema.columns)
 
 
 def _table_json(name: str, schema: Schema) -> str:
@@ -309,7 +310,3 @@ def _function_parts(text: str) -> tuple[str, str]:
     """Parameters and body of a saved function's text, `(parameters) { body }`."""
     head, brace, _ = text.partition("{")
     return (head.strip(), text[len(head) :].strip()) if brace else ("()", f"{{ {text.strip()} }}")
-
-
-def _quoted(name: str) -> str:
-    return name if name.isidentifier() else f"['{name}']"
