@@ -22,9 +22,18 @@ from headrace.ingest.intake import Intake
 from headrace.process import ProcessConfig
 from headrace.store import sockets
 from headrace.tls import check_pair, server_context
+from headrace.wire.heads import (
+    MOST_HEAD_BYTES,
+    MOST_HEADERS,
+    MOST_TARGET_BYTES,
+    head_too_large,
+    malformed,
+    refusal,
+    target_too_long,
+)
+from headrace.wire.problems import HttpError
 
 _HEADER_SECONDS = 30
-_HEADER_BYTES = 128 * 1024
 _BACKLOG = 1024
 _STOP_SECONDS = 20.0
 _RENEW_SECONDS = 2.0
@@ -153,10 +162,15 @@ def ingest_protocol(intake: Intake) -> Callable[..., asyncio.Protocol]:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 for clients that nobody knows: a request's head is bound in time and size."""
+    """HTTP/1.1 for clients that nobody knows: a request's head is bound in time, size and number of headers."""
 
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    """Of what the parser has told of the head."""
+    _untold = 0
+    """Bytes since the parser told something: it may hold that much of one line."""
+    _told = False
+    _refusal: HttpError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -170,21 +184,66 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._refusal is not None:
+            return
+        self._told = False
         super().data_received(data)
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEADER_BYTES:
-                self.transport.close()
+        self._untold = 0 if self._told else self._untold + len(data)
+        if self._untold > MOST_HEAD_BYTES:
+            self._refuse(head_too_large())
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._told = True
+        self._head_bytes = 0
         self._await_head()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target. Raises `HttpError`."""
+        super().on_url(url)
+        self._told = True
+        if len(self.url) > MOST_TARGET_BYTES:
+            self._refusal = target_too_long()
+            raise self._refusal
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, of the head or behind a chunked body. Raises `HttpError`."""
+        super().on_header(name, value)
+        self._told = True
+        self._head_bytes += len(name) + len(value)
+        if len(self.headers) > MOST_HEADERS or self._head_bytes > MOST_HEAD_BYTES:
+            self._refusal = head_too_large()
+            raise self._refusal
 
     def on_headers_complete(self) -> None:
         """A request's head is there."""
+        self._told = True
         self._forget_head()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._told = True
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser gave up: answer with the cause."""
+        self._refuse(self._refusal or malformed())
+
+    def _refuse(self, error: HttpError) -> None:
+        """Take no more, and tell why, unless the client would take that for the answer to an earlier request."""
+        self._refusal = error
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        if under_way and not self.cycle.more_body:
+            # Those before have come whole: they are answered.
+            self.cycle.keep_alive = False
+            return
+        if not under_way or not (self.cycle.response_started or self.pipeline):
+            self.transport.write(
+                refusal(error, [*self.server_state.default_headers, (b"connection", b"close")])
+            )
+        self.transport.close()
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -194,7 +253,6 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-            self._head_bytes = 0
 
 
 def _security_headers(config: ProcessConfig) -> list[tuple[str, str]]:

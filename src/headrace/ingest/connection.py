@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -24,7 +23,8 @@ from headrace.ingest.body import Lease
 from headrace.ingest.call import Call
 from headrace.ingest.intake import Intake, journal_refusal
 from headrace.journal.model import Pending
-from headrace.wire.asgi import Headers, error_parts
+from headrace.wire.asgi import Headers
+from headrace.wire.heads import MOST_HEAD_BYTES, MOST_LINES, MOST_TARGET_BYTES, refusal, rendered
 from headrace.wire.problems import HttpError
 from headrace.wire.targets import path_segments
 
@@ -33,7 +33,6 @@ HEAD_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 _LOOK_SECONDS = 15.0
 """Longest time between two looks at the deadline: it moves with each request, the timer does not."""
-_MOST_HEAD_BYTES = 64 * 1024
 _MOST_UNDER_WAY = 16
 """Requests that one connection may send ahead of their answers; beyond them it is not read from."""
 
@@ -211,7 +210,7 @@ class IngestConnection(asyncio.Protocol):
     def _keep_head(self, head: bytes) -> None:
         """Keep a head that is not whole for later; its time runs from its first byte."""
         ours = head.startswith(_START) or _START.startswith(head)
-        if not ours or len(head) > _MOST_HEAD_BYTES or b"\n\n" in head:
+        if not ours or len(head) > MOST_HEAD_BYTES or b"\n\n" in head:
             self._leave(head)
             return
         self._rest = head
@@ -289,10 +288,8 @@ class IngestConnection(asyncio.Protocol):
         if self._closing:
             headers.append(_CLOSE)
         if error is None:
-            return _rendered(_NO_CONTENT, headers)
-        parts, body = error_parts(error, headers)
-        line = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-        return _rendered(line.encode(), [*parts, (b"content-length", b"%d" % len(body))]) + body
+            return rendered(_NO_CONTENT, headers)
+        return refusal(error, headers)
 
     def _send_answers(self) -> None:
         """Send what is answered, in order."""
@@ -422,7 +419,9 @@ class _Head:
 
 
 def _parsed(head: bytes) -> _Head | None:
-    """A head by the parser; None unless it is of the common form."""
+    """A head by the parser; None unless it is of the common form and within the bounds of one."""
+    if len(head) > MOST_HEAD_BYTES or head.count(b"\n") > MOST_LINES:
+        return None
     found = _Head()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -431,6 +430,7 @@ def _parsed(head: bytes) -> _Head | None:
         return None
     whole = found.whole and found.alone
     common = whole and parser.get_http_version() == "1.1" and parser.should_keep_alive()
+    common = common and len(found.url) <= MOST_TARGET_BYTES
     return found if common and _UNCOMMON.isdisjoint(found.headers) else None
 
 
@@ -447,8 +447,3 @@ def _target(url: bytes) -> _Target | None:
 
 
 _remembered_target = lru_cache(maxsize=1024)(_target)
-
-
-def _rendered(line: bytes, headers: Headers) -> bytes:
-    """A status line and headers."""
-    return line + b"".join([b"%b: %b\r\n" % header for header in headers]) + b"\r\n"

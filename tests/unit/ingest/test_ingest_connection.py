@@ -231,7 +231,7 @@ def test_what_is_no_http_ends_the_connection(world: World, raw: bytes) -> None:
         with suppress(ConnectionError):
             await client.send(raw)
         with suppress(EOFError, ConnectionError):
-            assert (await client.answer())[0] == 400
+            assert (await client.answer())[0] in (400, 414)
         await client.ended()
 
     talk_to(world, talk)
@@ -257,6 +257,35 @@ def test_a_head_that_never_ends_is_given_up(world: World, monkeypatch: pytest.Mo
 
     talk_to(world, talk)
     assert bodies(world) == [BODY]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["x-long: " + "y" * 60_000], 204),
+        (["x-long: " + "y" * 66_000], 431),
+        (["x-many: y"] * 96, 204),
+        (["x-many: y"] * 97, 431),
+    ],
+)
+def test_a_head_that_comes_whole_is_bound(world: World, lines: list[str], status: int) -> None:
+    async def talk(client: Client) -> None:
+        await client.send(client.request() + client.request(BODY, *lines))
+        assert await client.statuses(2) == [204, status]
+
+    talk_to(world, talk)
+    assert bodies(world) == [BODY] * (2 if status == 204 else 1)
+
+
+def test_an_address_that_is_too_long_is_refused(world: World) -> None:
+    async def talk(client: Client) -> None:
+        await client.send(client.request(stream="x" * 33_000))
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"]) == (414, "close")
+        assert msgspec.json.decode(body)["error"]["code"] == "UriTooLong"
+        assert await client.ended()
+
+    talk_to(world, talk)
 
 
 def test_an_idle_connection_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

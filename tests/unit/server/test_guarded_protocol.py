@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+import msgspec
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -66,19 +68,81 @@ def test_a_body_larger_than_a_head_may_be_is_taken() -> None:
     assert b"204" in asyncio.run(_talk(talk))
 
 
-def test_an_endless_head_ends_the_connection() -> None:
+async def _send_slowly(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    """Send a piece again and again until the server closes."""
+    with suppress(ConnectionError):
+        for _ in range(1000):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+
+_CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: h\r\n", b"x: " + b"y" * 1000 + b"\r\n"),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nx: ", b"y" * 1000),
+        (b"POST /", b"y" * 1000),
+        (_CHUNKED + b"2;x=", b"y" * 1000),
+        (_CHUNKED + b"0\r\nx: ", b"y" * 1000),
+        (_CHUNKED + b"0\r\n", b"x: y\r\n"),
+    ],
+)
+def test_what_never_ends_ends_the_connection(start: bytes, piece: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\n")
-        try:
-            for number in range(1000):
-                writer.write(b"x-%d: " % number + b"y" * 1000 + b"\r\n")
-                await writer.drain()
-                await asyncio.sleep(0)
-        except ConnectionError:
-            return b""
+        writer.write(start)
+        await _send_slowly(writer, piece)
         return await _read_to_end(reader)
 
-    assert asyncio.run(_talk(talk)) == b""
+    assert b" 204 " not in asyncio.run(_talk(talk))
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: h\r\nx: " + b"y" * 60_000, 204),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nx: " + b"y" * 65_536, 431),
+        (b"GET / HTTP/1.1\r\nHost: h" + b"\r\nx: y" * 99, 204),
+        (b"GET / HTTP/1.1\r\nHost: h" + b"\r\nx: y" * 100, 431),
+        (b"GET /" + b"y" * 32_767 + b" HTTP/1.1\r\nHost: h", 204),
+        (b"GET /" + b"y" * 32_768 + b" HTTP/1.1\r\nHost: h", 414),
+        (b"GET / HTTP/1.1\r\nno header", 400),
+    ],
+)
+def test_a_head_that_comes_whole_is_bound(head: bytes, status: int) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(head + b"\r\n\r\n")
+        answer = await reader.readuntil(b"\r\n\r\n")
+        return answer if status == 204 else answer + await reader.read()
+
+    first, _, body = asyncio.run(_talk(talk)).partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 %d " % status)
+    assert (b"connection: close" in first) == (status != 204)
+    assert status == 204 or set(msgspec.json.decode(body)["error"]) == {"code", "message"}
+
+
+def test_requests_before_a_head_that_is_refused_are_answered() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 3 + b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200)
+        return await _read_to_end(reader)
+
+    answers = asyncio.run(_talk(talk))
+    assert (answers.count(b"HTTP/1.1 204 "), answers.count(b"HTTP/1.1 ")) == (3, 3)
+
+
+def test_the_end_of_a_long_body_is_no_part_of_the_next_head() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000) + b"GET / HT"
+        )
+        answers = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"TP/1.1\r\nHost: h\r\n\r\n")
+        return answers + await reader.readuntil(b"\r\n\r\n")
+
+    assert asyncio.run(_talk(talk)).count(b" 204 ") == 2
 
 
 @pytest.mark.parametrize("start", [b"", b"POST / HTTP/1.1\r\nHo"])
