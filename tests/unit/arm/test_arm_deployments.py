@@ -297,7 +297,6 @@ def test_nested_deployments(world: World, inner: bool) -> None:
             "type": "Microsoft.Resources/resourceGroups",
             "name": "rg1/providers/Microsoft.Resources/deployments/module",
         },
-        {"properties": {"template": template(), "expressionEvaluationOptions": "inner", "templateLink": {}}},
     ],
 )
 def test_nested_deployments_cannot_be_disguised(world: World, change: dict[str, Any]) -> None:
@@ -354,6 +353,11 @@ def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
     assert failed(world.call("PUT", path, body(template(), "Complete")))["code"] == "InvalidRequestContent"
 
 
+def nested(**properties: Any) -> dict[str, Any]:
+    kind = "Microsoft.Resources/deployments"
+    return {"type": kind, "apiVersion": "2022-09-01", "name": "module", "properties": properties}
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
@@ -363,6 +367,10 @@ def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
         (body({}), "InvalidTemplate"),
         (body(template(), name="x"), "InvalidTemplate"),
         (body(template({"type": "A.B/c", "name": "x", "copy": {"count": 2}})), "InvalidTemplate"),
+        (body(template(nested(templateLink={"relativePath": "next.json"}))), "InvalidTemplate"),
+        (body(template(nested(template=template(), templateLink={}))), "InvalidTemplate"),
+        (body(template(nested(template=template(), parametersLink={"uri": "https://x"}))), "InvalidTemplate"),
+        (body(template(nested(template="[variables('x')]"))), "InvalidTemplate"),
         ({"properties": {"template": template(), "mode": "Sometimes"}}, "InvalidRequestContent"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from headrace.arm.templates.document import Template
 from headrace.arm.templates.evaluate import Evaluator, Place, Scope
-from headrace.arm.templates.plan import Planned
+from headrace.arm.templates.plan import Plan, Planned
 from headrace.errors import Problem
 
 Mode = Literal["Incremental", "Complete"]
@@ -43,7 +43,7 @@ class Prepared:
     work: Work
     template: Template
     scope: Scope
-    plan: tuple[Planned, ...]
+    plan: Plan
     run: Evaluator
 
 

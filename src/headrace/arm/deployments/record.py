@@ -11,7 +11,7 @@ import msgspec
 from headrace.arm.deployments.model import Operation, Outcome, Prepared
 from headrace.arm.ids import DEPLOYMENT_TYPE
 from headrace.arm.templates.document import shown_parameters
-from headrace.arm.templates.plan import Planned
+from headrace.arm.templates.plan import Plan, Planned
 from headrace.clock import iso
 from headrace.wire.problems import error_object
 
@@ -86,7 +86,7 @@ def _resource(item: Planned) -> dict[str, Any]:
     return {"id": item.id, "resourceType": item.type, "resourceName": item.name}
 
 
-def _dependencies(item: Planned, plan: tuple[Planned, ...]) -> dict[str, Any] | None:
+def _dependencies(item: Planned, plan: Plan) -> dict[str, Any] | None:
     others = [_resource(other) for other in plan if other.key in item.depends and not other.existing]
     return {"dependsOn": others, **_resource(item)} if others else None
 

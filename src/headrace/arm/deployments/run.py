@@ -11,11 +11,12 @@ from headrace.arm.deployments.model import MAX_LEVELS, NAME, NAME_RULE, Operatio
 from headrace.arm.deployments.record import deployment_properties
 from headrace.arm.ids import DEPLOYMENT_TYPE, parse_id
 from headrace.arm.model import Answer, Inner
-from headrace.arm.templates.document import SECURE, bind, read_template
+from headrace.arm.templates.document import bind, read_template
 from headrace.arm.templates.errors import TemplateError
-from headrace.arm.templates.evaluate import Budget, Evaluator, Place, Scope
+from headrace.arm.templates.evaluate import Budget, Evaluator, Loop, Place, Scope
 from headrace.arm.templates.functions import builtin_functions
-from headrace.arm.templates.plan import Planned, body_of, find_planned, make_plan
+from headrace.arm.templates.plan import Planned, body_of, make_plan
+from headrace.arm.templates.types import SECURE, shown_type
 from headrace.arm.versions import any_version
 from headrace.errors import Problem
 from headrace.wire.problems import HttpError
@@ -151,14 +152,7 @@ class _Execution:
         outer = self._prepared.work
         if outer.level >= MAX_LEVELS:
             raise TemplateError(f"Deployments are nested more than {MAX_LEVELS} deep.", item.path)
-        properties = item.document.get("properties")
-        if not isinstance(properties, dict):
-            raise TemplateError("A nested deployment has 'properties'.", where)
-        if "templateLink" in properties or not isinstance(properties.get("template"), dict):
-            raise TemplateError(
-                "A nested deployment has its template in 'template'; 'templateLink' is not supported.",
-                f"{where}.template",
-            )
+        properties: Mapping[str, Any] = item.document["properties"]
         target = parse_id(item.id)
         if target is None or target.type != DEPLOYMENT_TYPE or not NAME.fullmatch(target.name):
             raise TemplateError(
@@ -196,11 +190,16 @@ class _Execution:
 
     def reference(self, resource: str, version: str | None, *, full: bool) -> Any:
         """See `Live.reference`."""
-        item = find_planned(self._prepared.plan, resource)
+        item = self._prepared.plan.names.find(resource)
         path = item.id if item is not None else resource
         made = self._made.get(path.lower())
         if made is None:
             version = version or (item.version if item is not None else None)
+            if item is None and self._prepared.plan.names.loop(resource) is not None:
+                raise TemplateError(
+                    f"'{resource}' is a copy loop: reference() takes one of it, '{resource}[0]' or its id; "
+                    "references() takes all."
+                )
             if not path.startswith("/") or version is None:
                 raise TemplateError(
                     f"The resource '{path}' is not defined in the template: give reference() its id and an "
@@ -212,9 +211,18 @@ class _Execution:
         properties = made.get("properties")
         return dict(properties) if isinstance(properties, dict) else {}
 
+    def references(self, loop: str, *, full: bool) -> list[Any]:
+        """See `Live.references`."""
+        items = self._prepared.plan.names.loop(loop)
+        if items is None:
+            raise TemplateError(
+                f"The template has no resource with a copy loop of the symbolic name '{loop}'."
+            )
+        return [self.reference(item.id, None, full=full) for item in items if item.wanted]
+
     def act(self, action: str, resource: str, version: str, body: Any) -> Any:
         """See `Live.act`. `listKeys` of a workspace are its shared keys."""
-        item = find_planned(self._prepared.plan, resource)
+        item = self._prepared.plan.names.find(resource)
         path = item.id if item is not None else resource
         name = action
         if action.lower() == "listkeys" and _type_of(path).lower().endswith("/workspaces"):
@@ -239,11 +247,21 @@ class _Execution:
                 raise TemplateError("An output is an object with a type and a value.", where)
             if self._run.value(spec.get("condition", True), scope, f"{where}.condition") is not True:
                 continue
-            declared = str(spec.get("type", "object"))
-            shown = {"type": declared[:1].upper() + declared[1:]}
-            value = self._run.value(spec.get("value"), scope, f"{where}.value")
-            found[name] = shown if declared.lower() in SECURE else {**shown, "value": value}
+            resolved = self._prepared.template.types.resolved(spec, where)
+            shown = {"type": shown_type(resolved)}
+            value = self._run.value(_output_value(spec, where), scope, f"{where}.value")
+            secret = str(resolved.get("type")).lower() in SECURE
+            found[name] = shown if secret else {**shown, "value": value}
         return found
+
+
+def _output_value(spec: Mapping[str, Any], where: str) -> Any:
+    copy = spec.get("copy")
+    if copy is None:
+        return spec.get("value")
+    if not isinstance(copy, dict) or "count" not in copy or "input" not in copy:
+        raise TemplateError("The copy loop of an output has 'count' and 'input'.", f"{where}.copy")
+    return Loop("", copy["count"], copy["input"])
 
 
 def surplus(prepared: Prepared, inner: Inner) -> list[str]:

@@ -7,23 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.arm.templates.errors import TemplateError
-from headrace.arm.templates.evaluate import Evaluator, Scope, UserFunction
-from headrace.arm.templates.values import same, shown, type_name
+from headrace.arm.templates.evaluate import Evaluator, Scope, UserFunction, without_loops
+from headrace.arm.templates.types import SECURE, Types, shown_type
 
 MAX_PARAMETERS = 256
 MAX_VARIABLES = 512
 MAX_RESOURCES = 800
 MAX_OUTPUTS = 64
-SECURE = frozenset({"securestring", "secureobject"})
-_TYPES = {
-    "string": "string",
-    "securestring": "string",
-    "int": "int",
-    "bool": "bool",
-    "object": "object",
-    "secureobject": "object",
-    "array": "array",
-}
+MAX_DEFINITIONS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +35,13 @@ class Template:
     functions: Mapping[str, UserFunction]
     resources: tuple[RawResource, ...]
     outputs: Mapping[str, Any]
+    types: Types
 
 
 def read_template(document: Any) -> Template:
     """The template's parts. Raises `TemplateError` for what is of another form, too much, or left out by name."""
     if not isinstance(document, dict):
         raise TemplateError("The template is an object with 'resources'.", "template")
-    _refuse_copies(document, "template")
     if document.get("imports") or document.get("extensions"):
         raise TemplateError("Extensions of the template language are not supported.", "template.extensions")
     resources = tuple(_resources(document.get("resources"), "template.resources"))
@@ -58,10 +49,11 @@ def read_template(document: Any) -> Template:
         raise TemplateError(f"The template has {len(resources)} resources; {MAX_RESOURCES} is the most.")
     return Template(
         _section(document, "parameters", MAX_PARAMETERS),
-        _section(document, "variables", MAX_VARIABLES),
+        without_loops(_section(document, "variables", MAX_VARIABLES), "template.variables"),
         _functions(document.get("functions")),
         resources,
         _section(document, "outputs", MAX_OUTPUTS),
+        Types(_section(document, "definitions", MAX_DEFINITIONS)),
     )
 
 
@@ -99,25 +91,6 @@ def children(raw: RawResource) -> Iterator[RawResource]:
     """The resources nested in a resource."""
     if raw.document.get("resources") is not None:
         yield from _resources(raw.document["resources"], f"{raw.path}.resources")
-
-
-def _refuse_copies(value: Any, where: str) -> None:
-    """Raises `TemplateError` where a copy loop stands; nested templates are looked at when they are read."""
-    pending = [(value, where)]
-    while pending:
-        item, path = pending.pop()
-        if isinstance(item, list):
-            pending += [(inner, f"{path}[{place}]") for place, inner in enumerate(item)]
-        if not isinstance(item, dict):
-            continue
-        loop = item.get("copy")
-        loops = loop if isinstance(loop, list) else [loop]
-        if any(isinstance(one, dict) and "count" in one for one in loops):
-            raise TemplateError(
-                "Copy loops are not supported: write the items out, or deploy the template once for each.",
-                f"{path}.copy",
-            )
-        pending += [(inner, f"{path}.{name}") for name, inner in item.items() if name != "template"]
 
 
 def _functions(value: Any) -> dict[str, UserFunction]:
@@ -164,14 +137,14 @@ def bind(template: Template, supplied: Any, run: Evaluator) -> Scope:
         elif "defaultValue" in spec:
             defaults = replace(scope, parameters=bound, allow_new=True)
             value = run.value(spec["defaultValue"], defaults, f"template.parameters.{name}.defaultValue")
-        elif spec.get("nullable") is True:
+        elif template.types.resolved(spec, f"template.parameters.{name}").get("nullable") is True:
             value = None
         else:
             raise TemplateError(
                 f"The value for the template parameter '{name}' is not provided, and it has no defaultValue.",
                 f"parameters.{name}",
             )
-        _check(name, spec, value)
+        template.types.check(name, spec, value)
         bound[name.lower()] = value
     return replace(scope, parameters=bound)
 
@@ -201,57 +174,12 @@ def _supplied(template: Template, supplied: Any) -> dict[str, Any]:
     return values
 
 
-def _check(name: str, spec: Mapping[str, Any], value: Any) -> None:
-    where = f"parameters.{name}"
-    declared = str(spec.get("type", "")).lower()
-    wanted = _TYPES.get(declared)
-    if wanted is None and "$ref" not in spec:
-        raise TemplateError(
-            f"The template parameter '{name}' has no known type: it is one of {', '.join(_TYPES)}.",
-            f"template.{where}.type",
-        )
-    if value is None and spec.get("nullable") is True:
-        return
-    if wanted is not None and type_name(value) != wanted:
-        raise TemplateError(
-            f"Template parameter JToken type is not valid. Expected '{wanted}'. Actual '{type_name(value)}': the "
-            f"template parameter '{name}'.",
-            where,
-        )
-    secret = declared in SECURE
-    allowed = spec.get("allowedValues")
-    if isinstance(allowed, list) and not _is_allowed(value, allowed):
-        raise TemplateError(
-            f"The provided value {'' if secret else repr(shown(value)) + ' '}for the template parameter '{name}' is "
-            f"not valid. It is not part of the allowed value(s): '{shown(','.join(map(str, allowed)))}'.",
-            where,
-        )
-    size = value if wanted == "int" else len(value) if isinstance(value, (str, list)) else None
-    for bound, least in (("minValue", True), ("maxValue", False), ("minLength", True), ("maxLength", False)):
-        limit = spec.get(bound)
-        if not isinstance(limit, int) or size is None or bound.endswith("Value") != (wanted == "int"):
-            continue
-        if (size < limit) if least else (size > limit):
-            raise TemplateError(
-                f"The value of the template parameter '{name}' is not valid: its {bound} is {limit}, and it has "
-                f"{size}.",
-                where,
-            )
-
-
-def _is_allowed(value: Any, allowed: list[Any]) -> bool:
-    if isinstance(value, list):
-        return all(any(same(item, one) for one in allowed) for item in value)
-    return any(same(value, one) for one in allowed)
-
-
 def shown_parameters(template: Template, scope: Scope) -> dict[str, Any]:
     """The parameters as a deployment shows them: a secure one by its type alone."""
     result: dict[str, Any] = {}
     for name, spec in template.parameters.items():
-        declared = str(spec.get("type", "object"))
-        type_shown = declared[:1].upper() + declared[1:]
-        result[name] = {"type": type_shown}
-        if declared.lower() not in SECURE:
-            result[name]["value"] = scope.parameters[name.lower()]
+        resolved = template.types.resolved(spec, f"parameters.{name}")
+        result[name] = {"type": shown_type(resolved)}
+        if str(resolved.get("type")).lower() not in SECURE:
+            result[name]["value"] = template.types.visible(spec, scope.parameters[name.lower()])
     return result

@@ -18,8 +18,11 @@ CHARACTERS_A_NODE = 32
 MAX_CALLS = 64
 MAX_LEVELS = 120
 MAX_DEPTH = 64
+MAX_ITERATIONS = 800
+MAX_RESOURCES_IN_ALL = 2_000
 """Bounds of one deployment: function calls, values made in all, characters of one text, variables and functions of
-the template within one another, expressions under evaluation, and how deep a value is nested."""
+the template within one another, expressions under evaluation, how deep a value is nested, rounds of a copy loop
+(ARM's own), and resources with those of nested deployments."""
 
 
 class Live(Protocol):
@@ -27,6 +30,10 @@ class Live(Protocol):
 
     def reference(self, resource: str, version: str | None, *, full: bool) -> Any:
         """A resource's properties, by id or by its name in the template; with `full` the whole document."""
+        ...
+
+    def references(self, loop: str, *, full: bool) -> list[Any]:
+        """The same of every resource of a copy loop, by its symbolic name."""
         ...
 
     def act(self, action: str, resource: str, version: str, body: Any) -> Any:
@@ -68,8 +75,24 @@ class Scope:
     variables: Mapping[str, Any] = field(default_factory=dict)
     functions: Mapping[str, UserFunction] = field(default_factory=dict)
     lambdas: Mapping[str, Any] = field(default_factory=dict)
+    loops: Mapping[str, int] = field(default_factory=dict)
+    """The round that each copy loop around the expression is in, by the loop's name."""
+    round: int | None = None
+    """The round of the resource's or output's own loop: what `copyIndex()` without a name is."""
     allow_new: bool = False
     """Whether `newGuid()` and `utcNow()` may be used: in default values of parameters only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A copy loop of a property, variable or output: an array of `item`, evaluated `count` times.
+
+    A loop without a name is an output's; `copyIndex()` needs no name in it.
+    """
+
+    name: str
+    count: Any
+    item: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +110,15 @@ class Budget:
 
     steps: int = MAX_STEPS
     nodes: int = MAX_NODES
+    resources: int = MAX_RESOURCES_IN_ALL
+
+    def plan(self, count: int) -> None:
+        """So many resources more. Raises `TemplateError` when nested deployments make too many in all."""
+        self.resources -= count
+        if self.resources < 0:
+            raise TemplateError(
+                f"The template and those nested in it have more than {MAX_RESOURCES_IN_ALL} resources in all."
+            )
 
     def step(self) -> None:
         """One function call."""
@@ -161,15 +193,42 @@ class Evaluator:
         """A JSON value with every expression in it evaluated. Raises `TemplateError` with its place."""
         if isinstance(value, str):
             return self._text(value, scope, where)
-        if not isinstance(value, (dict, list)):
+        if not isinstance(value, (dict, list, Loop)):
             return value
         with self._deeper():
             if isinstance(value, list):
                 return [self.value(item, scope, f"{where}[{place}]") for place, item in enumerate(value)]
+            if isinstance(value, Loop):
+                return self._items(value, scope, where)
             return {
                 self._key(key, scope, where): self.value(item, scope, f"{where}.{key}")
-                for key, item in value.items()
+                for key, item in without_loops(value, where).items()
             }
+
+    def _items(self, loop: Loop, scope: Scope, where: str) -> list[Any]:
+        found: list[Any] = []
+        for inner in self.rounds(loop.count, loop.name, scope, where, own=not loop.name):
+            item = self.value(loop.item, inner, f"{where}[{len(found)}]")
+            self.budget.measure(item)
+            found.append(item)
+        return found
+
+    def rounds(self, count: Any, name: str, scope: Scope, where: str, *, own: bool) -> Iterator[Scope]:
+        """A scope for every round of a copy loop. `own` is the loop of a resource or output itself.
+
+        Raises `TemplateError` when `count` is no number of rounds.
+        """
+        most = self.value(count, scope, f"{where}.count")
+        if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= MAX_ITERATIONS:
+            raise TemplateError(
+                f"The count of the copy loop '{shown(name)}' is {shown(most)}: it is a whole number from 0 to "
+                f"{MAX_ITERATIONS}.",
+                f"{where}.count",
+            )
+        for place in range(most):
+            self.budget.step()
+            loops = {**scope.loops, name.lower(): place}
+            yield replace(scope, loops=loops, round=place if own else scope.round)
 
     def _text(self, value: str, scope: Scope, where: str) -> Any:
         if not is_expression(value):
@@ -227,7 +286,7 @@ class Evaluator:
             if self._depth > MAX_CALLS:
                 raise TemplateError(f"Circular reference detected in the template variable '{name}'.")
             try:
-                plain = replace(scope, lambdas={})
+                plain = replace(scope, lambdas={}, loops={}, round=None)
                 made = self.value(scope.variables[lowered], plain, f"variables.{name}")
             finally:
                 self._depth -= 1
@@ -277,3 +336,27 @@ class Evaluator:
             return self.value(function.output, inner, f"functions.{node.name}")
         finally:
             self._depth -= 1
+
+
+def without_loops(value: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The object with every entry of its `copy` as a `Loop` of its own; the object itself when it has none.
+
+    Raises `TemplateError` for a loop that lacks its name or input.
+    """
+    loops = value.get("copy")
+    if not isinstance(loops, list) or not any(isinstance(one, dict) and "count" in one for one in loops):
+        return value
+    result = {name: item for name, item in value.items() if name != "copy"}
+    for place, one in enumerate(loops):
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or not name or "count" not in one or "input" not in one:
+            raise TemplateError(
+                "A copy loop of a property or variable has 'name', 'count' and 'input'.",
+                f"{where}.copy[{place}]",
+            )
+        if name in result:
+            raise TemplateError(
+                f"'{shown(name)}' stands beside a copy loop of the same name.", f"{where}.copy[{place}]"
+            )
+        result[name] = Loop(name, one["count"], one["input"])
+    return result

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from headrace.arm.templates.document import MAX_RESOURCES, RawResource, Template, children
 from headrace.arm.templates.errors import TemplateError
-from headrace.arm.templates.evaluate import Evaluator, Scope
+from headrace.arm.templates.evaluate import Evaluator, Loop, Scope, without_loops
 from headrace.arm.templates.syntax import CallNode, Member, Node, is_expression, parse
 from headrace.arm.templates.values import shown
 
@@ -24,6 +25,19 @@ _NOT_SENT = frozenset(
         "existing", "subscriptionId", "resourceGroup", "asserts", "import", "extension", "@options", "$schema",
     }
 )  # fmt: skip
+_LINKS = {
+    "templateLink": "Put the linked template itself into 'template', as 'az bicep build' does with modules.",
+    "parametersLink": "Put the values into 'parameters'.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A resource's place in its copy loop. A round waits for the `batch` before its own; None waits for none."""
+
+    loop: str
+    index: int
+    batch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class Planned:
     scope: Scope
     subscription: str | None = None
     group: str | None = None
+    round: Round | None = None
     depends: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -55,15 +70,28 @@ class Planned:
         return self.type.lower() == DEPLOYMENT
 
 
-def make_plan(template: Template, scope: Scope, run: Evaluator) -> tuple[Planned, ...]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A template's resources in an order that keeps every dependency, and what they may be called."""
+
+    items: tuple[Planned, ...]
+    names: Names
+
+    def __iter__(self) -> Iterator[Planned]:
+        return iter(self.items)
+
+
+def make_plan(template: Template, scope: Scope, run: Evaluator) -> Plan:
     """The template's resources in an order that keeps every dependency. Raises `TemplateError`.
 
     A resource depends on what its `dependsOn` names, on what its expressions `reference()` or list keys of, and on
     the resource that it is nested in by name.
     """
-    planned = [item for raw in template.resources for item in _planned(raw, None, scope, run)]
+    every = (item for raw in template.resources for item in _planned(raw, None, scope, run))
+    planned = list(islice(every, MAX_RESOURCES + 1))
     if len(planned) > MAX_RESOURCES:
-        raise TemplateError(f"The template has {len(planned)} resources; {MAX_RESOURCES} is the most.")
+        raise TemplateError(f"The template has more than {MAX_RESOURCES} resources, which is the most.")
+    run.budget.plan(len(planned))
     by_key: dict[str, Planned] = {}
     for item in planned:
         if item.wanted and not item.existing and item.key in by_key:
@@ -72,19 +100,17 @@ def make_plan(template: Template, scope: Scope, run: Evaluator) -> tuple[Planned
             )
         if not item.existing:
             by_key.setdefault(item.key, item)
-    names = _Names(planned)
-    return _ordered([_with_dependencies(item, names, by_key, run) for item in planned])
-
-
-def find_planned(plan: Sequence[Planned], text: str) -> Planned | None:
-    """The resource that a symbolic name, an id or a name means; None when it is none of the plan's."""
-    return _Names(plan).find(text)
+    names = Names(planned, _loop_names(template))
+    ordered = _ordered([_with_dependencies(item, names, by_key, run) for item in planned])
+    return Plan(ordered, names)
 
 
 def body_of(item: Planned, run: Evaluator) -> dict[str, Any]:
     """The resource's document as it is to be put."""
     sent = {name: value for name, value in item.document.items() if name not in _NOT_SENT}
     body: dict[str, Any] = run.value(sent, item.scope, item.path)
+    if item.round is not None:
+        run.budget.measure(body)
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -92,6 +118,45 @@ def body_of(item: Planned, run: Evaluator) -> dict[str, Any]:
 
 
 def _planned(raw: RawResource, parent: Planned | None, scope: Scope, run: Evaluator) -> Iterator[Planned]:
+    """The resource, or with a copy loop one for every round, each followed by those nested in it."""
+    copy, where = raw.document.get("copy"), f"{raw.path}.copy"
+    if copy is None:
+        yield from _with_children(raw, parent, scope, run, None)
+        return
+    if parent is not None:
+        raise TemplateError(
+            "A nested resource has no copy loop: write it as a resource of the template itself.", where
+        )
+    name = copy.get("name") if isinstance(copy, dict) else None
+    if not isinstance(name, str) or not name or "count" not in copy:
+        raise TemplateError("The copy loop of a resource has 'name' and 'count'.", where)
+    batch = _batch(copy, scope, run, where)
+    for index, inner in enumerate(run.rounds(copy["count"], name, scope, where, own=True)):
+        yield from _with_children(raw, None, inner, run, Round(name, index, batch))
+
+
+def _batch(copy: Mapping[str, Any], scope: Scope, run: Evaluator, where: str) -> int | None:
+    mode = run.value(copy.get("mode", "parallel"), scope, f"{where}.mode")
+    size = run.value(copy.get("batchSize", 1), scope, f"{where}.batchSize")
+    if not isinstance(mode, str) or mode.lower() not in ("parallel", "serial"):
+        raise TemplateError("The mode of a copy loop is parallel or serial.", f"{where}.mode")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise TemplateError("The batchSize of a copy loop is a whole number from 1 on.", f"{where}.batchSize")
+    return size if mode.lower() == "serial" else None
+
+
+def _with_children(
+    raw: RawResource, parent: Planned | None, scope: Scope, run: Evaluator, place: Round | None
+) -> Iterator[Planned]:
+    item = _one(raw, parent, scope, run, place)
+    yield item
+    for child in children(raw):
+        yield from _planned(child, item, scope, run)
+
+
+def _one(
+    raw: RawResource, parent: Planned | None, scope: Scope, run: Evaluator, place: Round | None
+) -> Planned:
     document = raw.document
 
     def text(name: str, *, required: bool = False) -> str | None:
@@ -108,25 +173,45 @@ def _planned(raw: RawResource, parent: Planned | None, scope: Scope, run: Evalua
     condition = run.value(document.get("condition", True), scope, f"{raw.path}.condition")
     if not isinstance(condition, bool):
         raise TemplateError("The condition of a resource is true or false.", f"{raw.path}.condition")
-    wanted = condition and (parent is None or parent.wanted)
     subscription, group = text("subscriptionId"), text("resourceGroup")
     item = Planned(
         raw.path,
-        raw.symbol,
+        raw.symbol if place is None or raw.symbol is None else f"{raw.symbol}[{place.index}]",
         _resource_id(kind, name, text("scope"), raw.path, run, subscription, group),
         kind,
         name,
         version,
-        wanted,
+        condition and (parent is None or parent.wanted),
         document.get("existing") is True,
         document,
         scope,
         subscription,
         group,
+        place,
     )
-    yield item
-    for child in children(raw):
-        yield from _planned(child, item, scope, run)
+    if item.is_deployment and item.wanted:
+        _check_nested(item)
+    return item
+
+
+def _check_nested(item: Planned) -> None:
+    """Raises `TemplateError` for a nested deployment whose template is not in it: before anything is deployed."""
+    where = f"{item.path}.properties"
+    properties = item.document.get("properties")
+    if not isinstance(properties, dict):
+        raise TemplateError("A nested deployment has 'properties'.", where)
+    for name, cure in _LINKS.items():
+        link = properties.get(name)
+        if link is not None:
+            named = next(
+                (one for one in ("uri", "relativePath", "id") if isinstance(link, dict) and one in link), None
+            )
+            where_to = f" ('{named}': '{shown(link[named])}')" if named else ""
+            raise TemplateError(
+                f"'{name}'{where_to} is not supported: the server fetches nothing. {cure}", f"{where}.{name}"
+            )
+    if not isinstance(properties.get("template"), dict):
+        raise TemplateError("A nested deployment has its template in 'template'.", f"{where}.template")
 
 
 def _resource_id(
@@ -160,44 +245,88 @@ def _resource_id(
     return f"{root}/providers/{namespace}/{pairs}"
 
 
-class _Names:
-    """Everything by which a template may name its own resources."""
+class Names:
+    """Everything by which a template may name its own resources: symbols first, then ids, types, names, loops."""
 
-    def __init__(self, planned: Sequence[Planned]) -> None:
+    def __init__(self, planned: Sequence[Planned], loops: Sequence[str]) -> None:
         self._found: dict[str, Planned] = {}
-        for item in planned:
-            for name in (item.symbol, item.id, f"{item.type}/{item.name}", item.name):
+        self._loops: dict[str, list[Planned]] = {_plain(name): [] for name in loops}
+        for names in (_symbol, _id, _typed_name, _bare_name):
+            for item in planned:
+                name = names(item)
                 if name is not None:
-                    self._found.setdefault(name.lower().strip("/"), item)
+                    self._found.setdefault(_plain(name), item)
+        for item in planned:
+            if item.round is not None:
+                symbol = (item.symbol or "").rpartition("[")[0]
+                for name in {_plain(item.round.loop), _plain(symbol)} - {""}:
+                    self._loops.setdefault(name, []).append(item)
 
     def find(self, text: str) -> Planned | None:
-        return self._found.get(text.lower().strip("/"))
+        """The resource that a symbolic name, an id or a name means; None when it is none of the template's."""
+        return self._found.get(_plain(text))
+
+    def loop(self, text: str) -> Sequence[Planned] | None:
+        """The resources of a copy loop by its name or symbolic name, in their order; None when there is no such."""
+        return self._loops.get(_plain(text))
+
+    def every(self, text: str) -> Sequence[Planned] | None:
+        """What a `dependsOn` means: a resource, or all of a copy loop."""
+        found = self.find(text)
+        return self.loop(text) if found is None else (found,)
+
+
+def _plain(name: str) -> str:
+    return name.lower().strip("/")
+
+
+def _symbol(item: Planned) -> str | None:
+    return item.symbol
+
+
+def _id(item: Planned) -> str:
+    return item.id
+
+
+def _typed_name(item: Planned) -> str:
+    return f"{item.type}/{item.name}"
+
+
+def _bare_name(item: Planned) -> str:
+    return item.name
+
+
+def _loop_names(template: Template) -> list[str]:
+    """The names of all copy loops of resources, those without a round too."""
+    found: list[str] = []
+    for raw in template.resources:
+        copy = raw.document.get("copy")
+        if isinstance(copy, dict):
+            found += [name for name in (copy.get("name"), raw.symbol) if isinstance(name, str)]
+    return found
 
 
 # Dependencies
 
 
-def _with_dependencies(
-    item: Planned, names: _Names, by_key: Mapping[str, Planned], run: Evaluator
-) -> Planned:
+def _with_dependencies(item: Planned, names: Names, by_key: Mapping[str, Planned], run: Evaluator) -> Planned:
     found: set[str] = set()
     listed = run.value(item.document.get("dependsOn") or [], item.scope, f"{item.path}.dependsOn")
     for place, text in enumerate(listed if isinstance(listed, list) else [listed]):
         where = f"{item.path}.dependsOn[{place}]"
         if not isinstance(text, str):
             raise TemplateError("'dependsOn' is an array of names or ids.", where)
-        other = names.find(text)
-        if other is None:
+        others = names.every(text)
+        if others is None:
             raise TemplateError(
                 f"The resource '{shown(text)}' is not defined in the template: 'dependsOn' names resources of the "
                 "same template.",
                 where,
             )
-        found.add(other.key)
+        found |= {other.key for other in others}
     for text in _referenced(item, run):
-        other = names.find(text)
-        if other is not None:
-            found.add(other.key)
+        found |= {other.key for other in names.every(text) or ()}
+    found |= _batch_before(item, names)
     head = item.key.rpartition("/")[0].rpartition("/")[0]
     while head.count("/") > 1:
         if head in by_key:
@@ -207,20 +336,41 @@ def _with_dependencies(
     return replace(item, depends=kept)
 
 
+def _batch_before(item: Planned, names: Names) -> set[str]:
+    """What a round of a serial loop waits for."""
+    if item.round is None or item.round.batch is None:
+        return set()
+    size = item.round.batch
+    start = item.round.index // size * size
+    loop = names.loop(item.round.loop) or ()
+    return {other.key for other in loop if other.round and start - size <= other.round.index < start}
+
+
 def _referenced(item: Planned, run: Evaluator) -> Iterator[str]:
     """What the resource's expressions ask the state of, as far as it is known ahead."""
     skipped = ("template",) if _has_own_scope(item) else ()
-    pending: list[Any] = [
-        value for name, value in item.document.items() if name not in ("dependsOn", "resources")
+    left_out = ("dependsOn", "resources", "copy")
+    pending: list[tuple[Any, Scope]] = [
+        (value, item.scope) for name, value in item.document.items() if name not in left_out
     ]
     while pending:
-        value = pending.pop()
+        value, scope = pending.pop()
         if isinstance(value, dict):
-            pending += [inner for name, inner in value.items() if name not in skipped]
+            inside = without_loops(value, item.path).items()
+            pending += [(inner, scope) for name, inner in inside if name not in skipped]
         elif isinstance(value, list):
-            pending += value
+            pending += [(inner, scope) for inner in value]
+        elif isinstance(value, Loop):
+            pending += [(value.item, inner) for inner in _rounds_ahead(value, scope, run)]
         elif is_expression(value):
-            yield from _asked_in(parse(value), item.scope, run)
+            yield from _asked_in(parse(value), scope, run)
+
+
+def _rounds_ahead(loop: Loop, scope: Scope, run: Evaluator) -> list[Scope]:
+    try:
+        return list(run.rounds(loop.count, loop.name, scope, loop.name, own=False))
+    except TemplateError:
+        return []  # Its count is wrong, which is told when the resource's turn comes.
 
 
 def _has_own_scope(item: Planned) -> bool:
@@ -238,7 +388,7 @@ def _asked_in(node: Node, scope: Scope, run: Evaluator) -> Iterator[str]:
     for argument in node.arguments:
         yield from _asked_in(argument, scope, run)
     name = node.name.lower()
-    if node.arguments and (name == "reference" or name.startswith("list")):
+    if node.arguments and (name in ("reference", "references") or name.startswith("list")):
         try:
             text = run.node(node.arguments[0], scope)
         except TemplateError:

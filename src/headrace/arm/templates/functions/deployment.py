@@ -8,7 +8,7 @@ from typing import Any
 from headrace.arm.templates.errors import TemplateError
 from headrace.arm.templates.evaluate import Eager, Evaluator, Function, Lazy, Scope
 from headrace.arm.templates.syntax import Node
-from headrace.arm.templates.values import need_text, shown
+from headrace.arm.templates.values import need_int, need_text, shown
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -102,6 +102,30 @@ def _reference(run: Evaluator, arguments: list[Any]) -> Any:
     return run.live.reference(need_text("reference", arguments[0]), version, full=full)
 
 
+def _references(run: Evaluator, arguments: list[Any]) -> Any:
+    if run.live is None:
+        raise TemplateError("The template function 'references' is not expected at this location.")
+    full = len(arguments) > 1 and need_text("references", arguments[-1]).lower() == "full"
+    return run.live.references(need_text("references", arguments[0]), full=full)
+
+
+def _copy_index(run: Evaluator, arguments: tuple[Node, ...], scope: Scope) -> int:
+    values = [run.node(argument, scope) for argument in arguments]
+    name = need_text("copyIndex", values.pop(0)) if values and isinstance(values[0], str) else None
+    offset = need_int("copyIndex", values.pop(0)) if values else 0
+    if values:
+        raise TemplateError("The template function 'copyIndex' takes the name of a loop and an offset.")
+    place = scope.round if name is None else scope.loops.get(name.lower())
+    if place is None:
+        around = f" Around it are: {shown(sorted(scope.loops))}." if scope.loops else ""
+        raise TemplateError(
+            "The template function 'copyIndex' is not expected at this location: "
+            + ("give it the name of the loop." if name is None else f"there is no copy loop '{shown(name)}'.")
+            + around
+        )
+    return place + offset
+
+
 def _list(run: Evaluator, arguments: list[Any]) -> Any:
     action, resource, version, *body = arguments
     if run.live is None:
@@ -139,8 +163,8 @@ FUNCTIONS = (
     _place("deployer"),
     Function("reference", 1, 3, _reference),
     Function("list*", 3, 4, _list),
-    refused("copyIndex", "Write the items of a copy loop out, or deploy the template once for each."),
-    refused("references", "Use reference() for each resource."),
+    Function("references", 1, 3, _references),
+    Function("copyIndex", 0, 2, lazy=_copy_index),
     refused("managementGroup", "Deploy to a subscription or a resource group."),
     refused("managementGroupResourceId", "Deploy to a subscription or a resource group."),
     refused("providers", "Write the apiVersion as a text."),
