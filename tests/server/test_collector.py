@@ -118,6 +118,23 @@ def test_the_first_post_makes_the_table(
     }
 
 
+def test_each_post_has_its_own_resource_and_time(client: Server, sender: Sender, log_type: str) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    times = {name: (now - timedelta(hours=hours)).isoformat() for name, hours in (("A", 1), ("B", 2))}
+    for number in range(8):
+        field = "AB"[number // 2 % 2]
+        resource = f"/Machines/{number % 3}" if number else ""
+        record = {"n": number, **times}
+        answer = sender.post(log_type, [record], time_generated_field=field, x_ms_AzureResourceId=resource)
+        assert answer.status_code == 200
+    found = eventually(lambda: rows(client, f"{log_type}_CL | extend _ResourceId | sort by n_d asc"), 8)
+    assert [row["_ResourceId"] for row in found] == [
+        "",
+        *(f"/machines/{number % 3}" for number in range(1, 8)),
+    ]
+    assert [row["TimeGenerated"][:19] for row in found] == [times["AB"[n // 2 % 2]][:19] for n in range(8)]
+
+
 def test_values_go_where_they_convert_to_and_other_columns_come(
     client: Server, sender: Sender, log_type: str
 ) -> None:

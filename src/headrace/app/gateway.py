@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -88,13 +89,13 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
                 gateways=settings.server.gateways,
             ),
         )
+        checker = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="collector"))
+        collector = Collector(settings, keys, journal, observer, clock, checker)
         gateway = Gateway(
             intake=intake,
             proxy=proxy,
             ready=ready.is_set,
-            collector=Collector(settings, keys, journal, observer, clock)
-            if settings.collector.enabled
-            else None,
+            collector=collector if settings.collector.enabled else None,
             metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
         )
         _rest_the_collector()

@@ -122,8 +122,8 @@ def column_base(name: str) -> str | None:
     return base if _NAME.fullmatch(base) and len(base) <= MAX_COLUMN_NAME else None
 
 
-def make_rule(source: Source, workspace_id: str, mapping: Columns) -> Rule:
-    """The rule that a batch of a source goes through. `workspace_id` is the workspace's ARM id."""
+def make_rule(name: str, source: Source, workspace_id: str, mapping: Columns) -> Rule:
+    """The rule, called `name`, that a batch of a source goes through. `workspace_id` is the workspace's ARM id."""
     names = dict.fromkeys(
         (*mapping.suffixes, *mapping.rest, *([source.time_field] if source.time_field else []))
     )
@@ -131,7 +131,7 @@ def make_rule(source: Source, workspace_id: str, mapping: Columns) -> Rule:
     transform = transform_text(source, mapping)
     flow = DataFlow(0, (source.stream,), (), (workspace_id,), source.stream, source.table, transform)
     version = zlib.crc32(transform.encode()) & 0x7FFFFFFF
-    return Rule(source.rule, version, "", "", {source.stream: stream}, (flow,))
+    return Rule(name, version, "", "", {source.stream: stream}, (flow,))
 
 
 def transform_text(source: Source, mapping: Columns) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Final
+
+from headrace.journal.model import Entry
 
 API_VERSION: Final = "2016-04-01"
 RESERVED_PROPERTIES: Final = ("tenant", "TimeGenerated", "RawData")
@@ -44,16 +47,25 @@ class Source:
 
     @property
     def rule(self) -> str:
-        """What stands for a rule's immutable id in the journal."""
-        return ":".join((_PREFIX, self.workspace, self.log_type, self.time_field, self.resource_id))
+        """What stands for a rule's immutable id in the journal: one for each table, whatever its senders invent."""
+        return f"{_PREFIX}:{self.workspace}:{self.log_type}"
+
+    @property
+    def version(self) -> int:
+        """What stands for the rule's version: records that are read alike have the same."""
+        return zlib.crc32(self.time_field.encode()) & 0x7FFFFFFF
 
     @classmethod
-    def of_rule(cls, rule: str) -> Source:
-        """The source that `rule` names. Raises `ValueError` when it names none."""
-        prefix, workspace, log_type, time_field, resource_id = rule.split(":", 4)
+    def of_entry(cls, entry: Entry) -> Source:
+        """The source of a collected entry and of all that may be in a batch with it.
+
+        Entries once had time field and resource id in the rule; now each row has its entry's resource id. Raises
+        `ValueError` when the entry's rule is no source's.
+        """
+        prefix, workspace, log_type, *rest = entry.rule.split(":", 4)
         if prefix != _PREFIX:
-            raise ValueError(rule)
-        return cls(workspace, log_type, time_field, resource_id)
+            raise ValueError(entry.rule)
+        return cls(workspace, log_type, *(rest or (entry.time_field,)))
 
 
 def is_collected(rule: str) -> bool:

@@ -1,14 +1,17 @@
 """`POST /api/logs`: the Data Collector API, answered by the gateway.
 
-A post is signed with a workspace's key, checked, and made durable in the journal before it is answered 200.
-The tables follow in the pipeline. Checks go from the address over the headers and the signature to the body.
+A post is signed with a workspace's key, checked, and made durable in the journal before it is answered 200. The
+tables follow in the pipeline. Checks go from the address over the headers and the signature to the body. Those of
+long bodies are made by one thread beside the event loop, one after the other.
 Source: Azure Monitor, 'HTTP Data Collector API', request and return codes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Collection, Mapping
+from concurrent.futures import Executor
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
@@ -18,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from headrace.catalog.names import MAX_CUSTOM_TABLES
 from headrace.clock import SECOND, Clock
 from headrace.collector.errors import CollectorError, error_response
 from headrace.collector.model import (
@@ -30,7 +34,7 @@ from headrace.collector.model import (
     is_time_field,
 )
 from headrace.collector.signature import is_signed, read_signature
-from headrace.ingest.admission import Admitted, admit
+from headrace.ingest.admission import Admitted
 from headrace.ingest.body import (
     BodyTooLargeError,
     Budget,
@@ -42,14 +46,20 @@ from headrace.ingest.body import (
     read_body,
 )
 from headrace.ingest.model import Observer, Refusal, View
+from headrace.ingest.parts import admit_by_parts
 from headrace.journal.model import DiskFullError, Entry, JournalBrokenError, JournalFullError, JournalWriter
 from headrace.settings import IngestSettings, Settings
 from headrace.wire import correlation
-from headrace.wire.gzip import inflate
 from headrace.wire.problems import HttpError
 
 MAX_SKEW = 15 * 60 * SECOND
 """How far a post's date may be from ours, in microseconds, so that an overheard post cannot be sent again later."""
+
+MOST_LOG_TYPES = 1000
+"""Log types of a workspace that a gateway gets to know. Twice as many as a workspace has tables."""
+
+_SHORT_BYTES = 32 * 1024
+"""Up to here, a body is checked sooner than another thread is asked to."""
 
 _BROKEN_RETRY_SECONDS = 5
 _FEED_RETRY_SECONDS = 1
@@ -70,7 +80,10 @@ class SharedKeys(Protocol):
 
 
 class Collector:
-    """The ASGI application of `/api/logs`. `keys` are the workspaces' by customerId."""
+    """The ASGI application of `/api/logs`.
+
+    `keys` are the workspaces' by customerId. `checker` is the one thread that checks long bodies.
+    """
 
     def __init__(
         self,
@@ -79,6 +92,7 @@ class Collector:
         journal: JournalWriter,
         observer: Observer,
         clock: Clock,
+        checker: Executor,
     ) -> None:
         self._most = settings.collector.max_bytes
         self._ingest = _widened(settings.ingest, self._most)
@@ -87,6 +101,8 @@ class Collector:
         self._journal = journal
         self._observer = observer
         self._clock = clock
+        self._checker = checker
+        self._log_types: dict[str, set[str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One post."""
@@ -106,7 +122,8 @@ class Collector:
             with Lease(self._budget) as lease:
                 body = await self._body(request, lease)
                 self._authenticate(request, source, len(body))
-                admitted = self._admit(request, body)
+                self._know(source)
+                admitted = await self._admit(request, body)
                 await self._keep(request, request_id, source, admitted)
         except CollectorError as error:
             if source is None:
@@ -151,20 +168,28 @@ class Collector:
             )
             raise CollectorError(403, "InvalidAuthorization", message)
 
-    def _admit(self, request: Request, body: bytes) -> Admitted:
+    def _know(self, source: Source) -> None:
+        """Raises `CollectorError` 400 for one log type too many: something is kept of each, table or not."""
+        known = self._log_types.setdefault(source.workspace, set())
+        if source.log_type not in known and len(known) >= MOST_LOG_TYPES:
+            message = (
+                f"The workspace has been sent {MOST_LOG_TYPES} log types, and it has at most {MAX_CUSTOM_TABLES} "
+                "tables. Send to one of those; what a record is about belongs into a property."
+            )
+            raise CollectorError(400, "InvalidLogType", message)
+        known.add(source.log_type)
+
+    async def _admit(self, request: Request, body: bytes) -> Admitted:
         encoding = request.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity", "gzip"):
             raise CollectorError(
                 400, "InvalidDataFormat", f"The Content-Encoding '{encoding[:40]}' is not known."
             )
-        if encoding != "gzip" and body.lstrip().startswith(b"{"):
-            body = b"[" + body + b"]"
-        try:
-            admitted = admit(body, "gzip" if encoding == "gzip" else "", self._ingest, "headrace")
-        except HttpError as error:
-            raise CollectorError(400, "InvalidDataFormat", error.problem.message) from None
-        _check_reserved(inflate(body, self._most).content if encoding == "gzip" else body)
-        return admitted
+        if encoding != "gzip" and len(body) <= _SHORT_BYTES:
+            return _admitted(body, "", self._ingest)
+        loop = asyncio.get_running_loop()
+        encoding = encoding if encoding == "gzip" else ""
+        return await loop.run_in_executor(self._checker, _admitted, body, encoding, self._ingest)
 
     async def _keep(self, request: Request, request_id: str, source: Source, admitted: Admitted) -> None:
         if not admitted.rows:
@@ -176,12 +201,14 @@ class Collector:
             ),
             principal=source.workspace,
             rule=source.rule,
-            rule_version=0,
+            rule_version=source.version,
             stream=source.stream,
             encoding=admitted.encoding,
             body=admitted.body,
             length=admitted.length,
             rows=admitted.rows,
+            time_field=source.time_field,
+            resource_id=source.resource_id,
         )
         try:
             self._observer.accepted(await self._journal.submit(entry))
@@ -194,6 +221,16 @@ class Collector:
         except JournalBrokenError:
             message = "The disk refuses to store data."
             raise CollectorError(503, "ServiceUnavailable", message, _BROKEN_RETRY_SECONDS) from None
+
+
+def _admitted(body: bytes, encoding: str, settings: IngestSettings) -> Admitted:
+    """The body as it goes into the journal. Raises `CollectorError` when it is not an array of records, or one."""
+    if not encoding and body.lstrip().startswith(b"{"):
+        body = b"[" + body + b"]"
+    try:
+        return admit_by_parts(body, encoding, settings, _check_reserved)
+    except HttpError as error:
+        raise CollectorError(400, "InvalidDataFormat", error.problem.message) from None
 
 
 def _widened(settings: IngestSettings, most: int) -> IngestSettings:

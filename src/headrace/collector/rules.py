@@ -10,6 +10,7 @@ from headrace.catalog.rules import Rule
 from headrace.collector.mapping import make_rule, map_shapes
 from headrace.collector.model import Source, is_collected
 from headrace.collector.shapes import read_shapes, shapes_query
+from headrace.journal.model import Entry
 from headrace.kql.types import KustoType, SchemaColumn
 from headrace.transform.model import CatalogView
 from headrace.transform.run import Body, Session, batch_table
@@ -43,9 +44,9 @@ class CollectedRules:
         """See `DerivedRules.takes`."""
         return is_collected(rule)
 
-    def rule(self, rule: str, bodies: Sequence[Body], session: Session) -> Rule:
+    def rule(self, entry: Entry, bodies: Sequence[Body], session: Session) -> Rule:
         """See `DerivedRules.rule`."""
-        source = Source.of_rule(rule)
+        source = Source.of_entry(entry)
         workspace = self._catalog.current.workspaces.get(source.workspace)
         if workspace is None:
             raise LookupError(source.workspace)
@@ -55,7 +56,7 @@ class CollectedRules:
         if mapping.new:
             self._tables.grow(workspace, source.table, mapping.new)
             self._catalog.refresh()
-        return make_rule(source, workspace.resource_id, mapping)
+        return make_rule(entry.rule, source, workspace.resource_id, mapping)
 
 
 def _columns(workspace: Workspace, name: str) -> dict[str, KustoType]:

@@ -77,6 +77,8 @@ class _Meta(msgspec.Struct, array_like=True, frozen=True):
     encoding: str
     length: int
     rows: int
+    time_field: str = ""
+    resource_id: str = ""
 
 
 _encode_meta = msgspec.msgpack.Encoder().encode
@@ -122,6 +124,8 @@ def encode_meta(entry: Entry) -> bytes:
             entry.encoding,
             entry.length,
             entry.rows,
+            entry.time_field,
+            entry.resource_id,
         )
     )
 
@@ -168,6 +172,8 @@ def decode_record(journal: str, head: FrameHead, meta: bytes | memoryview, body:
         body,
         fields.length,
         fields.rows,
+        fields.time_field,
+        fields.resource_id,
     )
     return Record(journal, head.offset, head.received, entry)
 

@@ -28,6 +28,10 @@ class Entry:
     """Bytes of JSON after inflate."""
     rows: int
     """Members of the JSON array, as the gateway counted them."""
+    time_field: str = ""
+    """The property that gives the rows' time, where the sender names it beside the body."""
+    resource_id: str = ""
+    """`_ResourceId` of the rows, where the sender tells it beside the body."""
 
 
 @dataclass(frozen=True, slots=True)

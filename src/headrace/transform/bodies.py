@@ -42,7 +42,8 @@ def inflate(record: Record) -> Body:
 
 
 def _body(record: Record, text: bytes) -> Body:
-    return Body(record.offset, record.received, text, version=record.entry.rule_version)
+    entry = record.entry
+    return Body(record.offset, record.received, text, version=entry.rule_version, resource=entry.resource_id)
 
 
 def _gunzip(data: bytes, length: int) -> bytes:

@@ -31,13 +31,14 @@ OFFSET = "h_offset"
 RECEIVED = "h_received"
 SOURCE = "h_source"
 VERSION = "h_version"
+RESOURCE = "h_resource"
 BODY = "h_body"
-BATCH_COLUMNS = (OFFSET, RECEIVED, SOURCE, VERSION, BODY)
+BATCH_COLUMNS = (OFFSET, RECEIVED, SOURCE, VERSION, RESOURCE, BODY)
 """A batch's columns: journal offset BIGINT, received time TIMESTAMP, the rows' `_Source` VARCHAR, the rule's version
-INTEGER, body VARCHAR (a JSON array)."""
+INTEGER, the resource id that came beside the body VARCHAR, body VARCHAR (a JSON array)."""
 
 ROW = "h_row"
-_OF_BODY = (OFFSET, RECEIVED, SOURCE, VERSION)
+_OF_BODY = (OFFSET, RECEIVED, SOURCE, VERSION, RESOURCE)
 CARRIED = (*_OF_BODY, ROW)
 """Columns that every source row has beside the stream's: which record it came from, and its place there."""
 

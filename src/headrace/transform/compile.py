@@ -254,7 +254,7 @@ def _stored(rows: _Rows, table: Table, settings: TransformSettings) -> exp.Selec
         system.RESOURCE_ID: (
             exp.Lower(this=exp.column(resource.sql_name, quoted=True))
             if resource is not None
-            else exp.Literal.string("")
+            else exp.column(coerce.RESOURCE, quoted=True)
         ),
         system.RULE_VERSION: exp.column(coerce.VERSION, quoted=True),
         system.SOURCE: exp.column(coerce.SOURCE, quoted=True),

@@ -156,7 +156,7 @@ class FlowRunner:
         entry = batch.records[0].entry
         try:
             if self._derived is not None and self._derived.takes(entry.rule):
-                return self._derived.rule(entry.rule, _bodies(batch.records), session)
+                return self._derived.rule(entry, _bodies(batch.records), session)
             return self._rule(entry.rule, entry.rule_version)[0]
         except LookupError:
             message = f"Version {entry.rule_version} of the rule is not kept any more."

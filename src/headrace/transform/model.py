@@ -8,6 +8,7 @@ from typing import Protocol
 
 from headrace.catalog.model import Catalog, Table
 from headrace.catalog.rules import Rule
+from headrace.journal.model import Entry
 from headrace.tables.model import DataFile
 from headrace.transform.run import Body, Session
 
@@ -35,8 +36,8 @@ class DerivedRules(Protocol):
         """Whether records of this rule are its."""
         ...
 
-    def rule(self, rule: str, bodies: Sequence[Body], session: Session) -> Rule:
-        """The rule for these payloads, its output tables made ready.
+    def rule(self, entry: Entry, bodies: Sequence[Body], session: Session) -> Rule:
+        """The rule for these payloads, of which `entry` is one, its output tables made ready.
 
         Raises `LookupError` when there is nowhere for the rows to go any more, `ProblemError` when the tables
         cannot take them, and what `Session` raises.

@@ -33,6 +33,7 @@ BATCH_SCHEMA = pa.schema(
         (coerce.RECEIVED, pa.timestamp("us")),
         (coerce.SOURCE, pa.string()),
         (coerce.VERSION, pa.int32()),
+        (coerce.RESOURCE, pa.string()),
         (coerce.BODY, pa.string_view()),
     ]
 )
@@ -76,7 +77,8 @@ class EngineError(Exception):
 class Body:
     """One request's JSON text (a UTF-8 array of objects), its place in the journal, and when it came.
 
-    `source` and `version` are the rows' `_Source` and the version of their rule.
+    `source` and `version` are the rows' `_Source` and the version of their rule, `resource` is their `_ResourceId`
+    unless the transform gives them one.
     """
 
     offset: int
@@ -85,6 +87,7 @@ class Body:
     text: bytes
     source: str = ""
     version: int = 0
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def batch_table(bodies: Sequence[Body]) -> pa.Table:
             pa.array([body.received for body in bodies], pa.timestamp("us")),
             pa.array([body.source for body in bodies], pa.string()),
             pa.array([body.version for body in bodies], pa.int32()),
+            pa.array([body.resource for body in bodies], pa.string()),
             _views([body.text for body in bodies]),
         ],
         schema=BATCH_SCHEMA,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headrace.catalog.names import MAX_COLUMNS
 from headrace.collector.mapping import REST, TYPES, Columns, Shape, column_base, map_shapes, transform_text
 from headrace.collector.migration import properties_of, rule_document
-from headrace.collector.model import Source, is_collected
+from headrace.collector.model import Source
 from headrace.collector.shapes import read_shapes, shapes_query
 from headrace.kql.api import compile_transform
 from headrace.kql.types import KustoType, Schema, SchemaColumn
@@ -96,12 +96,6 @@ def test_any_properties_make_a_transform_that_compiles(shapes: list[Shape], grow
 def test_a_base_is_a_column_name(name: str) -> None:
     base = column_base(name)
     assert base is None or (base.isascii() and base[0].isalpha() and len(base) <= 45)
-
-
-@given(st.from_regex(r"[A-Za-z0-9_]{0,10}", fullmatch=True), st.from_regex(r"(/[a-z.:]+)?", fullmatch=True))
-def test_a_source_is_read_from_its_name(time_field: str, resource_id: str) -> None:
-    source = Source("0f0f", "My_Log", time_field, resource_id)
-    assert is_collected(source.rule) and Source.of_rule(source.rule) == source
 
 
 def test_a_migrated_table_gets_the_same_conversions() -> None:

@@ -32,7 +32,7 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
 def select(engine: duckdb.DuckDBPyConnection, body: str, *columns: SourceColumn) -> list[tuple[Any, ...]]:
     """The rows of one body: the columns, then the carried ones."""
     received = datetime(2026, 1, 1)
-    engine.register("b", pa.table([[7], [received], ["j/r/0"], [3], [body]], schema=BATCH_SCHEMA))
+    engine.register("b", pa.table([[7], [received], ["j/r/0"], [3], ["/r"], [body]], schema=BATCH_SCHEMA))
     return engine.execute(source_select("b", columns).sql("duckdb")).fetchall()
 
 
@@ -189,8 +189,8 @@ def test_any_property_names(
 def test_names_differ_by_case(engine: duckdb.DuckDBPyConnection) -> None:
     columns = [SourceColumn(name, K.LONG, f"c{place}") for place, name in enumerate(("ab", "AB", "aB"))]
     assert select(engine, '[{"AB": 1, "ab": 2}, {"aB": 3, "Ab": 4}]', *columns) == [
-        (2, 1, None, 7, datetime(2026, 1, 1), "j/r/0", 3, 0),
-        (None, None, 3, 7, datetime(2026, 1, 1), "j/r/0", 3, 1),
+        (2, 1, None, 7, datetime(2026, 1, 1), "j/r/0", 3, "/r", 0),
+        (None, None, 3, 7, datetime(2026, 1, 1), "j/r/0", 3, "/r", 1),
     ]
 
 
@@ -201,14 +201,14 @@ def test_of_a_repeated_property_the_first_counts(engine: duckdb.DuckDBPyConnecti
 
 def test_null_members_give_no_row_and_keep_the_places(engine: duckdb.DuckDBPyConnection) -> None:
     found = select(engine, '[null, {"x": 1}, null, {}]', SourceColumn("x", K.LONG, "c0"))
-    assert [(row[0], row[5]) for row in found] == [(1, 1), (None, 3)]
+    assert [(row[0], row[6]) for row in found] == [(1, 1), (None, 3)]
 
 
 def test_no_columns_still_give_rows(engine: duckdb.DuckDBPyConnection) -> None:
-    assert CARRIED == ("h_offset", "h_received", "h_source", "h_version", "h_row")
+    assert CARRIED == ("h_offset", "h_received", "h_source", "h_version", "h_resource", "h_row")
     assert select(engine, "[{}, {}]") == [
-        (7, datetime(2026, 1, 1), "j/r/0", 3, 0),
-        (7, datetime(2026, 1, 1), "j/r/0", 3, 1),
+        (7, datetime(2026, 1, 1), "j/r/0", 3, "/r", 0),
+        (7, datetime(2026, 1, 1), "j/r/0", 3, "/r", 1),
     ]
     assert select(engine, "[]") == []
 

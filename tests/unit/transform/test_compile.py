@@ -49,6 +49,7 @@ def run(
     folder: Path,
     rows: Sequence[object],
     *,
+    resource: str = "",
     table: Table | None = None,
     rule: Rule | None = None,
     settings: TransformSettings = SETTINGS,
@@ -58,7 +59,9 @@ def run(
     live = compile_flow(rule, rule.flows[0], table or make_table(), settings)
     engine = Engine(folder, "256MB")
     file = folder / "x.parquet"
-    body = Body(5, int(RECEIVED.timestamp()) * 1_000_000, json.dumps(rows).encode(), "j/r/0", rule.version)
+    body = Body(
+        5, int(RECEIVED.timestamp()) * 1_000_000, json.dumps(rows).encode(), "j/r/0", rule.version, resource
+    )
     with engine.session() as session:
         written = session.run(live, batch_table([body]), file)
     engine.close()
@@ -129,6 +132,14 @@ def test_resource_id_is_taken_in_lower_case(tmp_path: Path) -> None:
     (row,) = run(tmp_path, [{"_ResourceId": "/Sub/A", "TenantId": "me"}], rule=make_rule(columns=columns))
     assert row["_ResourceId"] == "/sub/a"
     assert "TenantId" not in row
+
+
+def test_the_resource_that_came_beside_the_body_gives_way_to_the_transforms(tmp_path: Path) -> None:
+    (row,) = run(tmp_path, [{}], resource="/beside")
+    assert row["_ResourceId"] == "/beside"
+    columns = (*COLUMNS, ("_ResourceId", K.STRING))
+    (row,) = run(tmp_path, [{"_ResourceId": "/own"}], resource="/beside", rule=make_rule(columns=columns))
+    assert row["_ResourceId"] == "/own"
 
 
 def test_columns_that_the_table_lacks_are_dropped() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.wire.gzip import GzipError, TooLargeError, deflate, inflate
+from headrace.wire.gzip import GzipError, TooLargeError, deflate, inflate, inflate_in_steps
 
 
 @given(st.binary(max_size=5000), st.integers(0, 9))
@@ -32,9 +32,21 @@ def test_the_bound_is_exact(parts: list[bytes], limit: int) -> None:
     size = sum(map(len, parts))
     if size <= limit:
         assert len(inflate(body, limit).content) == size
+        assert inflate_in_steps(body, limit, lambda: None) == inflate(body, limit)
     else:
         with pytest.raises(TooLargeError):
             inflate(body, limit)
+        with pytest.raises(TooLargeError):
+            inflate_in_steps(body, limit, lambda: None)
+
+
+def test_others_come_to_turn_between_steps() -> None:
+    body = gzip.compress(bytes(8_000_000))
+    pauses: list[None] = []
+    assert inflate_in_steps(body, 8_000_000, lambda: pauses.append(None)).content == bytes(8_000_000)
+    assert len(pauses) >= 8_000_000 // (256 * 1024)
+    with pytest.raises(GzipError):
+        inflate_in_steps(body[:-1], 8_000_000, lambda: None)
 
 
 @given(st.binary(max_size=200), st.data())
