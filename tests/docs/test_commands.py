@@ -18,7 +18,22 @@ pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).parents[2]
 AZ = os.environ.get("HEADRACE_TEST_AZ") or shutil.which("az")
-AZ_FOLDER = [str(Path(AZ).parent)] if AZ else []
+FLUENT_BIT = os.environ.get("HEADRACE_TEST_FLUENT_BIT") or shutil.which("fluent-bit")
+NODE_MODULES = os.environ.get("HEADRACE_TEST_NODE_MODULES") if shutil.which("node") else None
+NO_AZ = "there is no az on PATH, and HEADRACE_TEST_AZ names none"
+NEEDS: dict[str, tuple[str | None, str]] = {
+    "azure-cli.md": (AZ, NO_AZ),
+    "templates.md": (AZ, NO_AZ),
+    "certificate.md": (shutil.which("curl"), "there is no curl here"),
+    "certificates.md": (shutil.which("openssl"), "there is no openssl here"),
+    "fluent-bit.md": (FLUENT_BIT, "there is no fluent-bit on PATH, and HEADRACE_TEST_FLUENT_BIT names none"),
+    "javascript.md": (
+        NODE_MODULES,
+        "there is no node on PATH, or HEADRACE_TEST_NODE_MODULES names no folder with Azure's packages",
+    ),
+    "syslog-ng.md": (shutil.which("syslog-ng"), "there is no syslog-ng here"),
+}
+"""What pages need beside Headrace, and what is said where it is missing."""
 PAGES = [
     "README.md",
     "docs/tutorial.md",
@@ -33,7 +48,14 @@ _BLOCK = re.compile(
     r"(?:`(?P<file>[\w.-]+)`:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 # What has been done before the documentation's commands run: the server is up and the clients are installed.
-_DONE_BEFORE = ("make up", "make test", "pip install", 'eval "$(.venv/bin/headrace env)"')
+_DONE_BEFORE = (
+    "make up",
+    "make test",
+    "pip install",
+    "npm install",
+    "apt install",
+    'eval "$(.venv/bin/headrace env)"',
+)
 
 
 def program(path: Path) -> str:
@@ -62,8 +84,9 @@ def run(command: list[str], env: dict[str, str], folder: Path = ROOT, text: str 
 
 
 def environment(server: ServerProcess) -> dict[str, str]:
+    folders = [str(Path(tool).parent) for tool in (sys.executable, AZ, FLUENT_BIT) if tool]
     return {
-        "PATH": ":".join([str(Path(sys.executable).parent), *AZ_FOLDER, os.environ["PATH"]]),
+        "PATH": ":".join([*folders, os.environ["PATH"]]),
         "HOME": os.environ["HOME"],
         **server.env,
     }
@@ -71,9 +94,12 @@ def environment(server: ServerProcess) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """The server that a reader of the pages has; it commits sooner than after a minute."""
+    """The server that a reader of the pages has; it commits sooner than after a minute.
+
+    Its token endpoint is served over plain HTTP too, as one page asks for.
+    """
     folder = tmp_path_factory.mktemp("reader")
-    variables = {"HEADRACE_TABLES_COMMIT_SECONDS": "1"}
+    variables = {"HEADRACE_TABLES_COMMIT_SECONDS": "1", "HEADRACE_SERVER_HTTP_AUTHORITY": "0"}
     with running_server(folder, "--ephemeral", "--port", "0", "--quiet", variables=variables) as running:
         env = environment(running)
         run(
@@ -86,12 +112,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_does_what_it_says(reader: ServerProcess, page: str, tmp_path: Path) -> None:
-    if page.endswith("certificates.md") and shutil.which("openssl") is None:
-        pytest.skip("there is no openssl here")
-    if page.endswith(("azure-cli.md", "templates.md")) and AZ is None:
-        pytest.skip("there is no az on PATH, and HEADRACE_TEST_AZ names none")
-    if page.endswith("certificate.md") and shutil.which("curl") is None:
-        pytest.skip("there is no curl here")
+    tool, missing = NEEDS.get(Path(page).name, ("", ""))
+    if tool is None:
+        pytest.skip(missing)
+    if NODE_MODULES is not None:
+        (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     text = program(ROOT / page)
     assert "\n" in text
     run([sys.executable, "-c", text], environment(reader) | azure_cli(tmp_path), tmp_path)
