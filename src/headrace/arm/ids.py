@@ -34,6 +34,20 @@ EVENT_TYPE = "Microsoft.Insights/eventtypes/values"
 METRIC_TYPE = "Microsoft.Insights/metrics"
 METRIC_DEFINITION_TYPE = "Microsoft.Insights/metricDefinitions"
 METRIC_NAMESPACE_TYPE = "Microsoft.Insights/metricNamespaces"
+SOLUTION_TYPE = "Microsoft.OperationsManagement/solutions"
+KEPT_IN_WORKSPACES = tuple(
+    f"{WORKSPACE_TYPE}/{name}"
+    for name in ("linkedServices", "linkedStorageAccounts", "dataSources", "dataExports")
+)
+"""What of a workspace is kept as documents and does nothing."""
+SENTINEL_TYPES = tuple(
+    f"Microsoft.SecurityInsights/{name}"
+    for name in (
+        "alertRules", "automationRules", "contentPackages", "contentTemplates", "dataConnectorDefinitions",
+        "dataConnectors", "metadata", "onboardingStates", "settings", "sourcecontrols", "watchlists",
+    )
+)  # fmt: skip
+"""Microsoft Sentinel's resources in a workspace: kept as documents."""
 
 _KNOWN = (
     WORKSPACE_TYPE,
@@ -55,10 +69,9 @@ _KNOWN = (
     METRIC_TYPE,
     METRIC_DEFINITION_TYPE,
     METRIC_NAMESPACE_TYPE,
-    f"{WORKSPACE_TYPE}/linkedServices",
-    f"{WORKSPACE_TYPE}/linkedStorageAccounts",
-    f"{WORKSPACE_TYPE}/dataSources",
-    f"{WORKSPACE_TYPE}/dataExports",
+    *KEPT_IN_WORKSPACES,
+    *SENTINEL_TYPES,
+    SOLUTION_TYPE,
     f"{WORKSPACE_TYPE}/intelligencePacks",
     f"{WORKSPACE_TYPE}/usages",
     f"{WORKSPACE_TYPE}/managementGroups",

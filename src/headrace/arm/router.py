@@ -17,6 +17,7 @@ from headrace.arm.kinds.datacollectionrules import Rules
 from headrace.arm.kinds.deployments import DeploymentOperations, Deployments, DeploymentStatuses
 from headrace.arm.kinds.diagnostics import DiagnosticCategories, DiagnosticSettings
 from headrace.arm.kinds.endpoints import Endpoints
+from headrace.arm.kinds.kept import kept_kinds
 from headrace.arm.kinds.locks import Locks
 from headrace.arm.kinds.metrics import MetricDefinitions, MetricNamespaces, Metrics
 from headrace.arm.kinds.providers import Providers
@@ -60,6 +61,7 @@ def all_kinds() -> tuple[Kind, ...]:
         Tags(),
         TagNames(),
         *unused_kinds(),
+        *kept_kinds(),
         Deployments(),
         DeploymentOperations(),
         DeploymentStatuses(),

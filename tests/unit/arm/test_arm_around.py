@@ -134,11 +134,46 @@ def test_shared_keys_are_made_once_and_renewed_one_at_a_time(world: World) -> No
 
 def test_what_a_workspace_never_has_is_an_empty_list(world: World) -> None:
     world.basics()
-    assert world.get(f"{WORKSPACE}/linkedServices") == {"value": []}
+    assert world.get(f"{WORKSPACE}/usages") == {"value": []}
     assert world.get(f"{WORKSPACE}/intelligencePacks") == []
     deleted = f"{GROUP}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
     assert world.get(deleted) == {"value": []}
-    assert code(world.call("GET", f"{WORKSPACE}x/linkedServices"))[0] == 404
+    assert code(world.call("GET", f"{WORKSPACE}x/usages"))[0] == 404
+
+
+def test_what_connects_a_workspace_is_kept_as_it_was_put(world: World) -> None:
+    world.basics()
+    source = f"{WORKSPACE}/dataSources/events"
+    made = world.put(source, {"kind": "WindowsEvent", "properties": {"eventLogName": "System"}})
+    assert (made["kind"], made["properties"]) == ("WindowsEvent", {"eventLogName": "System"})
+    world.put(f"{WORKSPACE}/dataSources/counters", {"kind": "PerformanceCounter", "properties": {}})
+    listed = world.get(f"{WORKSPACE}/dataSources?$filter=kind eq 'windowsevent'")["value"]
+    assert [item["name"] for item in listed] == ["events"]
+    assert code(world.call("PUT", f"{WORKSPACE}x/dataSources/events", {}))[0] == 404
+    assert world.call("DELETE", source, headers={"If-Match": "other"}).status_code == 412
+    assert world.call("DELETE", source).status_code == 200
+    assert world.call("DELETE", source).status_code == 204
+    assert code(world.call("GET", source))[0] == 404
+
+
+def test_sentinels_resources_are_kept_with_their_workspace(world: World) -> None:
+    world.basics()
+    solution = f"{GROUP}/providers/Microsoft.OperationsManagement/solutions/SecurityInsights(work1)"
+    body = {"location": "eastus", "plan": {"name": "x"}, "properties": {"workspaceResourceId": WORKSPACE}}
+    assert world.put(solution, body)["plan"] == {"name": "x"}
+    sentinel = f"{WORKSPACE}/providers/Microsoft.SecurityInsights"
+    world.put(f"{sentinel}/onboardingStates/default", {"properties": {}})
+    made = world.put(
+        f"{sentinel}/dataconnectordefinitions/mine", {"kind": "Customizable", "properties": {"a": 1}}
+    )
+    assert (made["type"], made["kind"]) == (
+        "Microsoft.SecurityInsights/dataConnectorDefinitions",
+        "Customizable",
+    )
+    assert [item["name"] for item in world.get(f"{sentinel}/dataConnectorDefinitions")["value"]] == ["mine"]
+    world.call("DELETE", WORKSPACE)
+    world.put(WORKSPACE, {"location": "eastus", "properties": {}})
+    assert world.get(f"{sentinel}/onboardingStates") == {"value": []}
 
 
 @pytest.mark.parametrize(

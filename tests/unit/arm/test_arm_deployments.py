@@ -338,7 +338,7 @@ def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
         "apiVersion": "2022-09-01",
         "name": "inside",
         "resourceGroup": "rg9",
-        "dependsOn": ["rg9"],
+        "dependsOn": ["[resourceId('Microsoft.Resources/resourceGroups/', 'rg9')]"],
         "properties": {"template": template(ENDPOINT), "expressionEvaluationOptions": {"scope": "inner"}},
     }
     path = f"{ROOT}/providers/Microsoft.Resources/deployments/wide"

@@ -106,6 +106,7 @@ def value(text: Any, **parameters: Any) -> Any:
         ("[resourceId('A.B/c/d', 'x', 'y')]", f"{GROUP}/providers/A.B/c/x/d/y"),
         ("[resourceId('other', 'A.B/c', 'x')]", f"/subscriptions/{SUB}/resourceGroups/other/providers/A.B/c/x"),
         ("[subscriptionResourceId('A.B/c', 'x')]", f"/subscriptions/{SUB}/providers/A.B/c/x"),
+        ("[resourceId('A.B/c/', 'x')]", f"{GROUP}/providers/A.B/c/x"),
         ("[tenantResourceId('A.B/c', 'x')]", "/providers/A.B/c/x"),
         ("[extensionResourceId(resourceGroup().id, 'A.B/c', 'x')]", f"{GROUP}/providers/A.B/c/x"),
         ("[subscription().SubscriptionId]", SUB),

@@ -154,14 +154,7 @@ class DeletedWorkspaces(Kind):
 
 def unused_kinds() -> tuple[Kind, ...]:
     """The workspace's collections that tools list on the way."""
-    names = (
-        "linkedServices",
-        "linkedStorageAccounts",
-        "dataSources",
-        "dataExports",
-        "usages",
-        "managementGroups",
-    )
+    names = ("usages", "managementGroups")
     return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True), DeletedWorkspaces())
 
 

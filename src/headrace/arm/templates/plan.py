@@ -251,7 +251,7 @@ class Names:
     def __init__(self, planned: Sequence[Planned], loops: Sequence[str]) -> None:
         self._found: dict[str, Planned] = {}
         self._loops: dict[str, list[Planned]] = {_plain(name): [] for name in loops}
-        for names in (_symbol, _id, _typed_name, _bare_name):
+        for names in (_symbol, _id, _group_id, _typed_name, _bare_name):
             for item in planned:
                 name = names(item)
                 if name is not None:
@@ -286,6 +286,13 @@ def _symbol(item: Planned) -> str | None:
 
 def _id(item: Planned) -> str:
     return item.id
+
+
+def _group_id(item: Planned) -> str | None:
+    """A resource group as `resourceId()` of a deployment to a subscription names it."""
+    if item.type.lower() != GROUP:
+        return None
+    return f"{item.id.rpartition('/resourceGroups/')[0]}/providers/{item.type}/{item.name}"
 
 
 def _typed_name(item: Planned) -> str:

@@ -28,7 +28,7 @@ def _variable(run: Evaluator, arguments: tuple[Node, ...], scope: Scope) -> Any:
 
 def id_below(name: str, scope: str, rest: list[str]) -> str:
     """`{scope}/providers/{type with its names}`. Raises `TemplateError` when types and names do not match."""
-    namespace, *types = rest[0].split("/")
+    namespace, *types = rest[0].rstrip("/").split("/")
     names = rest[1:]
     if not types or len(types) != len(names):
         raise TemplateError(

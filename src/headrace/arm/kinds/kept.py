@@ -1,0 +1,103 @@
+"""Resources around a workspace that templates bring along, and that do nothing here: their documents are kept.
+
+What Microsoft Sentinel's solutions are made of (Microsoft.SecurityInsights), Microsoft.OperationsManagement/solutions,
+and what connects a workspace with agents, other accounts and clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.arm import store
+from headrace.arm.filters import parse_filter
+from headrace.arm.ids import KEPT_IN_WORKSPACES, SENTINEL_TYPES, SOLUTION_TYPE, WORKSPACE_TYPE
+from headrace.arm.kinds.base import (
+    Kind,
+    TrackedKind,
+    answer,
+    changed,
+    check_etag,
+    check_tags,
+    clean,
+    new_resource,
+    not_found,
+    render,
+    require_parent,
+)
+from headrace.arm.kinds.scopes import require_scope_resource
+from headrace.arm.model import Answer, Call
+from headrace.arm.store import Resource
+
+_FILTERED = frozenset({"kind"})
+
+
+class KeptDocuments(Kind):
+    """A kind of resource below a workspace, or in any scope, that is shown as it was put and does nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.type = name
+        self._below = name.startswith(f"{WORKSPACE_TYPE}/")
+
+    def get(self, call: Call) -> Answer:
+        """GET of one resource."""
+        self._require_parent(call)
+        item = store.get(call.connection, call.target.key)
+        if item is None:
+            raise not_found(call)
+        return answer(item, self._shown(item))
+
+    def list(self, call: Call) -> Answer:
+        """GET of those in a workspace or scope; `$filter=kind eq 'x'` lets one kind through."""
+        self._require_parent(call)
+        terms = parse_filter(call.query.get("$filter"), _FILTERED)
+        items = store.select_page(call.connection, self.type, parent_key=call.target.parent_id.lower())
+        wanted = [item for item in items if all(term.holds(_kind(item)) for term in terms)]
+        return Answer(200, {"value": [self._shown(item) for item in wanted]})
+
+    def put(self, call: Call) -> Answer:
+        """PUT: 201 when it is new."""
+        self._require_parent(call)
+        existing = store.get(call.connection, call.target.key)
+        check_etag(call, existing)
+        check_tags(call.body)
+        document = clean(call.body)
+        item = changed(call, existing, document) if existing else new_resource(call, document, "")
+        store.save(call.connection, item)
+        return answer(item, self._shown(item), 200 if existing else 201)
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE: 200 when it was there, 204 when not."""
+        self._require_parent(call)
+        item = store.get(call.connection, call.target.key)
+        check_etag(call, item)
+        if item is None:
+            return Answer(204)
+        store.remove(call.connection, item.key)
+        return Answer(200)
+
+    def _require_parent(self, call: Call) -> None:
+        if self._below:
+            require_parent(call, WORKSPACE_TYPE)
+        else:
+            require_scope_resource(call)
+
+    @staticmethod
+    def _shown(item: Resource) -> Mapping[str, Any]:
+        return render(item, item.properties, location=False)
+
+
+class Solutions(TrackedKind):
+    """Microsoft.OperationsManagement/solutions: `plan` and `properties.workspaceResourceId` are kept."""
+
+    type = SOLUTION_TYPE
+
+
+def kept_kinds() -> tuple[Kind, ...]:
+    """Every kind whose documents are kept and nothing else."""
+    return (*(KeptDocuments(name) for name in (*KEPT_IN_WORKSPACES, *SENTINEL_TYPES)), Solutions())
+
+
+def _kind(item: Resource) -> str:
+    kind = item.document.get("kind")
+    return kind if isinstance(kind, str) else ""
