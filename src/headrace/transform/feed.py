@@ -1,8 +1,9 @@
 """One journal into the lanes: each rule's records in their order, and none held up by a rule that lags.
 
 A rule whose lane is crowded is *late*: reading goes on past its records, so that those of the others behind them come
-through, and a second reader follows for the late rules alone, from the first record that was passed over. When it
-has come as far as the first one, nothing is late any more.
+through, and another reader follows for the late rule, from the first record that was passed over. When it has come as
+far as the first reader, the rule is not late any more. Each late rule has a follower of its own, so that one whose
+table takes nothing holds up no other that was late for a moment; beyond `MOST_FOLLOWERS` they share.
 """
 
 from __future__ import annotations
@@ -22,7 +23,21 @@ READ_BYTES = 8 * 1024 * 1024
 """Wire bytes that are read from a journal at a time."""
 
 FOLLOW_BYTES = 1024 * 1024
-"""The same for late rules."""
+"""The same for a late rule."""
+
+MOST_FOLLOWERS = 8
+"""Readers for late rules. Not many lanes can be crowded at once: each holds as much as was free."""
+
+
+@dataclass(slots=True, eq=False)
+class _Follower:
+    """A reader for late rules. `late` has the first record of each that was passed over."""
+
+    place: int
+    late: dict[str, int]
+    waits_for: str
+    """The late rule whose record is next, and whose lane must first have run down."""
+    reader: JournalReader | None = None
 
 
 @dataclass(slots=True)
@@ -39,25 +54,23 @@ class JournalFeed:
     trimmed: int = 0
     damaged: int = 0
     saved: Checkpoint = field(default_factory=Checkpoint)
-    _late: dict[str, int] = field(default_factory=dict)
-    """By rule: the first of its records that was passed over."""
-    _behind: int = 0
-    _waits_for: str = ""
-    """The late rule whose record is next, and whose lane must first have run down."""
-    _follower: JournalReader | None = None
+    _late: set[str] = field(default_factory=set)
+    _followers: tuple[_Follower, ...] = ()
     _following: threading.Lock = field(default_factory=threading.Lock)
-    """Held by who closes `_follower`, and by who asks it from another thread."""
+    """Held by who closes a follower's reader, and by who asks it from another thread."""
 
     def place(self) -> int:
         """The first offset that is not in the lanes, and was not."""
         # In this order: a rule becomes late before `next` passes its record.
         following = self.next
-        return min(following, self._behind) if self._late else following
+        return min((one.place for one in self._followers), default=following)
 
     def waiting_bytes(self) -> int:
         """About how many bytes of durable records are not in the lanes."""
         with self._following:
-            return (self._follower or self.reader).waiting_bytes()
+            behind = [one for one in self._followers if one.reader is not None]
+            reader = min(behind, key=lambda one: one.place).reader if behind else None
+            return (reader or self.reader).waiting_bytes()
 
     def read(self, note: Callable[[str, Sequence[Record]], bool]) -> bool:
         """Queue what comes next, as far as there is room; whether there was any.
@@ -66,7 +79,9 @@ class JournalFeed:
         gives false.
         """
         self.end = self.reader.end()
-        moved = self._follow() if self._late else False
+        moved = False
+        for follower in self._followers:
+            moved = self._follow(follower) or moved
         room = self.lanes.room()
         if self.next >= self.end or room <= 0:
             return moved
@@ -86,11 +101,12 @@ class JournalFeed:
         """Go back to `place`, and read all from there on."""
         # In this order: whoever asks meanwhile must not be told a place ahead.
         self.next = place
-        self._catch_up_done()
+        self.close()
 
     def close(self) -> None:
-        """Let go of the reader for late rules."""
-        self._catch_up_done()
+        """Let go of the readers for late rules."""
+        for follower in self._followers:
+            self._end(follower)
 
     def _queue(self, record: Record) -> None:
         rule = record.entry.rule
@@ -99,42 +115,44 @@ class JournalFeed:
         if not self.lanes.is_crowded(self.key, rule):
             self.lanes.put(record)
             return
-        if not self._late:
-            self._behind = record.offset
-            self._waits_for = rule
-        self._late[rule] = record.offset
+        if len(self._followers) < MOST_FOLLOWERS:
+            self._followers += (_Follower(record.offset, {rule: record.offset}, rule),)
+        else:
+            max(self._followers, key=lambda one: one.place).late[rule] = record.offset
+        self._late.add(rule)
 
-    def _follow(self) -> bool:
+    def _follow(self, follower: _Follower) -> bool:
         """Queue passed over records, as far as their lanes take them; whether there were any."""
-        if self.lanes.is_crowded(self.key, self._waits_for, half=True):
+        if self.lanes.is_crowded(self.key, follower.waits_for, half=True):
             return False
-        if self._follower is None:
-            self._follower = self.reader.beside()
-        before = self._behind
-        records = self._follower.read(before, FOLLOW_BYTES)
+        if follower.reader is None:
+            follower.reader = self.reader.beside()
+        before = follower.place
+        records = follower.reader.read(before, FOLLOW_BYTES)
         for record in records:
             if record.offset >= self.next:
                 # Here the first reader goes on, with all rules.
-                self._behind = self.next
+                follower.place = self.next
                 break
-            first = self._late.get(record.entry.rule)
+            first = follower.late.get(record.entry.rule)
             if first is not None and record.offset >= first:
                 if self.lanes.is_crowded(self.key, record.entry.rule):
-                    self._waits_for = record.entry.rule
+                    follower.waits_for = record.entry.rule
                     break
                 if not self.checkpoint.covers(record.entry.rule, record.offset):
                     self.lanes.put(record)
-            self._behind = record.offset + 1
+            follower.place = record.offset + 1
         if not records:
-            self._behind = self._follower.readable(before)
-        if self._behind >= self.next:
-            self._catch_up_done()
+            follower.place = follower.reader.readable(before)
+        if follower.place >= self.next:
+            self._end(follower)
             return True
-        return self._behind > before
+        return follower.place > before
 
-    def _catch_up_done(self) -> None:
-        self._late.clear()
+    def _end(self, follower: _Follower) -> None:
+        """Its rules are late no more."""
+        self._late.difference_update(follower.late)
         with self._following:
-            if self._follower is not None:
-                self._follower.close()
-                self._follower = None
+            self._followers = tuple(one for one in self._followers if one is not follower)
+            if follower.reader is not None:
+                follower.reader.close()

@@ -43,3 +43,38 @@ def test_the_second_reader_ends_where_the_first_goes_on(tmp_path: Path) -> None:
         assert taken == noted == [*range(10)]
         assert feed.place() == 10
         feed.close()
+
+
+def test_a_late_rule_that_stands_still_holds_up_no_other_late_one(tmp_path: Path) -> None:
+    """The table of one takes nothing; the other was late for a moment, behind the first one's backlog."""
+    rules = {(name, 1): make_rule(immutable_id=name) for name in ("dcr-stuck", "dcr-burst")}
+    with PipelineBench(tmp_path, rules, (make_table(),)) as bench:
+        assert bench.reader is not None
+        lanes = Lanes(200_000, 0.0, 1_000_000, SystemClock())
+        feed = JournalFeed(JOURNAL, bench.reader, lanes, Checkpoint(), 0, 0)
+        for name in ("dcr-stuck",) * 12 + ("dcr-burst",) * 12:
+            bench.send([{"Id": 1, "Text": "x" * 100_000}], rule=name)
+        lanes.drain()
+        taken: list[int] = []
+        while len(taken) < 12:
+            feed.read(lambda _key, _records: True)
+            for batch in lanes.take() or ():
+                if batch.key[1] == "dcr-stuck":
+                    lanes.abandon(batch)
+                else:
+                    taken.extend(record.offset for record in batch.records)
+                    lanes.finish(batch, ())
+        assert taken == [*range(12, 24)]
+        assert feed.place() < 12
+        assert lanes.reset()
+        feed.rewind(0)
+        lanes.drain()
+        taken.clear()
+        while len(taken) < 24:
+            feed.read(lambda _key, _records: True)
+            for batch in lanes.take() or ():
+                taken.extend(record.offset for record in batch.records)
+                lanes.finish(batch, ())
+        assert sorted(taken) == [*range(24)]
+        assert feed.place() == 24
+        feed.close()
