@@ -59,7 +59,8 @@ def recover_state(state: TableState, tools: Tools) -> Recovered:
         stale.unlink(missing_ok=True)
     found = _trusted_manifest(folder)
     manifest = found or Manifest()
-    broken = (folder / BROKEN_MARK).exists()
+    # The mark is missing where the disk took no write at all.
+    broken = state.distrusted or (folder / BROKEN_MARK).exists()
     torn = _repair_log(folder, manifest, roll_back=broken and found is not None)
     log = DeltaLog(folder)
     if log.version > manifest.delta_version:

@@ -61,12 +61,18 @@ class TableState:
         self.manifest = Manifest()
         self.dropped = False
         self.broken = False
+        self.held = False
+        """Mended, but closed until all who publish have begun again: their rows would leave a gap."""
+        self.distrusted = False
+        """Whether the disk refused a sync, so that files published since the last commit may not be what they seem."""
         self.swept = True
         """Whether the folder is known to hold no file that nobody names."""
         self.expired_before = 0
         """Days (from 1970-01-01) below this were removed for their age."""
         self.oldest: float | None = None
         """When the oldest published file came, in monotonic seconds."""
+        self.rests_until = 0.0
+        """After a commit that failed: when to try again, in monotonic seconds."""
         self.trash: list[Trash] = []
         self.synced: set[Path] = set()
         """Paths whose entry in their parent folder this process has made durable."""
@@ -79,7 +85,7 @@ class TableState:
         """Raises `TableDroppedError` or `TableBrokenError` when the table takes nothing."""
         if self.dropped:
             raise TableDroppedError(f"table {self.key.name} was deleted")
-        if self.broken:
+        if self.broken or self.held:
             raise TableBrokenError(f"the disk refused to make table {self.key.name} durable")
 
     def log(self) -> DeltaLog:
@@ -153,7 +159,7 @@ class TableState:
             self._durable.clear()
             self._published = last_positions(manifest.published)
             self.oldest = now if manifest.published else None
-            self.broken = False
+            self.broken = self.distrusted = False
             self.swept = False
 
     def position(self, app_id: str) -> int:
@@ -177,7 +183,7 @@ class TableState:
     def break_off(self) -> None:
         """The disk refused a sync: nothing written since the last commit can be trusted any more."""
         with self.lock:
-            self.broken = True
+            self.broken = self.distrusted = True
             try:
                 (self.folder / BROKEN_MARK).touch()
             except OSError:

@@ -32,6 +32,9 @@ from headrace.tables.stats import read_stats
 MAX_PUBLISHED = 96
 """Published files that make a table commit, whatever their size: many small ones slow queries down."""
 
+FAILED_COMMIT_SECONDS = 1.0
+"""So long a table rests after a commit that failed: each try may leave files behind until the next sweep."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -80,10 +83,18 @@ class TableStore:
         return tuple(self._recover(key) for key in stored_tables(self._tools.root))
 
     def repair(self, table: Table) -> Recovered:
-        """Mend one table after `TableBrokenError`. Its positions may have gone back: replay from there."""
+        """Mend one table after `TableBrokenError`. Its positions may have gone back: replay from there.
+
+        It takes nothing until `resume`: rows that come after some which are to be replayed would leave a gap.
+        """
         state = self._state(TableKey.of(table))
         with state.commit_lock:
+            state.held = True
             return self._recover_state(state)
+
+    def resume(self, table: Table) -> None:
+        """Open a mended table again; call it when nobody publishes who knows its positions from before."""
+        self._state(TableKey.of(table)).held = False
 
     def stored(self) -> tuple[TableKey, ...]:
         """Every table incarnation with a folder, for comparing with the catalog."""
@@ -164,12 +175,14 @@ class TableStore:
         done: list[TableKey] = []
         failures: list[Failure] = []
         for state in self._all():
-            if state.dropped or state.broken or not (everything or self._is_due(state)):
+            closed = state.dropped or state.broken or state.held
+            if closed or not (everything or self._is_due(state)):
                 continue
             try:
                 if commit_published(state, self._tools):
                     done.append(state.key)
             except (TablesError, OSError) as error:
+                state.rests_until = self._tools.clock.monotonic() + FAILED_COMMIT_SECONDS
                 failures.append(Failure(state.key, error))
         return Round(tuple(done), tuple(failures))
 
@@ -185,7 +198,7 @@ class TableStore:
         # The table behind the one that was compacted last comes first: none waits for the others for ever.
         turn = self._turn % max(len(states), 1)
         for place, state in [*enumerate(states)][turn:] + [*enumerate(states)][:turn]:
-            if state.broken:
+            if state.broken or state.held:
                 continue
             try:
                 days = None if now is None or state.dropped else retention(state.key)
@@ -255,6 +268,8 @@ class TableStore:
         with state.lock:
             published, oldest = state.manifest.published, state.oldest
         if not published or oldest is None:
+            return False
+        if self._tools.clock.monotonic() < state.rests_until:
             return False
         if len(published) >= MAX_PUBLISHED or sum(file.bytes for file in published) >= settings.commit_bytes:
             return True

@@ -64,7 +64,11 @@ class Store(Tables, Protocol):
         ...
 
     def repair(self, table: Table) -> Recovered:
-        """Mend a table that the disk broke."""
+        """Mend a table that the disk broke; it stays closed."""
+        ...
+
+    def resume(self, table: Table) -> None:
+        """Open a mended table."""
         ...
 
 
@@ -134,6 +138,8 @@ class Pipeline:
         self._read_out = threading.Event()
         self._reset = threading.Event()
         self._broken: dict[TableKey, Table] = {}
+        self._mended: dict[TableKey, Table] = {}
+        self._uncommitted: set[TableKey] = set()
         self._retries = 0
         self._waits = False
         self._worked = 0.0
@@ -202,7 +208,8 @@ class Pipeline:
         with self._lock:
             journals = tuple(self._journals.values())
         # In this order: a record leaves the first condition only once the second has it.
-        return all(one.place() >= one.end for one in journals) and self._lanes.is_idle()
+        read = all(one.place() >= one.end for one in journals) and self._lanes.is_idle()
+        return read and not (self._broken or self._mended or self._reset.is_set())
 
     def progress(self) -> Progress:
         """Counts of rows by rule and flow since the start, and how far each journal is."""
@@ -276,7 +283,8 @@ class Pipeline:
             if self._stopping.is_set():
                 if ends is None:
                     ends = {key: one.reader.end() for key, one in self._journals.items()}
-                if all(self._journals[key].place() >= end for key, end in ends.items()):
+                again = self._reset.is_set()
+                if not again and all(self._journals[key].place() >= end for key, end in ends.items()):
                     self._read_out.set()
                     return
             elif self._clock.monotonic() - looked >= DISCOVER_SECONDS:
@@ -324,9 +332,14 @@ class Pipeline:
         for key, journal in self._journals.items():
             journal.rewind(self._lanes.watermark(key, journal.place()))
         if self._lanes.reset():
+            self._reset.clear()
+            # Now nobody is left who would publish by a mended table's positions of before.
+            with self._lock:
+                mended, self._mended = self._mended, {}
+            for table in mended.values():
+                self._tables.resume(table)
             if self._seen is not None:
                 self._seen.reopen()
-            self._reset.clear()
 
     # -- working ------------------------------------------------------------------------------------
 
@@ -410,8 +423,17 @@ class Pipeline:
     def _commit(self, *, everything: bool) -> None:
         self._step("commit")
         done = self._tables.commit_due(everything=everything)
+        for key in self._uncommitted.intersection(done.done):
+            _LOG.info("table %s is committed again", key.name)
+        self._uncommitted.difference_update(done.done)
         for failure in done.failures:
-            _LOG.warning("table %s is not committed: %s", failure.key.name, type(failure.error).__name__)
+            if failure.key not in self._uncommitted:
+                self._uncommitted.add(failure.key)
+                _LOG.warning(
+                    "table %s is not committed: %s; it is tried again and again",
+                    failure.key.name,
+                    type(failure.error).__name__,
+                )
             if isinstance(failure.error, TableBrokenError):
                 self._note_broken(failure.key)
         self._lanes.settle(self._is_durable)
@@ -431,6 +453,7 @@ class Pipeline:
             if not self._tables.repair(table).failed:
                 with self._lock:
                     self._broken.pop(key, None)
+                    self._mended[key] = table
                 self._reset.set()
 
     def _is_durable(self, need: Need) -> bool:

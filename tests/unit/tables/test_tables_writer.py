@@ -248,6 +248,9 @@ def test_a_refused_sync_stops_the_table_until_it_is_repaired(tmp_path: Path, sit
         assert bench.store.durable(bench.table, APP) == -1
         bench.store.repair(bench.table)
         assert bench.store.position(bench.table, APP) == -1, "rows that were written once come again"
+        with pytest.raises(TableBrokenError):
+            bench.publish(2)
+        bench.store.resume(bench.table)
         bench.replay(3)
         bench.store.commit(bench.table)
         assert bench.places() == expected(3)
