@@ -55,20 +55,20 @@ class RealDisk:
             os.close(opened)
 
 
-def replace_durably(disk: Disk, path: Path, content: bytes, site: str) -> None:
+def replace_durably(disk: Disk, path: Path, content: bytes, site: str, mode: int = 0o666) -> None:
     """Put `content` at `path` so that a crash leaves either the old or the new file, whole and durable."""
-    write_replacement(
-        path, content, before_rename=lambda temporary: disk.sync_file(temporary, f"{site}.file")
-    )
+    write_replacement(path, content, lambda temporary: disk.sync_file(temporary, f"{site}.file"), mode)
     disk.sync_dir(path.parent, f"{site}.dir")
 
 
 def write_replacement(
-    path: Path, content: bytes, before_rename: Callable[[Path], None] | None = None
+    path: Path, content: bytes, before_rename: Callable[[Path], None] | None = None, mode: int = 0o666
 ) -> None:
     """Put `content` at `path` so that a *process* crash leaves the old or the new file; no durability."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
     if before_rename is not None:
         before_rename(temporary)
     temporary.replace(path)

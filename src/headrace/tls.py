@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import ssl
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from headrace.disk import Disk, RealDisk, replace_durably
 from headrace.errors import Problem, ProblemError
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -42,8 +42,10 @@ class TlsFiles:
     client_key: Path | None = None
 
 
-def ensure_tls_files(folder: Path, extra_hosts: tuple[str, ...], now: datetime | None = None) -> TlsFiles:
-    """The TLS files in `folder`, made or renewed where needed. The CA is made once and then kept.
+def ensure_tls_files(
+    folder: Path, extra_hosts: tuple[str, ...], now: datetime | None = None, disk: Disk | None = None
+) -> TlsFiles:
+    """The TLS files in `folder`, made or renewed where needed. The CA is made once and then kept, whatever crashes.
 
     `extra_hosts` are names or addresses beside localhost that clients use.
     """
@@ -59,9 +61,9 @@ def ensure_tls_files(folder: Path, extra_hosts: tuple[str, ...], now: datetime |
     )
     ca_key_path = folder / "ca.key"
     if not (files.ca.exists() and ca_key_path.exists()):
-        _make_ca(files.ca, ca_key_path, moment)
+        _make_ca(files.ca, ca_key_path, moment, disk or RealDisk())
     if not _leaf_is_good(files, moment):
-        _make_leaf(files, ca_key_path, moment)
+        _make_leaf(files, ca_key_path, moment, disk or RealDisk())
     files.bundle.write_bytes(_system_roots() + b"\n" + files.ca.read_bytes())
     return files
 
@@ -127,11 +129,11 @@ def with_client_certificate(files: TlsFiles, folder: Path, now: datetime | None 
     moment = now or datetime.now(UTC)
     ca, ca_key_path = folder / "ca.pem", folder / "ca.key"
     if not (ca.exists() and ca_key_path.exists()):
-        _make_ca(ca, ca_key_path, moment)
+        _make_ca(ca, ca_key_path, moment, RealDisk())
     certificate, key = folder / "client.pem", folder / "client.key"
     made = replace(files, ca=ca, certificate=certificate, key=key, hosts=("headrace-command",))
     if not _leaf_is_good(made, moment):
-        _make_leaf(made, ca_key_path, moment, ExtendedKeyUsageOID.CLIENT_AUTH)
+        _make_leaf(made, ca_key_path, moment, RealDisk(), ExtendedKeyUsageOID.CLIENT_AUTH)
     return replace(files, client_certificate=certificate, client_key=key)
 
 
@@ -162,7 +164,7 @@ def _name(common_name: str) -> x509.Name:
     )
 
 
-def _make_ca(path: Path, key_path: Path, now: datetime) -> None:
+def _make_ca(path: Path, key_path: Path, now: datetime, disk: Disk) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("Headrace local CA")
     certificate = (
@@ -178,14 +180,16 @@ def _make_ca(path: Path, key_path: Path, now: datetime) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write_private(key_path, _key_pem(key))
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    # The certificate last: clients are told to trust it only once its key is safe.
+    replace_durably(disk, key_path, _key_pem(key), "tls.ca.key", 0o600)
+    replace_durably(disk, path, certificate.public_bytes(serialization.Encoding.PEM), "tls.ca")
 
 
 def _make_leaf(
     files: TlsFiles,
     ca_key_path: Path,
     now: datetime,
+    disk: Disk,
     usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
 ) -> None:
     ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
@@ -213,16 +217,23 @@ def _make_leaf(
         )
         .sign(ca_key, hashes.SHA256())
     )
-    _write_private(files.key, _key_pem(key))
+    replace_durably(disk, files.key, _key_pem(key), "tls.key", 0o600)
     pem = certificate.public_bytes(serialization.Encoding.PEM)
-    files.certificate.write_bytes(pem + files.ca.read_bytes())
+    replace_durably(disk, files.certificate, pem + files.ca.read_bytes(), "tls.certificate")
 
 
 def _leaf_is_good(files: TlsFiles, now: datetime) -> bool:
     if not (files.certificate.exists() and files.key.exists()):
         return False
-    leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return False
+    if key.public_key() != leaf.public_key():
+        # A crash fell between the two.
+        return False
     covered = {str(name.value).lower() for name in names}
     return covered >= set(files.hosts) and leaf.not_valid_after_utc - now > _RENEW_BEFORE
 
@@ -252,9 +263,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)

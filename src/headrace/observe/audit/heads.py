@@ -7,7 +7,7 @@ signing key can forge both, so an operator who must not trust this machine keeps
 from __future__ import annotations
 
 import base64
-import os
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from headrace.disk import write_replacement
+from headrace.disk import Disk, RealDisk, replace_durably
 from headrace.observe.audit.events import FIRST, Link, row_hash
+
+_LOG = logging.getLogger(__name__)
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +53,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 class Heads:
     """The heads in a folder, one file a chain, and the key that signs them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         """Makes the folder and the key where they are missing. Raises `OSError`."""
         self._folder = folder
+        self._disk = disk or RealDisk()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._key = _load_key(folder / "key.pem")
+        self._key = _load_key(folder / "key.pem", self._disk)
 
     @property
     def public_key(self) -> str:
@@ -86,7 +89,8 @@ class Heads:
         )
         signature = base64.b64encode(self._key.sign(head.signed_text())).decode()
         signed = msgspec.structs.replace(head, signature=signature)
-        write_replacement(self._folder / f"{head.chain}.head", msgspec.json.encode(signed))
+        path = self._folder / f"{head.chain}.head"
+        replace_durably(self._disk, path, msgspec.json.encode(signed), "audit.head")
         return signed
 
 
@@ -170,18 +174,19 @@ def _check_head(
     return findings
 
 
-def _load_key(path: Path) -> Ed25519PrivateKey:
+def _load_key(path: Path, disk: Disk) -> Ed25519PrivateKey:
     try:
         loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if isinstance(loaded, Ed25519PrivateKey):
             return loaded
     except FileNotFoundError:
         pass
+    except ValueError:
+        # The heads that it signed tell so when they are checked.
+        _LOG.error("%s is no key: the audit log's heads are signed with a new one from now on", path)
     made = Ed25519PrivateKey.generate()
     pem = made.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
+    replace_durably(disk, path, pem, "audit.key", 0o600)
     return made
