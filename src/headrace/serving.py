@@ -104,7 +104,7 @@ async def serving_socket(app: ASGIApp, path: Path) -> AsyncIterator[None]:
         async with _serving(_plain_config(app), sockets.bind(path)):
             yield
     finally:
-        path.unlink(missing_ok=True)
+        sockets.remove(path)
 
 
 @contextlib.asynccontextmanager

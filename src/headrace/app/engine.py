@@ -50,6 +50,7 @@ from headrace.identity.managed import ManagedIdentity, managed_routes
 from headrace.identity.routes import identity_routes, token_routes
 from headrace.identity.verify import TokenVerifier
 from headrace.journal.files import journal_folders, open_free_journal
+from headrace.journal.mending import MendingJournal
 from headrace.journal.model import JournalReader
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.sql import session
@@ -115,8 +116,11 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         seen = _seen_calls(folder, settings, disk, clock, stack)
         usage = UsageMeter(folder.usage, clock)
         stack.callback(usage.save)
-        own_journal = open_free_journal(folder.own_journals, _OWN_JOURNAL, disk, clock)
+        own_journal = MendingJournal(
+            folder.own_journals, lambda: open_free_journal(folder.own_journals, _OWN_JOURNAL, disk, clock)
+        )
         stack.push_async_callback(own_journal.close)
+        await stack.enter_async_context(running_beside(own_journal.mend()))
         make_table = _table_maker(database, clock)
         pipeline = Pipeline(
             _journal_readers(folder, seen),

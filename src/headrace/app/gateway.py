@@ -32,6 +32,7 @@ from headrace.ingest.proxy import Upstream, two_processes
 from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
 from headrace.journal.files import open_free_journal
+from headrace.journal.mending import MendingJournal
 from headrace.observe.metrics import CallCounters, Snapshot
 from headrace.observe.routes import MetricsPage
 from headrace.process import ProcessConfig
@@ -56,8 +57,11 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         rules = LiveView(database, RuleHeadLoader(), clock=clock)
         keys = LiveView(database, load_shared_keys, clock=clock)
         await stack.enter_async_context(following(folder, access.refresh, rules.refresh, keys.refresh))
-        journal = open_free_journal(folder.journals, settings.journal, RealDisk(), clock)
+        journal = MendingJournal(
+            folder.journals, lambda: open_free_journal(folder.journals, settings.journal, RealDisk(), clock)
+        )
         stack.push_async_callback(journal.close)
+        await stack.enter_async_context(running_beside(journal.mend()))
         engine = Upstream(folder.socket("engine"), read_seconds=120.0)
         query = Upstream(folder.socket("query"), read_seconds=settings.query.max_wait_seconds + 60.0)
         proxy = two_processes(engine, query)
@@ -67,8 +71,12 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         counters = CallCounters(config.index)
 
         def numbers() -> Snapshot:
-            held = [((str(config.index), journal.journal_id), float(journal.backlog()))]
-            return {**counters.snapshot(), "headrace_journal_bytes": held}
+            own = (str(config.index), journal.journal_id)
+            return {
+                **counters.snapshot(),
+                "headrace_journal_bytes": [(own, float(journal.backlog()))],
+                "headrace_journal_broken": [(own, float(journal.broken is not None))],
+            }
 
         await stack.enter_async_context(telling_numbers(folder, config, numbers))
         reach = settings.server.metrics

@@ -13,8 +13,7 @@ from headrace import __version__
 from headrace.catalog.model import Catalog
 from headrace.clock import Clock, iso
 from headrace.ids import new_guid
-from headrace.journal.files import FileJournal
-from headrace.journal.model import Entry, JournalBrokenError, JournalFullError
+from headrace.journal.model import Entry, JournalBrokenError, JournalFullError, JournalWriter
 from headrace.observe.operations import Events, OperationRow
 from headrace.observe.usage import UsageMeter, UsageRow
 from headrace.store.live import LiveView
@@ -40,7 +39,7 @@ class OwnLog:
 
     def __init__(
         self,
-        journal: FileJournal,
+        journal: JournalWriter,
         catalog: LiveView[Catalog],
         meter: UsageMeter,
         clock: Clock,

@@ -92,7 +92,8 @@ class SpareMaker:
             spare = self._next.result()
             os.close(spare.descriptor)
             if remove:
-                spare.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    spare.path.unlink()
 
     def _make(self) -> Spare:
         self._made += 1

@@ -39,7 +39,7 @@ async def giving_numbers(path: Path, snapshot: Callable[[], Snapshot]) -> AsyncI
     finally:
         server.close()
         await server.wait_closed()
-        path.unlink(missing_ok=True)
+        sockets.remove(path)
 
 
 async def all_numbers(folder: Path) -> list[Snapshot]:

@@ -55,6 +55,12 @@ METRICS: tuple[Metric, ...] = (
         "headrace_journal_bytes", "gauge", "Bytes on disk that a journal still needs.", ("gateway", "journal")
     ),
     Metric(
+        "headrace_journal_broken",
+        "gauge",
+        "Whether the disk refused a journal a write or a sync, so that payloads are answered 503: 1 or 0.",
+        ("gateway", "journal"),
+    ),
+    Metric(
         "headrace_flow_rows_received_total",
         "counter",
         "Rows that a data flow is done with: always the sum of headrace_flow_rows_total over its results. "

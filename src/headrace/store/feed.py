@@ -75,7 +75,7 @@ class FeedServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
-            self._path.unlink(missing_ok=True)
+            sockets.remove(self._path)
         self._server = None
 
     async def wait_for_peers(self, change: int, timeout: float = 2.0) -> bool:

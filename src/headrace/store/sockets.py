@@ -68,6 +68,12 @@ def bind(path: Path, *, backlog: int = 128) -> socket.socket:
     return listener
 
 
+def remove(path: Path) -> None:
+    """Remove a socket that nobody listens to any more; where the disk does not allow it, the next `bind` does."""
+    with suppress(OSError):
+        path.unlink()
+
+
 def connect(path: Path, *, timeout: float = 2.0) -> socket.socket:
     """A stream connected to the unix socket at `path`, non-blocking. Raises `OSError`."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

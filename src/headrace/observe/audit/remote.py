@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.observe.audit.events import AuditEvent, Auditor
-from headrace.store.sockets import usable_path
+from headrace.store import sockets
 
 MOST_BYTES = 2000
 """What a datagram may hold everywhere."""
@@ -43,7 +43,10 @@ class RemoteAuditor:
             }
             content = msgspec.json.encode(msgspec.structs.replace(event, **cut))[:MOST_BYTES]
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, usable_path(self._path) as path:
+            with (
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+                sockets.usable_path(self._path) as path,
+            ):
                 sender.setblocking(False)
                 sender.sendto(content, path)
         except OSError:
@@ -71,7 +74,7 @@ async def receiving(path: Path, auditor: Auditor) -> AsyncIterator[None]:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        with usable_path(path) as short:
+        with sockets.usable_path(path) as short:
             listener.bind(short)
         path.chmod(0o600)
         listener.setblocking(False)
@@ -83,4 +86,4 @@ async def receiving(path: Path, auditor: Auditor) -> AsyncIterator[None]:
         yield
     finally:
         transport.close()
-        path.unlink(missing_ok=True)
+        sockets.remove(path)
