@@ -30,6 +30,7 @@ from headrace.settings import TransformSettings
 from headrace.transform.carry import carry_columns
 from headrace.transform.compile import compile_flow
 from headrace.transform.run import (
+    CHUNK_BYTES,
     MAX_STATEMENTS,
     WORK_FOLDER,
     Body,
@@ -219,6 +220,30 @@ def test_what_is_not_utf8_is_told(tmp_path: Path) -> None:
                 session.run(live, batch_table([Body(0, 0, text)]), tmp_path / "out.parquet")
         assert session.run(live, batch_table([Body(0, 0, b"[{}]")]), tmp_path / "out.parquet").rows == 1
     engine.close()
+
+
+def test_a_batch_is_read_in_chunks_of_whole_bodies_in_order(tmp_path: Path) -> None:
+    rule = make_rule()
+    live = compile_flow(rule, rule.flows[0], make_table(), SETTINGS)
+    received = int(RECEIVED.timestamp()) * 1_000_000
+    sizes = [CHUNK_BYTES // 3, 10, CHUNK_BYTES, 10, 10, 2 * CHUNK_BYTES, 10]
+    bodies = [
+        Body(offset, received, json.dumps([{"Id": size}, {"Text": "x" * (size - 10)}]).encode())
+        for offset, size in enumerate(sizes)
+    ]
+    batch = batch_table(bodies)
+    assert [len(chunk) for chunk in batch.to_batches()] == [3, 3, 1]
+    engine = Engine(tmp_path, "256MB")
+    file = tmp_path / "x.parquet"
+    with engine.session() as session:
+        assert session.run(live, batch, file).rows == 2 * len(sizes)
+        assert session.run(live, batch_table([]), tmp_path / "none.parquet").rows == 0
+    engine.close()
+    rows = pq.read_table(file).to_pylist()
+    assert [(row["_Offset"], row["_Row"]) for row in rows] == [
+        (offset, row) for offset in range(len(sizes)) for row in (0, 1)
+    ]
+    assert [row["Id"] for row in rows[::2]] == sizes
 
 
 def test_a_session_prepares_a_query_once_and_forgets_the_oldest(tmp_path: Path) -> None:
