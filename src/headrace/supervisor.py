@@ -53,8 +53,11 @@ class Child:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             started = loop.time()
-            self._process = await self._start()
-            code = await self._process.wait()
+            try:
+                self._process = await self._start()
+                code = str(await self._process.wait())
+            except OSError as error:
+                code = f"no start: {error.strerror}"
             self._process = None
             if self._stopping:
                 return
@@ -98,9 +101,11 @@ class Child:
         )
         assert process.stdin is not None
         config = self.config.model_copy(update={"restarts": self.restarts})
-        process.stdin.write(config.model_dump_json().encode() + b"\n")
-        with contextlib.suppress(ConnectionError):
-            await process.stdin.drain()
+        # One that is killed at once has closed its end by now.
+        if not process.stdin.is_closing():
+            process.stdin.write(config.model_dump_json().encode() + b"\n")
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.drain()
         return process
 
 

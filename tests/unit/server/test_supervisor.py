@@ -1,0 +1,73 @@
+"""A child process is started again however its last start went."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import supervisor
+from headrace.process import ProcessConfig, run_event_loop
+from headrace.settings import Settings
+from headrace.supervisor import Child
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "_LONGEST_PAUSE", 0.01)
+
+
+def child_in(folder: Path) -> Child:
+    settings = Settings.model_validate({"data_dir": folder})
+    config = ProcessConfig(
+        role="query",
+        settings=settings,
+        port=1,
+        base_url="https://localhost:1",
+        hosts=(),
+        certificate=folder / "server.pem",
+        key=folder / "server.key",
+    )
+    return Child(config, ())
+
+
+async def restarted(child: Child, times: int) -> None:
+    """Run the child until it was started again so often, then stop it."""
+    task = asyncio.create_task(child.run())
+    while child.restarts < times:
+        assert not task.done(), "it is not looked after any more"
+        await asyncio.sleep(0.01)
+    await child.stop()
+    await asyncio.wait_for(task, 30)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(work, 60)
+
+    run_event_loop(bounded())
+
+
+def test_one_that_is_killed_before_it_is_told_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn = asyncio.create_subprocess_exec
+
+    async def killed_at_once(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await spawn(*command, **options)
+        process.kill()
+        await process.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", killed_at_once)
+    run(restarted(child_in(tmp_path), 3))
+
+
+def test_one_that_the_system_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    run(restarted(child_in(tmp_path), 3))
