@@ -68,10 +68,10 @@ class Steps(StoppingDisk):
 
 
 def _filled(root: Path, table: Table, clock: ManualClock) -> None:
-    """Some committed files of one day, and one of the day before."""
+    """Some committed files of one day, and one of two days before."""
     with Bench(root, table=table, settings=_SETTINGS, compaction=_COMPACTION, clock=clock) as bench:
         for offset in range(_COMMITS):
-            bench.publish(offset, start=DAY_ONE + 9 * DAY - (DAY if offset == 0 else 0))
+            bench.publish(offset, start=DAY_ONE + (7 if offset == 0 else 9) * DAY)
             bench.store.commit(table)
         for path in bench.folder.glob("_delta_log/*.json"):
             os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -90,6 +90,7 @@ def _retention(bench: Bench) -> None:
     assert bench.store.maintain(retention=lambda _: 1).failures == ()
     bench.clock.advance(16 * MINUTE)
     assert bench.store.maintain(retention=lambda _: 1).failures == ()
+    assert bench.places() == expected(_COMMITS) - expected(1)
 
 
 def _whole(bench: Bench) -> None:
