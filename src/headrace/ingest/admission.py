@@ -50,8 +50,7 @@ def admit(
     try:
         jsontext.check_utf8(text)
         _check_objects(text, settings.max_rows)
-        rows = jsontext.count_objects_of_array(text)
-        jsontext.check_depth(text, settings.max_depth)
+        rows = jsontext.count_objects_of_array(text, settings.max_depth)
     except NotObjectsError as error:
         if mode == "headrace":
             raise _refused_or_malformed(error, text) from error
