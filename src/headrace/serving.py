@@ -35,6 +35,7 @@ from headrace.wire.problems import HttpError
 
 _HEADER_SECONDS = 30
 _BACKLOG = 1024
+_READ_BYTES = 256 * 1024
 _STOP_SECONDS = 20.0
 _RENEW_SECONDS = 2.0
 _log = logging.getLogger(__name__)
@@ -141,17 +142,19 @@ def _shared_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def ingest_protocol(intake: Intake) -> Callable[..., asyncio.Protocol]:
+def ingest_protocol(intake: Intake) -> Callable[..., asyncio.BufferedProtocol]:
     """What uvicorn makes a connection's protocol by: the common way in, and behind it `GuardedProtocol`."""
+    scratch = memoryview(bytearray(_READ_BYTES))
 
     def make(
         config: uvicorn.Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> asyncio.Protocol:
+    ) -> asyncio.BufferedProtocol:
         surroundings = Surroundings(
             intake=intake,
+            scratch=scratch,
             general=lambda: GuardedProtocol(config, server_state, app_state, _loop),
             connections=server_state.connections,
             headers=lambda: server_state.default_headers,

@@ -108,7 +108,8 @@ def _shallow_objects(members: Sequence[msgspec.Raw], max_depth: int) -> bool:
 
 def _openings(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Where [ and { are, whose codes differ in one bit."""
-    return (codes | 0x20) == ord("{")
+    found: npt.NDArray[np.bool_] = (codes | 0x20) == ord("{")
+    return found
 
 
 def split_array(text: bytes) -> list[bytes] | None:

@@ -65,12 +65,11 @@ def _rows(text: bytes, settings: IngestSettings, look: Look, pause: Callable[[],
     start: int | None = 1
     try:
         while start is not None:
-            part, found, start = _part(text, start, pause)
+            part, found, start = _part(text, start, settings.max_depth, pause)
             objects += part.count(b"{")
             if objects > settings.max_rows:
                 return None
             jsontext.check_utf8(part)
-            jsontext.check_depth(part, settings.max_depth)
             look(part)
             rows += found
             pause()
@@ -79,7 +78,9 @@ def _rows(text: bytes, settings: IngestSettings, look: Look, pause: Callable[[],
     return rows
 
 
-def _part(text: bytes, start: int, pause: Callable[[], None]) -> tuple[bytes, int, int | None]:
+def _part(
+    text: bytes, start: int, max_depth: int, pause: Callable[[], None]
+) -> tuple[bytes, int, int | None]:
     """The part from `start` on as an array, its members, and where the next one starts, if there is one.
 
     Raises as `jsontext.count_objects_of_array`.
@@ -89,12 +90,12 @@ def _part(text: bytes, start: int, pause: Callable[[], None]) -> tuple[bytes, in
         for border in _borders(text, start, start + size):
             part = b"[%b]" % text[start : border.start() + 1]
             try:
-                return part, jsontext.count_objects_of_array(part), border.end() - 1
+                return part, jsontext.count_objects_of_array(part, max_depth), border.end() - 1
             except (JsonTextError, NotObjectsError):
                 pause()
         size *= 2
     part = b"[" + text[start:]
-    return part, jsontext.count_objects_of_array(part), None
+    return part, jsontext.count_objects_of_array(part, max_depth), None
 
 
 def _borders(text: bytes, start: int, end: int) -> Sequence[re.Match[bytes]]:

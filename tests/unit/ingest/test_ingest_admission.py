@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -193,6 +194,16 @@ def test_depth_is_bounded_exactly() -> None:
         assert f"more than {limit} levels" in message
 
 
+@pytest.mark.parametrize("limit", [3, 64, 500])
+@pytest.mark.parametrize("behind", [b"", b',{"a":0}'])
+def test_depth_of_one_member_of_a_long_array_is_bounded_exactly(limit: int, behind: bytes) -> None:
+    """The member is longer than what brackets are counted in at once, and its levels are at its end."""
+    flat = b'[{"a":"' + b"x" * 9_000 + b'"},{"b":"' + b"y" * 4_000 + b'",'
+    deep = [flat + nested(levels)[2:-1] + behind + b"]" for levels in (limit, limit + 1)]
+    assert take(deep[0], max_depth=limit).rows == 2 + bool(behind)
+    assert f"more than {limit} levels" in refused(deep[1], max_depth=limit)[2]
+
+
 def test_brackets_in_strings_do_not_count_and_do_not_hide() -> None:
     deep = 70
     hidden = b'[{"a":' + b'["]"' + b',["\\"]}\\\\"' * (deep - 3) + b"]" * (deep - 2) + b',"b":"[[[[{{{{"}]'
@@ -203,6 +214,52 @@ def test_brackets_in_strings_do_not_count_and_do_not_hide() -> None:
     flat = b'[{"a":"' + b"[{" * 1000 + b'","b\\\\":"\\"[[[\\\\"}]'
     json.loads(flat)
     assert take(flat, max_depth=2).rows == 1
+
+
+def depth_of(value: object) -> int:
+    """The levels of a JSON value, by the book."""
+    inner: list[object] = []
+    if isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, list):
+        inner = value
+    else:
+        return 0
+    return 1 + max(map(depth_of, inner), default=0)
+
+
+def some_value(chance: random.Random, depth: int) -> object:
+    """A JSON value of at most so many levels, with brackets in its texts."""
+    kind = chance.random()
+    if depth == 0 or kind < 0.3:
+        return chance.choice((1, None, "text", "[[{", "]}]", '"[\\', "\u00fc" * 40))
+    if kind < 0.65:
+        return [some_value(chance, depth - 1) for _ in range(chance.randrange(4))]
+    return {
+        chance.choice("ab{[") * (1 + i): some_value(chance, depth - 1) for i in range(chance.randrange(4))
+    }
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_depth_of_long_arrays_is_bounded_exactly(seed: int) -> None:
+    """Long enough for brackets to be counted by words first: few members of many levels, and many of few."""
+    chance = random.Random(seed)
+    separators = chance.choice(((",", ":"), (", ", ": "), (" ,\n ", " : ")))
+    rows: list[object] = []
+    while len(text := json.dumps(rows, separators=separators).encode()) < chance.choice((9_000, 200_000)):
+        rows += [{"a": some_value(chance, chance.choice((1, 3, 9)))} for _ in range(chance.choice((1, 50)))]
+    chance.shuffle(rows)
+    levels = depth_of(rows)
+    assert take(text, max_depth=levels).rows == len(rows)
+    assert f"more than {levels - 1} levels" in refused(text, max_depth=levels - 1)[2]
+
+
+@pytest.mark.parametrize("place", [0, 1, 77, 199])
+def test_what_is_no_object_is_found_in_a_long_array(place: int) -> None:
+    rows: list[object] = [{"a": "x" * 100}] * 200
+    rows[place] = ["{"]
+    message = refused(json.dumps(rows).encode())[2]
+    assert f"index {place} is not an object" in message
 
 
 @pytest.mark.parametrize(

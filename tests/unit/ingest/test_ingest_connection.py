@@ -380,11 +380,13 @@ def test_a_client_that_does_not_take_its_answers_is_handed_over_only_when_it_doe
     sent = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
 
     async def talk() -> None:
-        around = connection.Surroundings(world.intake, General, set(), list)
+        scratch = memoryview(bytearray(1024))
+        around = connection.Surroundings(world.intake, scratch, General, set(), list)
         ours = connection.IngestConnection(around, asyncio.get_running_loop())
         ours.connection_made(Transport())
         ours.pause_writing()
-        ours.data_received(sent)
+        ours.get_buffer(-1)[: len(sent)] = sent
+        ours.buffer_updated(len(sent))
         assert made == []
         ours.resume_writing()
         assert [one.data for one in made] == [sent]
