@@ -14,7 +14,8 @@ from headrace.kql.sql.base import Generator
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Typed
 from headrace.kql.sql.layers import Layer, column_sql
-from headrace.kql.sql.splitting import Splitter, Steps, Take, regex_of_takes, takes_of
+from headrace.kql.sql.quoting import cut
+from headrace.kql.sql.splitting import Steps, Take, regex_of_takes, takes_of
 from headrace.kql.types import KustoType
 
 _T = KustoType
@@ -42,16 +43,15 @@ class ParsingGenerator(Generator):
         whole = self.fresh("r")
         layer = self._keep(layer, kept, [(whole, subject)])
         steps = Steps(self.fresh)
-        split = Splitter(steps, whole, takes)
-        found: dict[Column, exp.Expression] = {c: column_sql(name) for c, name in split.found.items()}
-        matched = b.both(*split.tests) if split.tests else b.is_not_null(column_sql(whole))
-        if split.guessed:
-            assert split.first is not None
+        cuts = cut(steps, whole, takes)
+        found: dict[Column, exp.Expression] = {c: column_sql(name) for c, name in cuts.found.items()}
+        matched = b.both(*cuts.tests) if cuts.tests else b.is_not_null(column_sql(whole))
+        if cuts.unsure is not None:
             fits = steps.add("m", matched)
             pattern, names = regex_of_takes(takes)
             missed = b.both(
                 b.negation(column_sql(fits)),
-                exp.GT(this=b.call("len", column_sql(split.first)), expression=b.number(1)),
+                cuts.unsure,
                 b.call("regexp_matches", column_sql(whole), b.text(pattern)),
             )
             captured = b.true()

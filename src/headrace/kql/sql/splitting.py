@@ -49,6 +49,18 @@ class Take:
 
 
 @dataclass(slots=True)
+class Cuts:
+    """What the cuts of a text found."""
+
+    tests: list[exp.Expression] = field(default_factory=list)
+    """What holds of a text that the pattern fits."""
+    found: dict[Column, str] = field(default_factory=dict)
+    """The names of the columns' values."""
+    unsure: exp.Expression | None = None
+    """Where it holds, a text may fit that does not pass the tests."""
+
+
+@dataclass(slots=True)
 class Steps:
     """Named expressions, each in the lowest select that can hold it; `layers[i]` reads those before it."""
 
@@ -71,14 +83,11 @@ class Splitter:
     """Cuts one text by one pattern."""
 
     def __init__(self, steps: Steps, subject: str, takes: Sequence[Take]) -> None:
-        self.found: dict[Column, str] = {}
-        """The names of the columns' values."""
-        self.tests: list[exp.Expression] = []
-        """What holds of a text that the pattern fits."""
-        self.first: str | None = None
-        """The pieces of the first split: a text that has only one fits no pattern."""
-        self.guessed = False
-        """Whether some texts that fit are not taken to fit."""
+        self._found: dict[Column, str] = {}
+        self._tests: list[exp.Expression] = []
+        # The pieces of the first split; and whether some texts that fit are not taken to fit.
+        self._first: str | None = None
+        self._guessed = False
         self._steps = steps
         # All that is left of the text begins `_offset` bytes (and a column's worth of them) into `_text`.
         self._text = subject
@@ -91,6 +100,11 @@ class Splitter:
         self._passed: tuple[str, int, str] | None = None
         self._guesses = all(take.prefix is None for take in takes)
         self._run(takes)
+
+    def cuts(self) -> Cuts:
+        """What was found. A text that the first split leaves whole fits no pattern."""
+        unsure = _longer(self._first, 1) if self._guessed and self._first is not None else None
+        return Cuts(self._tests, self._found, unsure)
 
     def _run(self, takes: Sequence[Take]) -> None:
         place = 0
@@ -128,8 +142,8 @@ class Splitter:
         assert inner is not None and outer is not None
         pieces = self._split(outer, 1)
         parts = self._add("p", b.call("string_split", _piece(pieces, 1), inner))
-        self.tests.append(_longer(parts, len(run)))
-        self.guessed = True
+        self._tests.append(_longer(parts, len(run)))
+        self._guessed = True
         for i, take in enumerate(run):
             self._give(take, _piece(parts, i + 1))
         if behind.column is not None:
@@ -144,7 +158,7 @@ class Splitter:
         """The pieces of what is left, of which the first `count` end with the delimiter if so many do."""
         if self._pieces is None:
             pieces = self._add("p", b.call("string_split", column_sql(self._text), delimiter))
-            self.first = self.first or pieces
+            self._first = self._first or pieces
         else:
             self._settle()
             near = self._add("p", b.call("string_split", _piece(self._pieces, self._place), delimiter))
@@ -152,7 +166,7 @@ class Splitter:
             assert self._whole is not None
             far = b.call("string_split", self._rest(), delimiter)
             pieces = self._add("p", b.when(b.either(enough, column_sql(self._whole)), column_sql(near), far))
-        self.tests.append(_longer(pieces, count))
+        self._tests.append(_longer(pieces, count))
         return pieces
 
     def _go_on(self, pieces: str, passed: int, delimiter: str) -> None:
@@ -197,15 +211,31 @@ class Splitter:
             if take.column is not None:
                 self._give(take, self._left())
             return
-        left = self._add("r", self._left())
+        run = self._whole_run(take.delimiter)
+        ended = self._add("w", run) if run is not None else None
+        piece = _piece(self._pieces, self._place) if self._pieces is not None else None
+        rest = self._left()
+        left = self._add("r", b.when(b.negation(column_sql(ended)), rest) if ended is not None else rest)
         if take.empty:
-            self.tests.append(b.equals(column_sql(left), take.delimiter))
+            self._tests.append(b.equals(column_sql(left), take.delimiter))
             return
         ends = b.call("ends_with", column_sql(left), take.delimiter)
-        self.tests.append(ends)
+        front = b.call("kql_front", column_sql(left), len(take.delimiter.encode()))
+        found = [(ends.copy(), front)]
+        if ended is not None and piece is not None:
+            ends = b.either(column_sql(ended), ends)
+            found.insert(0, (column_sql(ended), piece))
+        self._tests.append(ends)
         if take.column is not None:
-            front = b.call("kql_front", column_sql(left), len(take.delimiter.encode()))
-            self._give(take, b.when(ends.copy(), front))
+            self._give(take, b.choose(found))
+
+    def _whole_run(self, delimiter: str) -> exp.Expression | None:
+        """Whether the text was cut at just this delimiter and has one more, at its end: then nothing is left."""
+        if self._passed is None or self._offset is not None or self._passed[2] != delimiter:
+            return None
+        pieces, passed, _ = self._passed
+        exact = b.equals(b.call("len", column_sql(pieces)), passed + 2)
+        return b.both(exact, b.equals(_piece(pieces, passed + 2), ""))
 
     def _take_prefix(self, take: Take) -> None:
         """As much as looks like a value of the column's type, or nothing for a text."""
@@ -222,10 +252,10 @@ class Splitter:
 
     def _give(self, take: Take, value: exp.Expression) -> str:
         if take.empty:
-            self.tests.append(b.equals(value, ""))
+            self._tests.append(b.equals(value, ""))
         if take.column is None:
             return ""
-        name = self.found[take.column] = self._add("v", value)
+        name = self._found[take.column] = self._add("v", value)
         return name
 
     def _add(self, prefix: str, value: exp.Expression) -> str:

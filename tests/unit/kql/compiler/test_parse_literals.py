@@ -75,13 +75,15 @@ _LETTERS = 'a ["]=ü→;'
 _DELIMITER = st.sampled_from(
     [" ", " ", " [", '] "', '" ', "=", ";", "aa", " a", "ü", "→ ", "==", ";a=", "\n"]
 )
+_QUOTING = st.sampled_from([" ", " ", " [", '] "', '" ', ' "', '"', '" "', '""', '";ü"', '"=', "="])
 
 
 @st.composite
 def _patterns(draw: st.DrawFn) -> list[Part]:
+    delimiter = draw(st.sampled_from([_DELIMITER, _QUOTING]))
     parts: list[Part] = []
     for _ in range(draw(st.integers(1, 7))):
-        parts += [draw(st.sampled_from(["", "", "", None])), draw(_DELIMITER)]
+        parts += [draw(st.sampled_from(["", "", "", None])), draw(delimiter)]
     if draw(st.booleans()):
         parts.pop(0)
     if draw(st.integers(0, 3)):
@@ -179,3 +181,26 @@ def test_a_typed_column_before_a_star_takes_what_looks_like_its_type(
     text = 'source | parse s with * "n=" n: long * ";m=" m: long * | project n, m'
     rows, _ = _run(engine, text, ["x n=12abc;m=7 rest", "n=5;m=6", "n=ü;m=1"])
     assert rows == [(12, 7), (5, 6), (None, None)]
+
+
+def test_quoted_fields_are_told_apart_by_one_split_and_stray_quotes_are_left_to_the_regex(
+    engine: duckdb.DuckDBPyConnection,
+) -> None:
+    text = (
+        'source | parse s with ip " - " * "] \\"" request "\\" " status " " size " \\"" agent "\\""'
+        " | project ip, request, status, size, agent"
+    )
+    line = '1.2.3.4 - anna [noon] "GET /ü" 200 17 "curl"'
+    rows, sql = _run(
+        engine,
+        text,
+        [line, line.replace("/ü", '/"ü"'), line.replace("17", "17 18"), line[:-1], line.replace("] ", "]")],
+    )
+    assert sql.count("'\"')") == 1
+    assert rows == [
+        ("1.2.3.4", "GET /ü", "200", "17", "curl"),
+        ("1.2.3.4", 'GET /"ü"', "200", "17", "curl"),
+        ("1.2.3.4", "GET /ü", "200", "17 18", "curl"),
+        ("",) * 5,
+        ("",) * 5,
+    ]
