@@ -90,6 +90,10 @@ class TrustedIssuerSettings(Section):
     principals: dict[str, str] = Field({}, description="object ids for values of that claim")
     groups_claim: str = Field("groups", description="the claim with the groups")
     users: bool = Field(False, description="take tokens issued to users, for management and queries")
+    object_ids: Literal["own", "derived"] = Field(
+        "own",
+        description="with the claim `oid`: its values are object ids (own, of one issuer only), or follow from them",
+    )
 
 
 class IdentitySettings(Section):
@@ -127,6 +131,22 @@ class IdentitySettings(Section):
             return json.loads(value)
         except ValueError:
             raise ValueError("this is a JSON array of objects with at least `issuer`") from None
+
+    @field_validator("trusted_issuers")
+    @classmethod
+    def _no_two_with_the_same_ids(
+        cls, value: tuple[TrustedIssuerSettings, ...]
+    ) -> tuple[TrustedIssuerSettings, ...]:
+        names = [one.issuer for one in value]
+        if len(set(names)) < len(names):
+            raise ValueError("an issuer stands there twice: give it once, with all its audiences")
+        raw = [one.issuer for one in value if one.principal_claim == "oid" and one.object_ids == "own"]
+        if len(raw) > 1:
+            raise ValueError(
+                f'{" and ".join(raw)} could each name the other\'s object ids: set `object_ids = "derived"` for '
+                "all of them but one, or another `principal_claim`"
+            )
+        return value
 
 
 class AuditSettings(Section):

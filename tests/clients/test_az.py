@@ -173,6 +173,18 @@ def test_the_tutorial_command_by_command(az: Cli) -> None:
     az(*workspaces, "table", "delete", *at, "-n", "MyTable_CL", "--yes")
 
 
+def test_a_deleted_workspace_is_recovered(az: Cli) -> None:
+    workspaces, named = ("monitor", "log-analytics", "workspace"), ("-g", GROUP, "-n", "az-recovered")
+    made = az(*workspaces, "create", *named, "-l", LOCATION, "--retention-time", "60")
+    az(*workspaces, "delete", *named, "--yes")
+    listed = az(*workspaces, "list-deleted-workspaces", "-g", GROUP)
+    assert [item["customerId"] for item in listed] == [made["customerId"]]
+    again = az(*workspaces, "recover", *named)
+    assert (again["customerId"], again["retentionInDays"]) == (made["customerId"], 60)
+    az(*workspaces, "delete", *named, "--yes", "--force")
+    assert az(*workspaces, "list-deleted-workspaces", "-g", GROUP) == []
+
+
 def test_the_tutorials_template(az: Cli) -> None:
     shutil.copy(TEMPLATE, az.folder / "template.json")
     group = ("deployment", "group")

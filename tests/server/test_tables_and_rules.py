@@ -174,6 +174,23 @@ def test_a_payload_accepted_before_its_rules_deletion_lands(api: Api, server: Se
 # Deletions
 
 
+def test_a_recovered_workspace_has_its_rows_again(api: Api) -> None:
+    workspace, customer = api.make_workspace("recovered")
+    api.make_table("Kept_CL", ID, workspace)
+    rule = api.make_rule("recovered", ID, "Kept_CL", workspace=workspace)
+    rule.send([{"Id": "before"}])
+    wait_for_ids(api, "Kept_CL", {"before"}, customer)
+    api.delete(workspace, TABLES)
+    refused = api.query("Kept_CL", customer)
+    assert refused.status_code in (403, 404), refused.text
+    rule.send([{"Id": "meanwhile"}])
+    letters = eventually(lambda: letters_of(api, rule), lambda seen: len(seen) == 1)
+    assert letters[0].reason == "TableNotFound"
+    assert api.make_workspace("recovered") == (workspace, customer)
+    rule.send([{"Id": "after"}])
+    wait_for_ids(api, "Kept_CL", {"before", "after"}, customer)
+
+
 def test_rows_for_a_table_that_is_gone_are_dead_letters(api: Api) -> None:
     table = api.make_table("Vanished_CL", ID)
     rule = api.make_rule("vanished", ID, "Vanished_CL")

@@ -89,7 +89,13 @@ def token_verifier(
     addresses = addresses_of(config)
     trusted = [
         TrustedIssuer(
-            one.issuer, one.audiences, one.principal_claim, one.principals, one.groups_claim, one.users
+            one.issuer,
+            one.audiences,
+            one.principal_claim,
+            one.principals,
+            one.groups_claim,
+            one.users,
+            one.object_ids == "own",
         )
         for one in config.settings.identity.trusted_issuers
     ]

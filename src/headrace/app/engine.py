@@ -37,8 +37,10 @@ from headrace.app.control import (
 from headrace.app.own_log import OwnLog
 from headrace.app.rule_versions import RuleVersionPruner
 from headrace.arm.classic import ClassicTables
+from headrace.arm.ids import DELETED_WORKSPACE_TYPE
+from headrace.arm.kinds.deleted import RECOVERABLE
 from headrace.arm.kinds.tables import ensure_standard
-from headrace.arm.store import deleted_tables
+from headrace.arm.store import deleted_tables, purge_workspaces, select_page
 from headrace.arm.views import CatalogLoader, load_rule
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
@@ -159,7 +161,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         await stack.enter_async_context(running_beside(_follow_numbers(folder, metrics)))
         await stack.enter_async_context(
             running_beside(
-                _keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog), versions)
+                _keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog), versions, clock)
             )
         )
         await stack.enter_async_context(
@@ -359,12 +361,14 @@ async def _keep_house(
     busy: Callable[[], bool],
     retention: RetentionOf,
     versions: RuleVersionPruner,
+    clock: Clock,
 ) -> None:
     """Remove old days, compact, vacuum, drop what deleted tables left, forget old versions of rules, now and then."""
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
         try:
+            await asyncio.to_thread(_purge_workspaces, database, clock)
             await asyncio.to_thread(_drop_deleted_tables, tables, database)
             await asyncio.to_thread(versions.look)
         except (SQLAlchemyError, StoreError, OSError) as error:
@@ -389,6 +393,16 @@ async def _renew_keys(database: Database, settings: IdentitySettings, clock: Clo
         except (SQLAlchemyError, StoreError) as error:
             _log.warning("signing keys were not looked at: %s", type(error).__name__)
         await asyncio.sleep(_KEY_LOOK_SECONDS)
+
+
+def _purge_workspaces(database: Database, clock: Clock) -> None:
+    """Forget the deleted workspaces that nobody recovered in time."""
+    before = clock.now() - RECOVERABLE
+    with database.read() as connection:
+        if not any(item.modified < before for item in select_page(connection, DELETED_WORKSPACE_TYPE)):
+            return
+    with database.write() as connection:
+        purge_workspaces(connection, before)
 
 
 def _drop_deleted_tables(tables: TableStore, database: Database) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from headrace.arm.ids import DEPLOYMENT_TYPE, PROVIDER_TYPE, RESOURCES, SUBSCRIPTION_TYPE, Target, parse_path
 from headrace.arm.kinds.base import Kind, method_not_allowed
 from headrace.arm.kinds.locks import check_locks
-from headrace.arm.model import Answer, ArmDeps, Call, Inner
+from headrace.arm.model import NO_QUERY, Answer, ArmDeps, Call, Inner
 from headrace.arm.versions import check_version
 from headrace.identity.challenge import arm_forbidden
 from headrace.identity.model import Caller
@@ -167,22 +167,37 @@ class _InnerCalls:
     dispatcher: Dispatcher
     outer: Request
 
-    def lasting(self, method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+    def lasting(
+        self,
+        method: str,
+        path: str,
+        version: str,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, str] = NO_QUERY,
+    ) -> Answer:
         """See `InnerCalls.lasting`."""
-        return self.dispatcher.answer(self._request(method, path, version, body))[0]
+        return self.dispatcher.answer(self._request(method, path, version, body, query))[0]
 
     @contextmanager
     def rehearsal(self) -> Iterator[Inner]:
         """See `InnerCalls.rehearsal`."""
         with self.dispatcher.deps.database.rehearsal() as connection:
 
-            def call(method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+            def call(
+                method: str,
+                path: str,
+                version: str,
+                body: dict[str, Any] | None = None,
+                query: Mapping[str, str] = NO_QUERY,
+            ) -> Answer:
                 with connection.begin_nested():
-                    return self.dispatcher.run(self._request(method, path, version, body), connection)
+                    return self.dispatcher.run(self._request(method, path, version, body, query), connection)
 
             yield call
 
-    def _request(self, method: str, path: str, version: str, body: dict[str, Any] | None) -> Request:
+    def _request(
+        self, method: str, path: str, version: str, body: dict[str, Any] | None, query: Mapping[str, str]
+    ) -> Request:
         version = require_arm_version(version)
         found = self.dispatcher.find(method, parse_path(quote(path)), version)
         if method == "PUT" and found.target.type == DEPLOYMENT_TYPE:
@@ -193,4 +208,4 @@ class _InnerCalls:
             )
         caller = self.outer.caller
         self.dispatcher.authorize(caller, found)
-        return replace(self.outer, found=found, version=version, query={}, headers={}, body=body or {})
+        return replace(self.outer, found=found, version=version, query=query, headers={}, body=body or {})

@@ -17,6 +17,7 @@ RESOURCES = "Microsoft.Resources"
 SUBSCRIPTION_TYPE = "Microsoft.Resources/subscriptions"
 GROUP_TYPE = "Microsoft.Resources/subscriptions/resourceGroups"
 WORKSPACE_TYPE = "Microsoft.OperationalInsights/workspaces"
+DELETED_WORKSPACE_TYPE = "Microsoft.OperationalInsights/deletedWorkspaces"
 TABLE_TYPE = "Microsoft.OperationalInsights/workspaces/tables"
 SAVED_SEARCH_TYPE = "Microsoft.OperationalInsights/workspaces/savedSearches"
 RULE_TYPE = "Microsoft.Insights/dataCollectionRules"
@@ -75,7 +76,7 @@ _KNOWN = (
     f"{WORKSPACE_TYPE}/intelligencePacks",
     f"{WORKSPACE_TYPE}/usages",
     f"{WORKSPACE_TYPE}/managementGroups",
-    "Microsoft.OperationalInsights/deletedWorkspaces",
+    DELETED_WORKSPACE_TYPE,
     GROUP_TYPE,
 )
 _CANONICAL = {known.lower(): known for known in _KNOWN}

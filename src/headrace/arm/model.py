@@ -96,18 +96,35 @@ class ArmDeps:
     metrics: MetricSource = lambda _rule, _start, _end: ()
 
 
+NO_QUERY: Mapping[str, str] = {}
+
+
 class Inner(Protocol):
     """Makes a call as the caller of another one, with that caller's rights and nothing more."""
 
-    def __call__(self, method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
-        """The answer; raises `HttpError`."""
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        version: str,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, str] = NO_QUERY,
+    ) -> Answer:
+        """The answer; raises `HttpError`. `query` has lower-case names."""
         ...
 
 
 class InnerCalls(Protocol):
     """The calls that a call makes itself: a deployment puts its resources by them."""
 
-    def lasting(self, method: str, path: str, version: str, body: dict[str, Any] | None = None) -> Answer:
+    def lasting(
+        self,
+        method: str,
+        path: str,
+        version: str,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, str] = NO_QUERY,
+    ) -> Answer:
         """A call with a transaction of its own. See `Inner`."""
         ...
 

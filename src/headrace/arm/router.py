@@ -14,6 +14,7 @@ from headrace.arm.kinds.activity import Events
 from headrace.arm.kinds.associations import Associations, AssociationsOf
 from headrace.arm.kinds.base import Kind
 from headrace.arm.kinds.datacollectionrules import Rules
+from headrace.arm.kinds.deleted import DeletedWorkspaces
 from headrace.arm.kinds.deployments import DeploymentOperations, Deployments, DeploymentStatuses
 from headrace.arm.kinds.diagnostics import DiagnosticCategories, DiagnosticSettings
 from headrace.arm.kinds.endpoints import Endpoints
@@ -60,6 +61,7 @@ def all_kinds() -> tuple[Kind, ...]:
         Locks(),
         Tags(),
         TagNames(),
+        DeletedWorkspaces(),
         *unused_kinds(),
         *kept_kinds(),
         Deployments(),

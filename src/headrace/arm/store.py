@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from headrace.arm.ids import DELETED_WORKSPACE_TYPE, WORKSPACE_TYPE
 from headrace.store.metadata import metadata
 
 resource = Table(
@@ -138,7 +139,7 @@ class Resource:
 
 
 def _row(item: Resource) -> dict[str, Any]:
-    row = {name: getattr(item, name) for name in Resource.__slots__}
+    row = packed(item)
     row["document"] = msgspec.json.encode(item.document).decode()
     row["state"] = msgspec.json.encode(item.state).decode()
     return row
@@ -149,6 +150,16 @@ def _resource(row: RowMapping) -> Resource:
     values["document"] = msgspec.json.decode(values["document"])
     values["state"] = msgspec.json.decode(values["state"])
     return Resource(**values)
+
+
+def packed(item: Resource) -> dict[str, Any]:
+    """A resource as JSON, to be kept within another's `state`."""
+    return {name: getattr(item, name) for name in Resource.__slots__}
+
+
+def unpacked(row: Mapping[str, Any]) -> Resource:
+    """The reverse of `packed`."""
+    return Resource(**row)
 
 
 def get(connection: Connection, key: str) -> Resource | None:
@@ -201,8 +212,12 @@ def select_page(
 
 
 def below(connection: Connection, key: str) -> list[Resource]:
-    """Every resource whose id starts with this one's and a slash."""
-    query = select(resource).where(resource.c.key > f"{key}/", resource.c.key < f"{key}0")
+    """Every resource whose id starts with this one's and a slash, in the order of their keys."""
+    query = (
+        select(resource)
+        .where(resource.c.key > f"{key}/", resource.c.key < f"{key}0")
+        .order_by(resource.c.key)
+    )
     return [_resource(row) for row in connection.execute(query).mappings()]
 
 
@@ -383,9 +398,21 @@ def mark_tables_deleted(connection: Connection, customer_id: str, now: int, name
     connection.execute(statement.values(deleted=now))
 
 
+def restore_tables(connection: Connection, customer_id: str, deleted: int) -> None:
+    """The workspace's tables that were deleted at this time take rows again."""
+    went = (table.c.customer_id == customer_id) & (table.c.deleted == deleted)
+    connection.execute(update(table).where(went).values(deleted=None))
+
+
 def deleted_tables(connection: Connection) -> list[tuple[str, str, str]]:
-    """(customerId, name, incarnation) of every deleted table, for the removal of its files."""
-    query = select(table.c.customer_id, table.c.name, table.c.incarnation).where(table.c.deleted.is_not(None))
+    """(customerId, name, incarnation) of every table that is deleted for good, for the removal of its files.
+
+    One that went with its workspace stays as long as the workspace's record does.
+    """
+    kept = (resource.c.unique_id == table.c.customer_id) & (resource.c.modified == table.c.deleted)
+    recoverable = select(resource.c.key).where(resource.c.type == DELETED_WORKSPACE_TYPE, kept).exists()
+    query = select(table.c.customer_id, table.c.name, table.c.incarnation)
+    query = query.where(table.c.deleted.is_not(None), ~recoverable)
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
 
@@ -401,8 +428,9 @@ class SharedKeys:
 
 
 def shared_keys(connection: Connection) -> dict[str, SharedKeys]:
-    """The keys of every workspace that has some, by customerId."""
-    rows = connection.execute(select(workspace_key))
+    """The keys of every workspace that has some, by customerId; those of deleted ones count for nothing."""
+    there = (resource.c.unique_id == workspace_key.c.customer_id) & (resource.c.type == WORKSPACE_TYPE)
+    rows = connection.execute(select(workspace_key).join(resource, there))
     return {row.customer_id: SharedKeys(row.primary_key, row.secondary_key) for row in rows}
 
 
@@ -423,3 +451,20 @@ def save_shared_keys(connection: Connection, customer_id: str, keys: SharedKeys,
 def remove_shared_keys(connection: Connection, customer_id: str) -> None:
     """Forget a workspace's keys."""
     connection.execute(delete(workspace_key).where(workspace_key.c.customer_id == customer_id))
+
+
+# Deleted workspaces
+
+
+def recoverable_workspaces(connection: Connection) -> frozenset[str]:
+    """The customerIds of the deleted workspaces that can be recovered."""
+    query = select(resource.c.unique_id).where(resource.c.type == DELETED_WORKSPACE_TYPE)
+    return frozenset(row[0] for row in connection.execute(query))
+
+
+def purge_workspaces(connection: Connection, before: int) -> int:
+    """Forget the workspaces that were deleted before this time; answers how many. Their tables' files may go."""
+    old = (resource.c.type == DELETED_WORKSPACE_TYPE) & (resource.c.modified < before)
+    gone = select(resource.c.unique_id).where(old)
+    connection.execute(delete(workspace_key).where(workspace_key.c.customer_id.in_(gone)))
+    return int(connection.execute(delete(resource).where(old)).rowcount)

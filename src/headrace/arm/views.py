@@ -94,7 +94,8 @@ class CatalogLoader:
         self._schemas = seen
         settings = store.select_page(connection, DIAGNOSTIC_TYPE)
         destinations = _error_destinations(settings, {item.key for item in workspaces})
-        return replace(_catalog(change, built), error_destinations=destinations)
+        recoverable = store.recoverable_workspaces(connection)
+        return replace(_catalog(change, built), error_destinations=destinations, recoverable=recoverable)
 
     def _workspace(
         self,

@@ -83,9 +83,11 @@ class Catalog:
 
     `error_destinations`: where the error rows of a rule go, by the rule's lower-case ARM id, as lower-case ARM ids of
     workspaces; none switches them off. A rule that is not named there has them where its data flows send to.
+    `recoverable`: the customerIds of deleted workspaces that can be recovered with what is in their tables.
     """
 
     change: int
     workspaces: Mapping[str, Workspace]
     by_resource_id: Mapping[str, Workspace]
     error_destinations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    recoverable: frozenset[str] = frozenset()

@@ -16,6 +16,8 @@ from headrace.wire.addresses import Addresses
 MOST_GROUPS = 200
 LONGEST_CLAIM = 512
 _NAMESPACE = uuid.UUID("3f0c1f5e-8f0b-4d1c-9b1e-6a3f6b7f7d21")
+_DERIVED_VERSION = 5
+"""Of the object ids that follow from issuer and value: no issuer may name one as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class TrustedIssuer:
     `audiences` are those that its tokens must have one of; none means the surfaces' own. `principal_claim` names
     the claim that says who it is; `principals` maps its values to object ids. `groups_claim` names the claim
     with the groups. `users` lets tokens in that were issued to users: for management and queries, never to send.
+    `raw_ids` takes the values of `oid` as object ids, but for those in `reserved`: only one issuer may do so.
     """
 
     issuer: str
@@ -33,12 +36,14 @@ class TrustedIssuer:
     principals: Mapping[str, str] = field(default_factory=dict)
     groups_claim: str = "groups"
     users: bool = False
+    raw_ids: bool = True
+    reserved: frozenset[str] = frozenset()
 
     def object_id(self, value: str) -> str:
         """The object id that roles are assigned to, for a value of the principal claim.
 
-        It is the mapped one; for `oid` the value itself, which is an object id; else one that follows from
-        issuer and value, so that no issuer can speak for another's principals.
+        It is the mapped one; for `oid` with `raw_ids` the value itself, which is an object id; else one that follows
+        from issuer and value, so that no issuer can speak for another's principals.
         """
         mapped = self.principals.get(value)
         if mapped is not None:
@@ -50,8 +55,10 @@ class TrustedIssuer:
         return self.principals.get(value, "").lower() or self._own(value)
 
     def _own(self, value: str) -> str:
-        guid = guid_of(value) if self.principal_claim == "oid" else None
-        return guid or str(uuid.uuid5(_NAMESPACE, f"{self.issuer}\0{value}"))
+        guid = guid_of(value) if self.raw_ids and self.principal_claim == "oid" else None
+        if guid is None or guid in self.reserved or uuid.UUID(guid).version == _DERIVED_VERSION:
+            return str(uuid.uuid5(_NAMESPACE, f"{self.issuer}\0{value}"))
+        return guid
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,9 @@ class OutsideIssuers:
     """Verifies tokens of the trusted issuers. Thread-safe; it never waits for the network."""
 
     def __init__(self, trusted: Sequence[TrustedIssuer], keys: IssuerKeys, addresses: Addresses) -> None:
-        self._trusted = {one.issuer: one for one in trusted}
+        self._trusted = {
+            one.issuer: replace(one, reserved=_mapped_by_others(one, trusted)) for one in trusted
+        }
         self._keys = keys
         self._addresses = addresses
 
@@ -155,6 +164,12 @@ def effective(caller: Caller, access: Access, *, mapped: bool) -> Caller:
         groups = tuple(group for group in caller.groups if group not in access.principals)
         return replace(caller, groups=groups)
     return caller
+
+
+def _mapped_by_others(issuer: TrustedIssuer, trusted: Sequence[TrustedIssuer]) -> frozenset[str]:
+    """The object ids that the configuration gives to other issuers' principals."""
+    others = (one for one in trusted if one.issuer != issuer.issuer)
+    return frozenset(value.lower() for one in others for value in one.principals.values())
 
 
 def _audience(trusted: TrustedIssuer, token: UnverifiedToken) -> str:

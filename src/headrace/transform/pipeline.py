@@ -462,9 +462,12 @@ class Pipeline:
                 return True
         except (TablesError, OSError):
             return False
-        workspace = self._catalog.current.workspaces.get(need.table.workspace)
+        catalog = self._catalog.current
+        if need.table.workspace in catalog.recoverable:
+            return False
+        workspace = catalog.workspaces.get(need.table.workspace)
         table = workspace.tables.get(need.table.name) if workspace is not None else None
-        # A table that was deleted takes its rows with it: the journal need not keep them.
+        # A table that was deleted for good takes its rows with it: the journal need not keep them.
         return table is None or table.incarnation != need.table.incarnation
 
     def _checkpoint(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World, rule_body
 
+from headrace.arm.kinds import base
 from headrace.errors import Problem
 
 ROOT = f"/subscriptions/{SUBSCRIPTION}"
@@ -251,6 +252,19 @@ def test_complete_mode_takes_away_what_the_template_has_not(world: World) -> Non
     world.put(RULE, rule_body())
     answer = world.call("PUT", DEPLOYMENT, body(template(ENDPOINT), "Complete"))
     assert answer.json()["properties"]["provisioningState"] == "Succeeded", answer.text
+    assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["dce1"]
+
+
+def test_complete_mode_reads_every_page_of_what_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(world)
+    monkeypatch.setattr(base, "PAGE", 2)
+    for place in range(5):
+        world.put(f"{GROUP}/providers/{INSIGHTS}/dataCollectionEndpoints/old{place}", {"location": "eastus"})
+    what_if = world.call("POST", f"{DEPLOYMENT}/whatIf", body(template(ENDPOINT), "Complete")).json()
+    assert sum(item["changeType"] == "Delete" for item in what_if["properties"]["changes"]) == 6
+    world.put(DEPLOYMENT, body(template(ENDPOINT), "Complete"))
     assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["dce1"]
 
 

@@ -17,7 +17,7 @@ from tests.unit.arm.conftest import (
     table_body,
 )
 
-from headrace.arm.views import load_catalog, load_rule, load_rule_heads
+from headrace.arm.views import load_catalog
 
 
 def test_a_group_is_put_read_listed_and_deleted(world: World) -> None:
@@ -159,19 +159,6 @@ def test_every_write_is_published_before_it_is_answered(world: World) -> None:
     assert world.published[-1] == world.database.change()
     world.get(GROUP)
     assert len(world.published) == before + 1
-
-
-def test_deleting_a_workspace_takes_its_tables_and_rules_along(world: World) -> None:
-    world.basics()
-    immutable_id = world.put(RULE, rule_body())["properties"]["immutableId"]
-    assert world.call("DELETE", WORKSPACE).status_code == 200
-    assert world.call("GET", RULE).status_code == 404
-    with world.database.read() as connection:
-        assert load_rule_heads(connection, 0) == {}
-        assert load_catalog(connection, 0).workspaces == {}
-        # What was accepted before is still carried out.
-        assert load_rule(connection, immutable_id, 1).flows[0].table == "My_CL"
-    assert world.call("DELETE", WORKSPACE).status_code == 204
 
 
 def test_deleting_a_group_takes_everything_along_roles_too(world: World) -> None:

@@ -52,12 +52,12 @@ def trust(world: World) -> Iterator[Callable[..., TokenVerifier]]:
     """A verifier that trusts the issuer, once its keys are there."""
     started: list[IssuerKeys] = []
 
-    def make(trusted: TrustedIssuer, **options: Any) -> TokenVerifier:
+    def make(trusted: TrustedIssuer, *others: TrustedIssuer, **options: Any) -> TokenVerifier:
         keys = IssuerKeys(world.clock, sources=[Source(trusted.issuer)], **options)
         keys.start()
         started.append(keys)
         eventually(lambda: keys.find(trusted.issuer, "first") is not None)
-        outside = OutsideIssuers([trusted], keys, ADDRESSES)
+        outside = OutsideIssuers([trusted, *others], keys, ADDRESSES)
         return TokenVerifier(world.view, ADDRESSES, world.clock, outside=outside)
 
     yield make
@@ -108,6 +108,23 @@ def test_subjects_get_ids_of_their_own_unless_they_are_mapped(
     # Another issuer's subject of the same name is somebody else, and so is a GUID as a subject.
     assert TrustedIssuer("https://else", principal_claim="sub").object_id("repo:b") != first.object_id
     assert TrustedIssuer(issuer.url, principal_claim="sub").object_id(known) != known
+
+
+def test_no_issuer_can_name_anothers_object_ids(issuer: Issuer, trust: Callable[..., TokenVerifier]) -> None:
+    oid, mapped = str(uuid4()), str(uuid4())
+    other = TrustedIssuer("https://else", raw_ids=False)
+    derived = other.object_id(oid)
+    verifier = trust(
+        TrustedIssuer(issuer.url), TrustedIssuer("https://third", (), "sub", {"repo:a": mapped}), other
+    )
+    assert verify(verifier, issuer.token(oid=oid, aud=MONITOR)).object_id == oid != derived
+    # The ids that other issuers' principals have, by rule or by the configuration, cannot be named.
+    for claimed in (derived, mapped, mapped.upper()):
+        caller = verify(verifier, issuer.token(oid=claimed, aud=MONITOR, groups=[claimed]))
+        assert caller.object_id != claimed.lower()
+        assert caller.groups == (caller.object_id,)
+    only_derived = trust(TrustedIssuer(issuer.url, raw_ids=False))
+    assert verify(only_derived, issuer.token(oid=oid, aud=MONITOR)).object_id not in (oid, derived)
 
 
 def test_what_is_not_taken(world: World, issuer: Issuer, trust: Callable[..., TokenVerifier]) -> None:

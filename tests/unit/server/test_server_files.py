@@ -65,7 +65,13 @@ def test_trusted_issuers_come_from_a_variable_as_json_and_their_faults_are_named
     name = "HEADRACE_IDENTITY_TRUSTED_ISSUERS"
     found = load_settings({}, {name: '[{"issuer": "https://x", "audiences": ["a"]}]'}).settings
     assert [(one.issuer, one.audiences) for one in found.identity.trusted_issuers] == [("https://x", ("a",))]
-    for value in ('[{"isuer": "https://x"}]', "nonsense", '"text"'):
+    derived = '{"issuer": "https://y", "object_ids": "derived"}'
+    assert load_settings({}, {name: f'[{{"issuer": "https://x"}}, {derived}]'})
+    twice, both = (
+        '[{"issuer": "https://x"}, {"issuer": "https://x"}]',
+        '[{"issuer": "https://x"}, {"issuer": "https://y"}]',
+    )
+    for value in ('[{"isuer": "https://x"}]', "nonsense", '"text"', twice, both):
         with pytest.raises(ProblemError) as refused:
             load_settings({}, {name: value})
         assert f"(from {name})" in refused.value.problems[0].message

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from headrace.arm.deployments.model import MAX_LEVELS, NAME, NAME_RULE, Operation, Outcome, Prepared, Work
 from headrace.arm.deployments.record import deployment_properties
 from headrace.arm.ids import DEPLOYMENT_TYPE, parse_id
-from headrace.arm.model import Answer, Inner
+from headrace.arm.model import NO_QUERY, Answer, Inner
 from headrace.arm.templates.document import bind, read_template
 from headrace.arm.templates.errors import TemplateError
 from headrace.arm.templates.evaluate import Budget, Evaluator, Loop, Place, Scope
@@ -20,6 +21,8 @@ from headrace.arm.templates.types import SECURE, shown_type
 from headrace.arm.versions import any_version
 from headrace.errors import Problem
 from headrace.wire.problems import HttpError
+
+_RESOURCES = "Microsoft.Resources/resources"
 
 Finished = Callable[[Outcome], None]
 """Told of every deployment that ended, nested ones first."""
@@ -270,8 +273,13 @@ def surplus(prepared: Prepared, inner: Inner) -> list[str]:
     if group is None:
         return []
     kept = {item.key for item in prepared.plan if item.wanted}
-    page = inner("GET", f"{group['id']}/resources", any_version("Microsoft.Resources/resources")).body
-    found = [str(item["id"]) for item in page["value"]]
+    found, query = [], NO_QUERY
+    while True:
+        listed = inner("GET", f"{group['id']}/resources", any_version(_RESOURCES), None, query).body
+        found += [str(item["id"]) for item in listed["value"]]
+        if "nextLink" not in listed:
+            break
+        query = dict(parse_qsl(urlsplit(listed["nextLink"]).query))
     return sorted((one for one in found if one.lower() not in kept), key=_removal_order)
 
 

@@ -62,9 +62,9 @@ class Associations(Kind):
         """DELETE: 200 when it was there, 204 when not."""
         require_scope(call)
         item = store.get(call.connection, call.target.key)
+        check_etag(call, item)
         if item is None:
             return Answer(204)
-        check_etag(call, item)
         store.remove(call.connection, item.key)
         return Answer(200)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import Target, parse_id
-from headrace.arm.kinds.base import Kind, not_found, require_scope
+from headrace.arm.kinds.base import Kind, answer, check_etag, not_found, require_scope
 from headrace.arm.kinds.tables import table_exists
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -45,12 +45,13 @@ class ExtensionKind(Kind):
         item = store.get(call.connection, call.target.key)
         if item is None:
             raise not_found(call)
-        return Answer(200, self.shown(item))
+        return answer(item, self.shown(item))
 
     def delete(self, call: Call) -> Answer:
         """DELETE: 200 when it was there, 204 when not."""
         self.check_scope(call)
         item = store.get(call.connection, call.target.key)
+        check_etag(call, item)
         if item is None:
             return Answer(204)
         store.remove(call.connection, item.key)

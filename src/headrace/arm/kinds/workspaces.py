@@ -23,7 +23,8 @@ from headrace.arm.kinds.base import (
     require_parent,
     require_scope,
 )
-from headrace.arm.kinds.cascade import remove_resource
+from headrace.arm.kinds.cascade import purge_workspace, remove_resource
+from headrace.arm.kinds.deleted import recover
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource, SharedKeys
 from headrace.clock import iso
@@ -61,6 +62,16 @@ class Workspaces(TrackedKind):
         if existing is None:
             return new_resource(call, document, location, unique_id=new_guid())
         return changed(call, existing, document)
+
+    def put(self, call: Call) -> Answer:
+        """See `TrackedKind.put`. A workspace that was deleted is recovered, and keeps what the body does not name."""
+        require_scope(call)
+        found = recover(call)
+        if found is not None:
+            sent = call.body.get("properties")
+            properties = {**found.properties, **sent} if isinstance(sent, dict) else found.properties
+            call.body = {**found.document, **call.body, "properties": properties}
+        return super().put(call)
 
     def patch(self, call: Call) -> Answer:
         """PATCH of tags, identity and properties; what it does not name stays."""
@@ -124,8 +135,11 @@ class Workspaces(TrackedKind):
         )
 
     def removed(self, call: Call, item: Resource) -> None:
-        """See `TrackedKind.removed`."""
-        remove_resource(call, item)
+        """See `TrackedKind.removed`. With `force=true` nothing is left to recover."""
+        if call.query.get("force", "").lower() == "true":
+            purge_workspace(call, item)
+        else:
+            remove_resource(call, item)
 
 
 class Unused(Kind):
@@ -141,21 +155,10 @@ class Unused(Kind):
         return Answer(200, [] if self.bare_list else {"value": []})
 
 
-class DeletedWorkspaces(Kind):
-    """Workspaces that could be recovered: none, a deleted one is gone at once."""
-
-    type = "Microsoft.OperationalInsights/deletedWorkspaces"
-
-    def list(self, call: Call) -> Answer:
-        """GET: an empty list."""
-        require_scope(call)
-        return Answer(200, {"value": []})
-
-
 def unused_kinds() -> tuple[Kind, ...]:
     """The workspace's collections that tools list on the way."""
     names = ("usages", "managementGroups")
-    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True), DeletedWorkspaces())
+    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True))
 
 
 def _new_keys(before: SharedKeys | None, wanted: Any) -> SharedKeys:
