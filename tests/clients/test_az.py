@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.identity import AzureCliCredential
+from azure.monitor.ingestion import LogsIngestionClient
 
 from tests.clients.test_tutorial import COLUMNS, rule_properties
 from tests.servers import ServerProcess
@@ -171,6 +173,22 @@ def test_the_tutorial_command_by_command(az: Cli) -> None:
     assert [item["name"] for item in tagged] == ["az-rule"]
     az("resource", "delete", "--ids", rule_id)
     az(*workspaces, "table", "delete", *at, "-n", "MyTable_CL", "--yes")
+
+
+def test_who_is_signed_in_with_az_needs_no_secret(az: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert AZ is not None
+    for name, value in az.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{Path(AZ).parent}{os.pathsep}{os.environ['PATH']}")
+    with AzureCliCredential() as credential:
+        sender = LogsIngestionClient(az.env["HEADRACE_INGEST_URL"], credential)
+        row = {"Time": "2026-01-02T03:04:05Z", "Message": "signed in"}
+        sender.upload(az.env["HEADRACE_DCR_IMMUTABLE_ID"], az.env["HEADRACE_DCR_STREAM"], [row])
+        scope = f"{az.env['HEADRACE_ARM_URL']}/.default"
+        assert (
+            credential.get_token(scope).token
+            != credential.get_token("https://management.azure.com/.default").token
+        )
 
 
 def test_a_deleted_workspace_is_recovered(az: Cli) -> None:

@@ -151,7 +151,7 @@ def _parameter(parameter: Any) -> tuple[str, str]:
     default = parameter.default
     if isinstance(default, Enum):
         default = default.value
-    if default not in (None, False, True) and "Default:" not in help_text:
+    if default not in (None, False, True, "") and "Default:" not in help_text:
         help_text += f" Default: {default}."
     if parameter.param_type_name == "argument":
         name = (parameter.metavar or parameter.name.upper()).strip("[]")

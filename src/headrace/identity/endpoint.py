@@ -347,15 +347,18 @@ def _require_assertion_type(form: Mapping[str, str]) -> None:
 
 
 def _success(request: TokenRequest, token: str, audience: str, now: int) -> dict[str, Any]:
-    result: dict[str, Any] = {
+    if request.version != "v1":
+        lifetime = LIFETIME_SECONDS
+        return {
+            "token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token
+        }  # fmt: skip
+    # The older form has every number as a text.
+    return {
         "token_type": "Bearer",
-        "expires_in": LIFETIME_SECONDS,
-        "ext_expires_in": LIFETIME_SECONDS,
+        "expires_in": str(LIFETIME_SECONDS),
+        "ext_expires_in": str(LIFETIME_SECONDS),
+        "expires_on": str(now + LIFETIME_SECONDS),
+        "not_before": str(now - SKEW_SECONDS),
+        "resource": audience,
+        "access_token": token,
     }
-    if request.version == "v1":
-        result |= {
-            "expires_on": str(now + LIFETIME_SECONDS),
-            "not_before": str(now - SKEW_SECONDS),
-            "resource": audience,
-        }
-    return {**result, "access_token": token}

@@ -16,6 +16,9 @@ SCHEMAS: dict[str, Schema] = {
             "timestamp": TEXT,
         }
     ),
+    "OlderToken": obj(
+        {"token_type": TEXT, "expires_in": TEXT, "access_token": TEXT, "resource": TEXT, "expires_on": TEXT}
+    ),
     "Token": obj({"token_type": TEXT, "expires_in": WHOLE, "access_token": TEXT}, ext_expires_in=WHOLE),
     "OpenIdConfiguration": obj(
         {"issuer": TEXT, "token_endpoint": TEXT, "authorization_endpoint": TEXT, "jwks_uri": TEXT}
@@ -70,12 +73,12 @@ def _sign_in() -> list[Operation]:
 
     tokens = [
         Operation(
-            "POST", path, "Ask for an access token", "Sign in", {200: ref("Token")},
+            "POST", path, "Ask for an access token", "Sign in", {200: ref(token)},
             body=form, media=_FORM_MEDIA, secured=False, errors="SignInError",
         )
-        for path, form in (
-            ("/{tenant}/oauth2/v2.0/token", _FORM),
-            ("/{tenant}/oauth2/token", _FORM | {"properties": {**_FORM["properties"], "resource": TEXT}}),
+        for path, token, form in (
+            ("/{tenant}/oauth2/v2.0/token", "Token", _FORM),
+            ("/{tenant}/oauth2/token", "OlderToken", _FORM | {"properties": {**_FORM["properties"], "resource": TEXT}}),
         )
     ]  # fmt: skip
     configuration = ref("OpenIdConfiguration")

@@ -56,7 +56,7 @@ class KeptDocuments(Kind):
         return Answer(200, {"value": [self._shown(item) for item in wanted]})
 
     def put(self, call: Call) -> Answer:
-        """PUT: 201 when it is new."""
+        """PUT: 200, whether it is new or replaces another, which every client of these takes."""
         self._require_parent(call)
         existing = store.get(call.connection, call.target.key)
         check_etag(call, existing)
@@ -64,7 +64,7 @@ class KeptDocuments(Kind):
         document = clean(call.body)
         item = changed(call, existing, document) if existing else new_resource(call, document, "")
         store.save(call.connection, item)
-        return answer(item, self._shown(item), 200 if existing else 201)
+        return answer(item, self._shown(item))
 
     def delete(self, call: Call) -> Answer:
         """DELETE: 200 when it was there, 204 when not."""
