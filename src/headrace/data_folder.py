@@ -47,6 +47,11 @@ class DataFolder:
         return self.root / "own-journal"
 
     @property
+    def query_journals(self) -> Path:
+        """The journal of what the query process notes of queries."""
+        return self.root / "query-journal"
+
+    @property
     def checkpoints(self) -> Path:
         """How far each journal is settled."""
         return self.root / "checkpoints"
@@ -148,6 +153,7 @@ def open_data_folder(root: Path, disk: Disk, part: Part | None = None) -> tuple[
     for path in (
         folder.journals,
         folder.own_journals,
+        folder.query_journals,
         folder.tables,
         folder.dead_letters,
         folder.root / "run",

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server.kit import ARM_SCOPE, INGEST_SCOPE, QUERY_SCOPE, Api, eventually
+from tests.server.kit import ARM_SCOPE, INGEST_SCOPE, QUERY_SCOPE, Api, api_of, eventually
 from tests.servers import ServerProcess, running_server
 
 pytestmark = pytest.mark.server
@@ -132,6 +132,38 @@ def test_nobody_writes_or_deletes_the_log_by_other_ways(api: Api) -> None:
     }
     refused = api.arm("PUT", api.rule_id("forger"), body)
     assert refused.status_code == 400, refused.text
+
+
+def test_the_activity_log_reaches_back_before_the_start(tmp_path: Path) -> None:
+    arguments = ("--data-dir", str(tmp_path / "data"), "--port", "0", "--quiet")
+    with running_server(tmp_path, *arguments) as server, api_of(server) as api:
+        group = f"{api.subscription}/resourceGroups/remembered"
+        made = api.arm("PUT", group, {"location": "here"}, version="2024-11-01")
+        some(api, f"CorrelationId == '{made.headers['x-ms-request-id']}'")
+        (engine,) = server.children("engine")
+        engine.kill()
+
+        def change() -> int:
+            return api.arm("PATCH", group, {"tags": {"a": "b"}}, version="2024-11-01").status_code
+
+        eventually(change, lambda status: status == 200)
+        url = f"{api.base}{api.subscription}/providers/Microsoft.Insights/eventtypes/management/values"
+
+        def events(until: str) -> list[dict[str, Any]]:
+            wanted = f"eventTimestamp ge '2020-01-01T00:00:00Z'{until} and resourceGroupName eq 'remembered'"
+            query = {"api-version": "2015-04-01", "$filter": wanted}
+            found: list[dict[str, Any]] = api.http.get(
+                url, params=query, headers=api.bearer(ARM_SCOPE)
+            ).json()["value"]
+            return found
+
+        after, before = events("")
+        for event in (after, before):
+            assert event["operationName"]["value"] == "Microsoft.Resources/subscriptions/resourceGroups/write"
+        assert before["correlationId"] == made.headers["x-ms-request-id"]
+        assert before["caller"] == api.env["HEADRACE_PRINCIPAL_ID"]
+        assert events(f" and eventTimestamp lt '{before['eventTimestamp']}'") == []
+        assert events(f" and eventTimestamp le '{before['eventTimestamp']}'") == [before]
 
 
 def test_the_chain_holds_over_a_kill_and_a_restart_and_shows_what_was_changed(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,6 @@ from starlette.routing import Route
 from headrace.app.common import running_beside
 from headrace.arm.bootstrap import read_sample
 from headrace.arm.ids import parse_path
-from headrace.arm.model import Activity
 from headrace.catalog.model import Catalog
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
@@ -75,29 +74,6 @@ async def audit_trail(
 def remote_auditor(folder: DataFolder, settings: Settings) -> Auditor:
     """What gateways and the query process tell."""
     return RemoteAuditor(folder.socket("audit")) if settings.audit.enabled else NoAudit()
-
-
-def activity_of(trail: AuditTrail | None) -> Callable[[], Sequence[Activity]]:
-    """What the activity log shows: the control plane's calls since the start, as far as the trail remembers them."""
-
-    def activity() -> Sequence[Activity]:
-        return [
-            Activity(
-                time,
-                event.operation,
-                event.status,
-                event.code,
-                event.principal,
-                event.client,
-                event.address,
-                event.correlation,
-                event.scope,
-            )
-            for time, event in (trail.recent() if trail is not None else ())
-            if event.category == "Management"
-        ]
-
-    return activity
 
 
 def audit_routes(admin: Admin, trail: AuditTrail) -> list[Route]:

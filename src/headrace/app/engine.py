@@ -15,7 +15,8 @@ import duckdb
 import maxminddb
 from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.app.auditing import activity_of, audit_routes, audit_trail, describe_management
+from headrace.app.activity import ActivityLog
+from headrace.app.auditing import audit_routes, audit_trail, describe_management
 from headrace.app.common import (
     addresses_of,
     http_app,
@@ -34,7 +35,7 @@ from headrace.app.control import (
     refreshing,
     sign_in,
 )
-from headrace.app.own_log import OwnLog
+from headrace.app.own_log import OWN_JOURNAL, OwnLog
 from headrace.app.rule_versions import RuleVersionPruner
 from headrace.arm.classic import ClassicTables
 from headrace.arm.ids import DELETED_WORKSPACE_TYPE
@@ -67,11 +68,12 @@ from headrace.observe.rule_metrics import RuleMetrics
 from headrace.observe.usage import UsageMeter
 from headrace.process import ProcessConfig
 from headrace.serving import serving_http, serving_socket
-from headrace.settings import MIB, IdentitySettings, JournalSettings, Settings
+from headrace.settings import IdentitySettings, Settings
 from headrace.store.database import Database, StoreError
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
 from headrace.tables.model import TableKey, TablesError
+from headrace.tables.reader import TableReader
 from headrace.tables.retention import RetentionOf
 from headrace.tables.writer import TableStore
 from headrace.transform.checkpoint import Checkpoints
@@ -90,7 +92,6 @@ _NUMBERS_SECONDS = 5.0
 _DRAIN_SECONDS = 20.0
 """For what the journals hold at a stop; the supervisor waits somewhat longer for the rest."""
 _LAG = SECOND // 2
-_OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB)
 _BUSY_SHARE = 0.25
 """Of one processor's time: above it compaction is put off."""
 _KEY_LOOK_SECONDS = 60.0
@@ -122,7 +123,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         usage = UsageMeter(folder.usage, clock)
         stack.callback(usage.save)
         own_journal = MendingJournal(
-            folder.own_journals, lambda: open_free_journal(folder.own_journals, _OWN_JOURNAL, disk, clock)
+            folder.own_journals, lambda: open_free_journal(folder.own_journals, OWN_JOURNAL, disk, clock)
         )
         stack.push_async_callback(own_journal.close)
         await stack.enter_async_context(running_beside(own_journal.mend()))
@@ -177,11 +178,12 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         verifier = token_verifier(config, access, clock, issuers)
         trail = await audit_trail(config, own_journal, database, lambda: catalog.current, make_table, stack)
         auditor: Auditor = trail or NoAudit()
+        activity = ActivityLog(trail, lambda: catalog.current, TableReader(folder.tables)) if trail else None
         signing_in = sign_in(config, database, clock, issuers, auditor)
         admin = administration(config, database, feed, access, verifier, clock)
         routes = [
             ready_route(),
-            *control_plane_routes(config, admin, metrics.points, activity_of(trail)),
+            *control_plane_routes(config, admin, metrics.points, activity),
             *(audit_routes(admin, trail) if trail else ()),
             receipt_route(admin, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),
@@ -213,7 +215,8 @@ def _journal_readers(folder: DataFolder, seen: SeenCalls | None) -> Callable[[],
         gateways = [*journal_folders(folder.journals)]
         if seen is not None:
             seen.among(len(gateways))
-        for path in (*gateways, *journal_folders(folder.own_journals)):
+        own = (*journal_folders(folder.own_journals), *journal_folders(folder.query_journals))
+        for path in (*gateways, *own):
             if path.name not in known:
                 known[path.name] = FileJournalReader(path)
         return known

@@ -16,6 +16,7 @@ from headrace.ids import new_guid
 from headrace.journal.model import Entry, JournalBrokenError, JournalFullError, JournalWriter
 from headrace.observe.operations import Events, OperationRow
 from headrace.observe.usage import UsageMeter, UsageRow
+from headrace.settings import MIB, JournalSettings
 from headrace.store.live import LiveView
 from headrace.tables.recovery import Recovered
 from headrace.transform import own_rule
@@ -23,6 +24,9 @@ from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.progress import Progress
 
 _log = logging.getLogger(__name__)
+
+OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB)
+"""Of a journal for rows that the server makes itself."""
 
 _LOOK_SECONDS = 5.0
 _LAG_SECONDS = 60.0

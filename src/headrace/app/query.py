@@ -16,17 +16,23 @@ from headrace.app.common import (
     issuer_keys,
     read_store,
     ready_route,
+    running_beside,
     telling_numbers,
     token_verifier,
 )
+from headrace.app.own_log import OWN_JOURNAL
+from headrace.app.query_log import QueryLogWriter
 from headrace.arm.views import CatalogLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
+from headrace.disk import RealDisk
 from headrace.identity.access import load_access
+from headrace.journal.files import open_free_journal
 from headrace.observe.audit.middleware import Audited
 from headrace.process import ProcessConfig
 from headrace.query.engine import QueryEngine
 from headrace.query.kusto.routes import KustoService
+from headrace.query.log import QueryLog
 from headrace.query.readers import Readers
 from headrace.query.routes import QueryService
 from headrace.serving import serving_socket
@@ -55,14 +61,22 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
             catalog=lambda: catalog.current,
         )
         settings = config.settings.query
-        service = QueryService(engine, readers, settings, clock)
+        auditor = remote_auditor(folder, config.settings)
+        writer = QueryLogWriter(
+            lambda: open_free_journal(folder.query_journals, OWN_JOURNAL, RealDisk(), clock),
+            lambda: catalog.current,
+            auditor,
+        )
+        await stack.enter_async_context(running_beside(writer.run()))
+        log = QueryLog(clock, writer.tell)
+        service = QueryService(engine, readers, settings, clock, log)
         kusto = KustoService(
-            engine, readers, settings, addresses_of(config), lambda: access.current.tenant, clock
+            engine, readers, settings, addresses_of(config), lambda: access.current.tenant, clock, log
         )
         await stack.enter_async_context(telling_numbers(folder, config))
         app = Audited(
             http_app([ready_route(), *kusto.routes(), *service.routes()]),
-            remote_auditor(folder, config.settings),
+            auditor,
             describe_queries(readers.verifier),
             clock.now,
         )

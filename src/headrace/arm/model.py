@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -70,9 +70,8 @@ class Activity:
     scope: str
 
 
-def no_activity() -> Sequence[Activity]:
-    """Of a control plane that nobody keeps a log of."""
-    return ()
+ActivitySource = Callable[[int | None, int | None], Iterable[Activity]]
+"""The calls from and up to a time (UTC microseconds, both included, None where open), newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class ArmDeps:
     """Everything that the control plane is given from outside.
 
     `endpoint_template` is the form of `logsIngestion` addresses with `{name}` and `{base}`; None gives the
-    base address. `activity` answers what was done of late, oldest first.
+    base address. `activity` is the log of calls; of a control plane without one it is empty.
     """
 
     database: Database
@@ -92,7 +91,7 @@ class ArmDeps:
     published: Published
     endpoint_template: str | None = None
     limits: RuleLimits = field(default_factory=RuleLimits)
-    activity: Callable[[], Sequence[Activity]] = no_activity
+    activity: ActivitySource = lambda _since, _until: ()
     metrics: MetricSource = lambda _rule, _start, _end: ()
 
 

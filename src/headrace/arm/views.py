@@ -93,9 +93,13 @@ class CatalogLoader:
         ]
         self._schemas = seen
         settings = store.select_page(connection, DIAGNOSTIC_TYPE)
-        destinations = _error_destinations(settings, {item.key for item in workspaces})
-        recoverable = store.recoverable_workspaces(connection)
-        return replace(_catalog(change, built), error_destinations=destinations, recoverable=recoverable)
+        there = {item.key for item in workspaces}
+        return replace(
+            _catalog(change, built),
+            error_destinations=_destinations(settings, "errors", there),
+            query_log_destinations=_destinations(settings, "audit", there),
+            recoverable=store.recoverable_workspaces(connection),
+        )
 
     def _workspace(
         self,
@@ -147,21 +151,22 @@ def _catalog(change: int, workspaces: list[Workspace]) -> Catalog:
     return Catalog(change, {w.customer_id: w for w in workspaces}, {w.resource_id: w for w in workspaces})
 
 
-def _error_destinations(
-    settings: Sequence[Resource], workspaces: Collection[str]
+def _destinations(
+    settings: Sequence[Resource], rows: str, workspaces: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Where the error rows of rules go by their diagnostic settings: workspaces' keys by the rule's key.
+    """Where rows about resources go by their diagnostic settings: workspaces' keys by the resource's key.
 
-    `workspaces` are the keys of those that there are. A setting whose workspace is gone counts no more.
+    `rows` is what the settings' state calls them. `workspaces` are the keys of those that there are: a setting whose
+    workspace is gone counts no more.
     """
     found: dict[str, list[str]] = {}
     for item in settings:
-        errors, workspace = item.state.get("errors"), item.state.get("workspace")
-        if errors is False:
+        wanted, workspace = item.state.get(rows), item.state.get("workspace")
+        if wanted is False:
             found.setdefault(item.parent_key, [])
-        elif errors is True and workspace in workspaces:
+        elif wanted is True and workspace in workspaces:
             found.setdefault(item.parent_key, []).append(str(workspace))
-    return {rule: tuple(listed) for rule, listed in found.items()}
+    return {resource: tuple(listed) for resource, listed in found.items()}
 
 
 def workspace_retention(item: Resource) -> int:

@@ -84,6 +84,7 @@ class Catalog:
     `error_destinations`: where the error rows of a rule go, by the rule's lower-case ARM id, as lower-case ARM ids of
     workspaces; none switches them off. A rule that is not named there has them where its data flows send to.
     `recoverable`: the customerIds of deleted workspaces that can be recovered with what is in their tables.
+    `query_log_destinations`: where the queries of a workspace are noted, in the same way; nowhere unless named.
     """
 
     change: int
@@ -91,3 +92,4 @@ class Catalog:
     by_resource_id: Mapping[str, Workspace]
     error_destinations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recoverable: frozenset[str] = frozenset()
+    query_log_destinations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

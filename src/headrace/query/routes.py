@@ -16,7 +16,9 @@ from headrace.clock import Clock
 from headrace.identity.model import Caller
 from headrace.kql.api import KqlError, Render
 from headrace.query import errors
+from headrace.query.database import WorkspaceView
 from headrace.query.engine import BusyError, QueryEngine, QueryFailedError, QueryTimeoutError
+from headrace.query.log import Outcome, QueryLog
 from headrace.query.metadata import describe
 from headrace.query.model import Preferences, QueryRequest, QueryResult
 from headrace.query.readers import Readers
@@ -31,6 +33,7 @@ from headrace.query.requests import (
 )
 from headrace.query.routing import any_case_route
 from headrace.settings import QuerySettings
+from headrace.wire import correlation
 from headrace.wire.problems import JSON_TYPE, HttpError, error_object, http_error, json_response
 
 _BUSY_SECONDS = 5
@@ -42,12 +45,13 @@ def _path_not_found() -> HttpError:
 
 @dataclass(frozen=True, slots=True)
 class QueryService:
-    """What the routes need: the engine, and who may read what."""
+    """What the routes need: the engine, who may read what, and who takes note of queries."""
 
     engine: QueryEngine
     readers: Readers
     settings: QuerySettings
     clock: Clock
+    log: QueryLog
 
     def routes(self) -> list[Route]:
         """The API's routes, `/v1` included and in any letter case; the last takes every other path."""
@@ -72,8 +76,16 @@ class QueryService:
         posted = request.method == "POST"
         asked = read_query(await read_body(request), url, now) if posted else read_url_query(url, now)
         preferences = read_preferences(request.headers.get("prefer"), self.settings)
-        status, body = await self._answer(caller, request.path_params["workspace"], asked, preferences)
-        return Response(body, status, media_type=JSON_TYPE)
+        request_id = correlation.new_request_id()
+        headers = {correlation.REQUEST_ID.decode(): request_id}
+        try:
+            status, body = await self._answer(
+                request, request_id, caller, request.path_params["workspace"], asked, preferences
+            )
+        except HttpError as error:
+            error.headers.update(headers)
+            raise
+        return Response(body, status, headers, media_type=JSON_TYPE)
 
     async def metadata(self, request: Request) -> Response:
         """What can be queried in the workspace in the path."""
@@ -86,30 +98,54 @@ class QueryService:
         """Several queries; each has an answer of its own under its id."""
         caller = self.readers.authenticate(request)
         items = read_batch(await read_body(request))
-        answers = await asyncio.gather(*(self._item(caller, item) for item in items))
+        ids = [correlation.new_request_id() for _ in items]
+        answers = await asyncio.gather(
+            *(self._item(request, number, caller, item) for number, item in zip(ids, items, strict=True))
+        )
         responses = [
-            {"id": item.id, "status": status, "headers": {}, "body": msgspec.Raw(body)}
-            for item, (status, body) in zip(items, answers, strict=True)
+            {
+                "id": item.id,
+                "status": status,
+                "headers": {correlation.REQUEST_ID.decode(): number},
+                "body": msgspec.Raw(body),
+            }
+            for number, item, (status, body) in zip(ids, items, answers, strict=True)
         ]
         return json_response({"responses": responses})
 
-    async def _item(self, caller: Caller, item: BatchItem) -> tuple[int, bytes]:
+    async def _item(
+        self, request: Request, request_id: str, caller: Caller, item: BatchItem
+    ) -> tuple[int, bytes]:
         try:
             if item.path.strip("/").lower() != "query":
                 raise _path_not_found()
             asked = item_query(item, self.clock.now())
             header = next((v for k, v in (item.headers or {}).items() if k.lower() == "prefer"), None)
-            return await self._answer(caller, item.workspace, asked, read_preferences(header, self.settings))
+            preferences = read_preferences(header, self.settings)
+            return await self._answer(request, request_id, caller, item.workspace, asked, preferences)
         except HttpError as error:
             return error.status, msgspec.json.encode({"error": error_object(error.problem)})
 
     async def _answer(
-        self, caller: Caller, workspace: str, asked: QueryRequest, preferences: Preferences
+        self,
+        request: Request,
+        request_id: str,
+        caller: Caller,
+        workspace: str,
+        asked: QueryRequest,
+        preferences: Preferences,
     ) -> tuple[int, bytes]:
         view = self.readers.view(caller, (workspace, *asked.workspaces))
+        with self.log.watching(request, request_id, caller, asked, view.workspaces) as outcome:
+            return await self._run(view, asked, preferences, outcome)
+
+    async def _run(
+        self, view: WorkspaceView, asked: QueryRequest, preferences: Preferences, outcome: Outcome
+    ) -> tuple[int, bytes]:
         try:
             result = await self.engine.run(view, asked, preferences.wait)
         except KqlError as error:
+            outcome.status = 400
             return 400, msgspec.json.encode({"error": errors.compile_error(error.problems)})
         except QueryTimeoutError:
             raise errors.gateway_timeout(preferences.wait) from None
@@ -117,6 +153,7 @@ class QueryService:
             raise errors.throttled(_BUSY_SECONDS) from None
         except QueryFailedError:
             raise http_error(500, "InternalServerError", "The query failed in the engine.") from None
+        outcome.answered(result)
         return 200, _encode(result, preferences)
 
 

@@ -1,4 +1,4 @@
-"""The rules that the server itself sends under: one for each workspace, to `Usage`, `Operation` and `HeadraceAudit`.
+"""The rules that the server itself sends under: one for each workspace, to `Usage`, `LAQueryLogs` and their like.
 
 They stand in no store. Their rows go through a journal and the pipeline like any other rows.
 """
@@ -14,8 +14,11 @@ from headrace.kql.types import KustoType, SchemaColumn
 from headrace.observe.audit.events import TABLE as AUDIT
 from headrace.transform.model import CatalogView, RuleSource
 
-USAGE, OPERATION = "Usage", "Operation"
-TABLES = (USAGE, OPERATION, AUDIT)
+USAGE, OPERATION, QUERY_LOGS = "Usage", "Operation", "LAQueryLogs"
+TABLES = (USAGE, OPERATION, AUDIT, QUERY_LOGS)
+"""In the order of the flows, which never changes: their numbers stand in the tables' logs."""
+
+_OF_RESOURCES = (AUDIT, QUERY_LOGS)
 VERSION = 1
 _PREFIX = "headrace-"
 """No rule of a user's can have such an id: theirs begin with `dcr-`."""
@@ -70,6 +73,6 @@ def _stream(table: str) -> Stream:
     found = standard.untouched("", table)
     assert found is not None
     columns = [SchemaColumn(column.name, column.type) for column in found.schema.columns]
-    if table == AUDIT:
+    if table in _OF_RESOURCES:
         columns.append(SchemaColumn("_ResourceId", KustoType.STRING))
     return Stream(stream_of(table), tuple(columns))

@@ -180,9 +180,16 @@ def world(tmp_path: Path, started: tuple[Path, FirstApp]) -> Iterator[World]:
 
     verifier = TokenVerifier(view, addresses, clock)
     activity: list[Activity] = []
-    deps = ArmDeps(
-        database, verifier, view, addresses, clock, validate, publish, None, RuleLimits(), lambda: activity
-    )
+
+    def logged(since: int | None, until: int | None) -> list[Activity]:
+        wanted = [
+            one
+            for one in activity
+            if (since is None or one.time >= since) and (until is None or one.time <= until)
+        ]
+        return sorted(wanted, key=lambda one: one.time, reverse=True)
+
+    deps = ArmDeps(database, verifier, view, addresses, clock, validate, publish, None, RuleLimits(), logged)
     graph = Graph(database, view, verifier, addresses)
     clouds = cloud_routes(addresses, lambda: view.current.tenant)
     app = Starlette(routes=[*clouds, *graph_routes(graph), *arm_routes(deps)])

@@ -1,11 +1,12 @@
-"""The activity log: who changed what of a subscription of late. Mirrors Microsoft.Insights/eventtypes/values."""
+"""The activity log: who changed what of a subscription. Mirrors Microsoft.Insights/eventtypes/values."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from http.client import responses
+from itertools import islice
 from typing import Any
 
 from headrace.arm.filters import Term, parse_filter
@@ -27,6 +28,8 @@ _TEXTS: dict[str, Callable[[Activity], str]] = {
     "status": lambda event: _status(event),
     "operations": lambda event: event.operation,
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _KEPT_WHOLE = frozenset({"eventchannels", "levels"})
 """Terms of Azure's that let every event of this log through."""
 
@@ -42,16 +45,29 @@ class Events(Kind):
         terms = parse_filter(call.query.get("$filter"), {_TIME, *_TEXTS, *_KEPT_WHOLE})
         times = {term.value: _moment(term.value) for term in terms if term.field == _TIME}
         root = call.target.scope
-        found = [
-            event
-            for event in reversed(call.deps.activity())
-            if _inside(event, root) and all(_holds(event, term, times) for term in terms)
-        ]
+        found = islice(
+            (
+                event
+                for event in call.deps.activity(*_window(terms, times))
+                if _inside(event, root) and all(_holds(event, term, times) for term in terms)
+            ),
+            MAX_EVENTS,
+        )
         chosen = [name.strip() for name in call.query.get("$select", "").split(",") if name.strip()]
-        shown = [_document(call, event) for event in found[:MAX_EVENTS]]
+        shown = [_document(call, event) for event in found]
         if chosen:
             shown = [{name: item[name] for name in chosen if name in item} for item in shown]
         return Answer(200, {"value": shown})
+
+
+def _window(terms: Sequence[Term], times: Mapping[str, datetime]) -> tuple[int | None, int | None]:
+    """The span of time that no event outside of it can be let through by, in UTC microseconds."""
+    bounds = [
+        (term.op, (times[term.value] - _EPOCH) // _MICROSECOND) for term in terms if term.field == _TIME
+    ]
+    since = max((moment for op, moment in bounds if op in ("ge", "gt", "eq")), default=None)
+    until = min((moment for op, moment in bounds if op in ("le", "lt", "eq")), default=None)
+    return since, until
 
 
 def _inside(event: Activity, root: str) -> bool:
@@ -59,7 +75,7 @@ def _inside(event: Activity, root: str) -> bool:
     return scope == key or scope.startswith(f"{key}/")
 
 
-def _holds(event: Activity, term: Term, times: dict[str, datetime]) -> bool:
+def _holds(event: Activity, term: Term, times: Mapping[str, datetime]) -> bool:
     if term.field in _KEPT_WHOLE:
         return True
     if term.field != _TIME:

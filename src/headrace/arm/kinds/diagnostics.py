@@ -1,7 +1,8 @@
 """Diagnostic settings, extensions of rules and workspaces. Mirrors Microsoft.Insights/diagnosticSettings.
 
 A rule's category `LogErrors` says where its error rows (`DCRLogErrors`) go: to the setting's workspace, or nowhere
-when it is switched off. Without a setting they are where the rule's data flows send to. All else is kept only.
+when it is switched off. Without a setting they are where the rule's data flows send to. A workspace's category `Audit`
+says where the queries that it is asked are noted (`LAQueryLogs`); without a setting nowhere. All else is kept only.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from headrace.arm.ids import (
 from headrace.arm.kinds.base import Kind, changed, check_etag, clean, invalid, new_resource, not_found
 from headrace.arm.kinds.linked import check_linked
 from headrace.arm.kinds.scopes import ExtensionKind, require_scope_resource
+from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.wire.problems import http_error
 
 ERRORS = "LogErrors"
+AUDIT = "Audit"
+QUERY_LOGS = "LAQueryLogs"
 MAX_SETTINGS = 5
 _SINKS = ("workspaceId", "storageAccountId", "eventHubAuthorizationRuleId", "marketplacePartnerId")
 _CATEGORIES: Mapping[str, Mapping[str, str]] = {
     RULE_TYPE: {ERRORS: "Logs", "AllMetrics": "Metrics"},
-    WORKSPACE_TYPE: {"Audit": "Logs", "AllMetrics": "Metrics"},
+    WORKSPACE_TYPE: {AUDIT: "Logs", "AllMetrics": "Metrics"},
 }
 _GROUPS = ("allLogs", "audit")
+_IN_GROUPS: Mapping[str, Sequence[str]] = {ERRORS: ("allLogs",), AUDIT: _GROUPS}
+_STATES: Mapping[str, str] = {ERRORS: "errors", AUDIT: "audit"}
+"""What a setting's state calls a category that something is done about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,12 @@ class DiagnosticSettings(ExtensionKind):
             raise http_error(
                 409, "Conflict", f"A resource has at most {MAX_SETTINGS} diagnostic settings; it has them."
             )
-        state = {"workspace": workspace, "errors": _errors(switches) if ERRORS in categories else None}
-        _check_others(others, state)
+        state: dict[str, Any] = {"workspace": workspace}
+        for category, name in _STATES.items():
+            state[name] = _wanted(switches, category) if category in categories else None
+            _check_others(others, state, category)
+        if state["audit"] and workspace is not None:
+            _make_query_logs(call, workspace)
         item = changed(call, existing or new_resource(call, document, ""), document, state=state)
         store.save(call.connection, item)
         return Answer(200, self.shown(item))
@@ -154,10 +165,18 @@ def _switches(properties: Mapping[str, Any], field: str, known: Sequence[str]) -
         yield _Switch(found, item["enabled"], group)
 
 
-def _errors(switches: Sequence[_Switch]) -> bool | None:
-    """Whether the setting wants a rule's error rows; None when it does not say."""
-    said = [one.enabled for one in switches if one.name == ERRORS or (one.group and one.name == "allLogs")]
+def _wanted(switches: Sequence[_Switch], category: str) -> bool | None:
+    """Whether the setting wants a category's rows; None when it does not say."""
+    groups = _IN_GROUPS[category]
+    said = [one.enabled for one in switches if one.name in groups or (not one.group and one.name == category)]
     return any(said) if said else None
+
+
+def _make_query_logs(call: Call, workspace: str) -> None:
+    """The table is there from now on, before the first query is noted."""
+    there = store.get(call.connection, workspace)
+    assert there is not None and there.unique_id is not None
+    ensure_standard(call.connection, there.unique_id, QUERY_LOGS, call.deps.clock.now())
 
 
 def _workspace(call: Call, properties: Mapping[str, Any]) -> str | None:
@@ -184,14 +203,15 @@ def _workspace(call: Call, properties: Mapping[str, Any]) -> str | None:
     return target.key
 
 
-def _check_others(others: Sequence[Resource], state: Mapping[str, Any]) -> None:
+def _check_others(others: Sequence[Resource], state: Mapping[str, Any], category: str) -> None:
+    name = _STATES[category]
     for item in others:
         same = item.state.get("workspace") == state["workspace"] is not None
-        if same and state["errors"] and item.state.get("errors"):
+        if same and state[name] and item.state.get(name):
             raise http_error(
                 409,
                 "Conflict",
                 f"Data sink '{state['workspace']}' is already used in diagnostic setting '{item.name}' for category "
-                f"'{ERRORS}'. Data sinks can't be reused in different settings on the same category for the same "
+                f"'{category}'. Data sinks can't be reused in different settings on the same category for the same "
                 "resource.",
             )

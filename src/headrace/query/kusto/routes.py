@@ -22,10 +22,12 @@ from headrace.errors import Problem, ProblemError
 from headrace.identity.model import Caller
 from headrace.kql.api import KqlError
 from headrace.query import errors
+from headrace.query.database import WorkspaceView
 from headrace.query.engine import BusyError, QueryEngine, QueryFailedError, QueryTimeoutError
 from headrace.query.kusto.commands import Commands, no_database
 from headrace.query.kusto.frames import Exchange, error_body, listing, version1, version2
 from headrace.query.kusto.requests import KustoRequest, bad_request, read_request
+from headrace.query.log import QueryLog
 from headrace.query.model import QueryRequest, QueryResult
 from headrace.query.readers import Readers
 from headrace.query.requests import read_body
@@ -56,6 +58,7 @@ class KustoService:
     addresses: Addresses
     tenant: Callable[[], str]
     clock: Clock
+    log: QueryLog
 
     def routes(self) -> list[Route]:
         """The surface's routes, in any letter case."""
@@ -90,7 +93,7 @@ class KustoService:
             asked = read_request(await read_body(request), self.settings)
             if asked.text.lstrip().startswith("."):
                 return await self._listing(caller, asked, exchange)
-            return _json(write(await self._run(caller, asked), exchange), exchange)
+            return _json(write(await self._run(request, caller, asked, exchange), exchange), exchange)
         except HttpError as error:
             return _refusal(error, exchange)
 
@@ -106,15 +109,23 @@ class KustoService:
         except HttpError as error:
             return _refusal(error, exchange)
 
-    async def _run(self, caller: Caller, asked: KustoRequest) -> QueryResult:
+    async def _run(
+        self, request: Request, caller: Caller, asked: KustoRequest, exchange: Exchange
+    ) -> QueryResult:
         view = self.readers.view(caller, (self._database(caller, asked.database).customer_id,))
-        request = QueryRequest(asked.text, parameters=asked.parameters, max_rows=asked.max_rows)
+        query = QueryRequest(asked.text, parameters=asked.parameters, max_rows=asked.max_rows)
+        with self.log.watching(request, exchange.activity, caller, query, view.workspaces) as outcome:
+            result = await self._answer(view, query, asked.wait)
+            outcome.answered(result)
+        return result
+
+    async def _answer(self, view: WorkspaceView, query: QueryRequest, wait: int) -> QueryResult:
         try:
-            return await self.engine.run(view, request, asked.wait)
+            return await self.engine.run(view, query, wait)
         except KqlError as error:
             raise _compile_error(error.problems) from None
         except QueryTimeoutError:
-            raise errors.gateway_timeout(asked.wait) from None
+            raise errors.gateway_timeout(wait) from None
         except BusyError:
             raise errors.throttled(_BUSY_SECONDS) from None
         except QueryFailedError:
