@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -15,6 +20,10 @@ from azure.mgmt.loganalytics import LogAnalyticsManagementClient
 from azure.mgmt.monitor import MonitorManagementClient
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.query import LogsQueryClient, LogsQueryResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from tests.servers import ServerProcess
 
@@ -32,6 +41,18 @@ def eventually(look: Callable[[], T], good: Callable[[T], bool]) -> T:
             return seen
         assert time.monotonic() < deadline, f"still not as wanted: {seen!r}"
         time.sleep(0.05)
+
+
+def headrace(server: ServerProcess, *arguments: str) -> Any:
+    """A command that prints JSON, with the env file's variables."""
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", *arguments, "--output", "json"],
+        env=server.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 @dataclass
@@ -77,6 +98,30 @@ class Azure:
             body["kind"] = kind
         return self.monitor.data_collection_rules.create(self.group, name, body)
 
+    def source(
+        self, name: str, declared: dict[str, str], columns: dict[str, str], transform: str
+    ) -> tuple[Any, Any]:
+        """A workspace with the table `Rows_CL`, and the rule that takes the stream `Custom-Rows` into it."""
+        workspace = self.workspace(name)
+        self.table(name, "Rows_CL", columns)
+        flow = {
+            "streams": ["Custom-Rows"],
+            "destinations": ["there"],
+            "transformKql": transform,
+            "outputStream": "Custom-Rows_CL",
+        }
+        listed = [{"name": column, "type": kind} for column, kind in declared.items()]
+        rule = self.rule(
+            name,
+            {
+                "streamDeclarations": {"Custom-Rows": {"columns": listed}},
+                "destinations": {"logAnalytics": [{"workspaceResourceId": workspace.id, "name": "there"}]},
+                "dataFlows": [flow],
+            },
+        )
+        self.grant(rule.id)
+        return workspace, rule
+
     def grant(self, scope: str, principal: str | None = None, role: str = PUBLISHER_ROLE) -> Any:
         subscription = self.env["AZURE_SUBSCRIPTION_ID"]
         definition = f"/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}"
@@ -94,6 +139,32 @@ class Azure:
         assert isinstance(result, LogsQueryResult), result
         table = result.tables[0]
         return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate: the file with its key, as the SDK takes it, and the certificate alone."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sender")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=2))
+        .sign(key, hashes.SHA256())
+    )
+    alone, both = folder / "certificate.pem", folder / "key-and-certificate.pem"
+    alone.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    both.write_bytes(private + alone.read_bytes())
+    return both, alone
 
 
 @pytest.fixture(scope="session")

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.identity import CertificateCredential, ClientSecretCredential
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.query import LogsQueryClient
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure, eventually, headrace
 from tests.servers import ServerProcess
 
 pytestmark = pytest.mark.server
 
 ROW = {"Time": None, "Message": "signed in"}
-
-
-def headrace(server: ServerProcess, *arguments: str) -> Any:
-    """A command that prints JSON, with the env file's variables."""
-    done = subprocess.run(
-        [sys.executable, "-m", "headrace", *arguments, "--output", "json"],
-        env=server.env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
 
 
 def credential(env: dict[str, str], client: str, secret: str) -> ClientSecretCredential:
@@ -49,32 +28,6 @@ def credential(env: dict[str, str], client: str, secret: str) -> ClientSecretCre
         authority=env["AZURE_AUTHORITY_HOST"],
         disable_instance_discovery=True,
     )
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate: the file with its key, as the SDK takes it, and the certificate alone."""
-    folder = tmp_path_factory.mktemp("certificate")
-    key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sender")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=2))
-        .sign(key, hashes.SHA256())
-    )
-    alone, both = folder / "certificate.pem", folder / "key-and-certificate.pem"
-    alone.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    both.write_bytes(private + alone.read_bytes())
-    return both, alone
 
 
 def test_a_certificate_instead_of_a_secret(

@@ -57,26 +57,9 @@ def node(server: ServerProcess) -> Any:
 
 
 def test_rows_go_up_and_come_back(azure: Azure, node: Any) -> None:
-    workspace = azure.workspace("javascript")
-    azure.table("javascript", "Rows_CL", COLUMNS)
-    rule = azure.rule(
-        "javascript",
-        {
-            "streamDeclarations": {
-                STREAM: {"columns": [{"name": n, "type": t} for n, t in DECLARED.items()]},
-            },
-            "destinations": {"logAnalytics": [{"workspaceResourceId": workspace.id, "name": "there"}]},
-            "dataFlows": [
-                {
-                    "streams": [STREAM],
-                    "destinations": ["there"],
-                    "transformKql": "source | project-rename TimeGenerated = Time",
-                    "outputStream": "Custom-Rows_CL",
-                }
-            ],
-        },
+    workspace, rule = azure.source(
+        "javascript", DECLARED, COLUMNS, "source | project-rename TimeGenerated = Time"
     )
-    azure.grant(rule.id)
     first = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
     milliseconds = int(first.timestamp()) * 1000
     assert node("upload", rule.immutable_id, STREAM, str(milliseconds), str(ROWS)) == "uploaded"

@@ -17,8 +17,7 @@ from azure.identity import ManagedIdentityCredential, WorkloadIdentityCredential
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.query import LogsQueryClient
 
-from tests.clients.conftest import connect, eventually
-from tests.clients.test_identity import headrace
+from tests.clients.conftest import connect, eventually, headrace
 from tests.oidc_issuer import Issuer, running_issuer
 from tests.servers import ServerProcess, running_server
 

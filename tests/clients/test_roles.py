@@ -10,8 +10,8 @@ from azure.core.exceptions import HttpResponseError
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.query import LogsQueryClient
 
-from tests.clients.conftest import Azure
-from tests.clients.test_identity import credential, headrace
+from tests.clients.conftest import Azure, headrace
+from tests.clients.test_identity import credential
 from tests.servers import ServerProcess
 
 pytestmark = pytest.mark.server

@@ -232,6 +232,20 @@ def test_the_second_key_signs_too_and_a_key_can_be_changed(
     assert sender.post(log_type, [{"a": 2}], key=second).status_code == 403
 
 
+def test_headrace_shared_key_prints_what_senders_sign_with(
+    client: Server, sender: Sender, log_type: str
+) -> None:
+    command = [sys.executable, "-m", "headrace", "shared-key"]
+    environment = {**os.environ, **client.variables}
+    keys = [
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=True).stdout
+        for more in ((), ("--secondary",))
+    ]
+    assert keys[0] != keys[1]
+    for key in keys:
+        assert sender.post(log_type, [{"a": 1}], key=key.strip()).status_code == 200
+
+
 def test_headrace_migrate_makes_the_rule_that_takes_the_same_records(
     client: Server, sender: Sender, log_type: str
 ) -> None:

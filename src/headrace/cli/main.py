@@ -23,6 +23,7 @@ from headrace.cli import (
     send,
     serve,
     settings,
+    shared_key,
     tables,
     up,
 )
@@ -54,7 +55,7 @@ def options(
     """Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL."""
 
 
-for module in (up, serve, send, query, migrate, env, settings, doctor):
+for module in (up, serve, send, query, shared_key, migrate, env, settings, doctor):
     module.register(app)
 app.add_typer(apps.group, name="app")
 app.add_typer(roles.group, name="role")

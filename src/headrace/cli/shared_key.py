@@ -1,0 +1,35 @@
+"""`headrace shared-key`: the key that senders of the retired Data Collector API sign with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headrace.cli.client import EnvFileOption, Server
+
+_VERSION = "2022-10-01"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("shared-key")(shared_key)
+
+
+def shared_key(
+    workspace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The workspace. Default: the sample's.")
+    ] = None,
+    resource_group: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its resource group. Default: the sample's.")
+    ] = None,
+    secondary: Annotated[
+        bool, typer.Option("--secondary", help="The second key, which is as good as the first.")
+    ] = False,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Print the key that senders of the Data Collector API sign with: one of the workspace's two."""
+    with Server.find(env_file) as server:
+        path = f"{server.workspace_id(resource_group, workspace)}/sharedKeys"
+        keys = server.arm("POST", path, _VERSION)
+    typer.echo(keys["secondarySharedKey" if secondary else "primarySharedKey"])
