@@ -22,12 +22,14 @@ from headrace.ingest.intake import Intake
 from headrace.process import ProcessConfig
 from headrace.store import sockets
 from headrace.tls import check_pair, server_context
+from headrace.wire.asgi import Headers
 from headrace.wire.heads import (
     MOST_HEAD_BYTES,
     MOST_HEADERS,
     MOST_TARGET_BYTES,
     head_too_large,
     malformed,
+    no_upgrade,
     refusal,
     target_too_long,
 )
@@ -38,7 +40,10 @@ _BACKLOG = 1024
 _READ_BYTES = 256 * 1024
 _STOP_SECONDS = 20.0
 _RENEW_SECONDS = 2.0
+_VERSIONS = ("1.0", "1.1")
 _log = logging.getLogger(__name__)
+_FAULTS = _log.getChild("requests")
+_FAULTS.setLevel(logging.ERROR)
 
 
 @contextlib.asynccontextmanager
@@ -165,7 +170,10 @@ def ingest_protocol(intake: Intake) -> Callable[..., asyncio.BufferedProtocol]:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 for clients that nobody knows: a request's head is bound in time, size and number of headers."""
+    """HTTP/1.1 for clients that nobody knows: a request's head is bound in time, size and number of headers.
+
+    A connection on which another protocol was asked for is closed behind the answer.
+    """
 
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -174,6 +182,17 @@ class GuardedProtocol(HttpToolsProtocol):
     """Bytes since the parser told something: it may hold that much of one line."""
     _told = False
     _refusal: HttpError | None = None
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # What strangers send is nothing to warn of: each request of theirs would be a line in the log.
+        self.logger = _FAULTS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -220,10 +239,19 @@ class GuardedProtocol(HttpToolsProtocol):
             raise self._refusal
 
     def on_headers_complete(self) -> None:
-        """A request's head is there."""
+        """A request's head is there. Raises `HttpError`."""
         self._told = True
         self._forget_head()
+        asked = self.parser.should_upgrade()
+        if asked and _has_body(self.headers):
+            self._refusal = no_upgrade()
+        elif self.parser.get_http_version() not in _VERSIONS:
+            self._refusal = malformed()
+        if self._refusal is not None:
+            raise self._refusal
         super().on_headers_complete()
+        if asked:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
@@ -256,6 +284,13 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _has_body(headers: Headers) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+        for name, value in headers
+    )
 
 
 def _security_headers(config: ProcessConfig) -> list[tuple[str, str]]:

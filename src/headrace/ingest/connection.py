@@ -38,7 +38,7 @@ _MOST_UNDER_WAY = 16
 
 _START = b"POST /dataCollectionRules/"
 _HEAD_END = b"\r\n\r\n"
-_UNCOMMON = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_UNCOMMON = frozenset({b"transfer-encoding", b"expect"})
 _NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
 _CLOSE = (b"connection", b"close")
 _LONGEST_REMEMBERED = 512
@@ -437,8 +437,11 @@ def _parsed(head: bytes) -> _Head | None:
     parser = httptools.HttpRequestParser(found)
     try:
         parser.feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+    except httptools.HttpParserError:
         return None
+    except httptools.HttpParserUpgrade:
+        # The head is whole, and nobody has to heed the wish for another protocol.
+        pass
     whole = found.whole and found.alone
     common = whole and parser.get_http_version() == "1.1" and parser.should_keep_alive()
     common = common and len(found.url) <= MOST_TARGET_BYTES

@@ -43,7 +43,9 @@ class _Exchange:
         self.call = call
         self.receive = receive
         self.drained = False
-        self.given_up = (call.content_length() or 0) > DRAIN_BYTES
+        # One that waits for `100 Continue` has not begun to send, and need not.
+        waits = call.header(b"expect").lower() == "100-continue"
+        self.given_up = waits or (call.content_length() or 0) > DRAIN_BYTES
 
 
 class Gateway:
@@ -125,6 +127,7 @@ class Gateway:
         self._intake.kept(exchange.call, records)
 
     async def _body(self, exchange: _Exchange, lease: Lease) -> bytes:
+        exchange.given_up = False
         limit = self._intake.settings.max_wire_bytes
         seconds = self._intake.settings.body_timeout_seconds
         try:

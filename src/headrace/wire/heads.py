@@ -29,6 +29,12 @@ def head_too_large() -> HttpError:
     )
 
 
+def no_upgrade() -> HttpError:
+    """501 for a body behind a head that asks for another protocol: where it ends only that one would say."""
+    message = "This server does not switch protocols. Send the request without the header Upgrade."
+    return http_error(501, "NotImplemented", message)
+
+
 def malformed() -> HttpError:
     """400 for what is no HTTP/1.1."""
     return http_error(400, "BadRequest", "What came is not a request by HTTP/1.1.")

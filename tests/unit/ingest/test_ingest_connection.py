@@ -183,12 +183,80 @@ def test_other_requests_are_handed_over_behind_the_answers_that_are_due(world: W
     assert bodies(world) == [b'[{"a":1}]', b'[{"a":2}]', b'[{"a":3}]']
 
 
-@pytest.mark.parametrize("line", ["Expect: 100-continue", "Connection: close"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Expect: 100-continue",
+        "Connection: close",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA",
+    ],
+)
 def test_uncommon_requests_are_taken_too(world: World, line: str) -> None:
     async def talk(client: Client) -> None:
         await client.send(client.request(BODY, line))
         status, *_ = await client.answer()
         assert (await client.answer() if status == 100 else (status,))[0] == 204
+
+    talk_to(world, talk)
+    assert bodies(world) == [BODY]
+
+
+def test_a_client_that_waits_for_100_need_not_send_what_is_refused(world: World) -> None:
+    async def talk(client: Client) -> None:
+        body = b" " * 100_000
+        head = client.request(body, "Expect: 100-continue", authorization=None).removesuffix(body)
+        await client.send(head)
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (401, "close")
+        assert await client.ended()
+
+    talk_to(world, talk)
+    assert [refusal.status for refusal in world.notes.refusals] == [401]
+
+
+def test_spellings_of_the_address(world: World) -> None:
+    """Clients percent-encode, change the case, and put a slash at the end; proxies send the whole address."""
+    path = world.path().decode()
+    odd = "".join(f"%{ord(char):02x}" for char in "Custom-MyTable_CL")
+    targets = [
+        f"{path.upper()}?API-VERSION=2023-01-01",
+        f"{path}/?api%2Dversion=2023-01-01",
+        f"/{path}?x=1&api-version=2023-01-01&api-version=again",
+        f"/dataCollectionRules/{world.rule.immutable_id}/streams/{odd}?api-version=2023-01-01",
+        f"https://localhost:8443{path}?api-version=2023-01-01",
+    ]
+
+    async def talk(client: Client) -> None:
+        for target in targets:
+            line = b"POST %b HTTP/1.1" % target.encode()
+            await client.send(line + client.request()[client.request().index(b"\r\n") :])
+            assert (await client.answer())[0] == 204, target
+
+    talk_to(world, talk)
+    assert bodies(world) == [BODY] * len(targets)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_no_operation(world: World, method: str) -> None:
+    async def talk(client: Client) -> None:
+        await client.send(client.request(b"").replace(b"POST", method.encode(), 1))
+        await client.send(client.request())
+        seen = b""
+        while b" 204 No Content" not in seen:
+            seen += await client.loop.sock_recv(client.stream, 65536)
+        assert seen.startswith(b"HTTP/1.1 404 ")
+        assert (b'{"error":' in seen) == (method != "HEAD")
+
+    talk_to(world, talk)
+    assert bodies(world) == [BODY]
+
+
+def test_http_1_0(world: World) -> None:
+    async def talk(client: Client) -> None:
+        await client.send(client.request().replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (204, "close")
+        assert await client.ended()
 
     talk_to(world, talk)
     assert bodies(world) == [BODY]

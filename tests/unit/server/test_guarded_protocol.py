@@ -110,6 +110,8 @@ def test_what_never_ends_ends_the_connection(start: bytes, piece: bytes) -> None
         (b"GET /" + b"y" * 32_767 + b" HTTP/1.1\r\nHost: h", 204),
         (b"GET /" + b"y" * 32_768 + b" HTTP/1.1\r\nHost: h", 414),
         (b"GET / HTTP/1.1\r\nno header", 400),
+        (b"GET / HTTP/2.0\r\nHost: h", 400),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: upgrade\r\nUpgrade: h2c", 501),
     ],
 )
 def test_a_head_that_comes_whole_is_bound(head: bytes, status: int) -> None:
@@ -122,6 +124,26 @@ def test_a_head_that_comes_whole_is_bound(head: bytes, status: int) -> None:
     assert first.startswith(b"HTTP/1.1 %d " % status)
     assert (b"connection: close" in first) == (status != 204)
     assert status == 204 or set(msgspec.json.decode(body)["error"]) == {"code", "message"}
+
+
+@pytest.mark.parametrize("method", [b"GET", b"CONNECT"])
+def test_the_connection_of_a_client_that_wants_another_protocol_is_closed(method: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(method + b" /a HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        return await reader.read()
+
+    answer = asyncio.run(_talk(talk))
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"connection: close" in answer
+
+
+def test_strangers_write_nothing_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"nonsense\r\n\r\n")
+        return await reader.read()
+
+    assert asyncio.run(_talk(talk)).startswith(b"HTTP/1.1 400 ")
+    assert caplog.records == []
 
 
 def test_requests_before_a_head_that_is_refused_are_answered() -> None:
