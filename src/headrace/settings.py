@@ -193,6 +193,11 @@ class JournalSettings(Section):
     segment_bytes: int = Field(128 * MIB, ge=64 * 1024, description="size of a preallocated segment file")
     max_bytes: int = Field(8 * 1024 * MIB, ge=MIB, description="most disk one journal may hold; then 429")
     group_bytes: int = Field(16 * MIB, ge=64 * 1024, description="most bytes that share one sync")
+    inflated_bytes: int = Field(
+        128 * MIB,
+        ge=0,
+        description="memory in which a gateway leaves the last bodies without compression for the engine; 0: none",
+    )
 
 
 class TransformSettings(Section):

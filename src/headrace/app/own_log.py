@@ -25,7 +25,7 @@ from headrace.transform.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB)
+OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes=MIB, inflated_bytes=0)
 """Of a journal for rows that the server makes itself."""
 
 _LOOK_SECONDS = 5.0

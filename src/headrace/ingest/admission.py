@@ -6,7 +6,7 @@ are no objects, are refused in mode `headrace`; in mode `compatible` they are le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from headrace.ingest import jsontext
@@ -26,7 +26,7 @@ class Admitted:
     `body` are the wire bytes as received, in `encoding` (empty or `gzip`), save for three cases in which the
     same objects are written anew: a byte order mark, several gzip members, members left out. `length` are
     the bytes of its JSON, `rows` the members of its array; with no rows there is nothing to keep. `dropped`
-    counts what mode `compatible` left out.
+    counts what mode `compatible` left out. `inflated` is what a body in gzip inflates to.
     """
 
     body: bytes
@@ -34,6 +34,7 @@ class Admitted:
     length: int
     rows: int
     dropped: int = 0
+    inflated: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def admit(
@@ -58,7 +59,7 @@ def admit(
     except JsonTextError as error:
         raise _malformed(error, body, encoding) from error
     if as_received:
-        return Admitted(body, encoding, len(text), rows)
+        return Admitted(body, encoding, len(text), rows, inflated=text if encoding else None)
     return _written_anew(text, encoding, rows, 0)
 
 

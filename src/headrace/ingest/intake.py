@@ -133,7 +133,7 @@ class Intake:
                 length=admitted.length,
                 rows=admitted.rows,
             )
-            pending.append(self._submit(entry))
+            pending.append(self._submit(entry, admitted.inflated))
         return pending
 
     def kept(self, call: Call, records: Sequence[Record]) -> None:
@@ -199,9 +199,9 @@ class Intake:
         if entry is not None:
             pending.append(self._submit(entry))
 
-    def _submit(self, entry: Entry) -> Pending:
+    def _submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         try:
-            return self._journal.submit(entry)
+            return self._journal.submit(entry, inflated)
         except (JournalFullError, JournalBrokenError) as error:
             raise journal_refusal(error) from error
 

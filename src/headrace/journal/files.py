@@ -3,6 +3,7 @@
     journal/{journal id}/
         lock                        held by the one writer
         end                         how far the journal is durable, shared memory for the readers
+        inflated                    where the last bodies are in memory without compression, for the readers
         00000000000000000000.seg    segments, named by their first offset
         spare.{n}                   the next segment, allocated ahead
 
@@ -40,6 +41,7 @@ from headrace.journal.format import (
     encode_header,
     encode_meta,
 )
+from headrace.journal.inflated import InflatedWriter
 from headrace.journal.model import (
     DiskFullError,
     Entry,
@@ -85,6 +87,8 @@ class _Ticket:
     meta: bytes
     size: int
     pending: Pending
+    place: int | None
+    """Where its body is among those that readers need not inflate."""
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of the one who waits."""
@@ -117,6 +121,7 @@ class FileJournal:
         end: End,
         floor: int,
         allocate: Callable[[int, int], None],
+        inflated: InflatedWriter | None,
     ) -> None:
         """Takes over what `open` prepared; not for others."""
         self._folder = folder
@@ -132,6 +137,7 @@ class FileJournal:
         segment_bytes = min(settings.segment_bytes, settings.max_bytes // 8)
         self._room = Room(folder, settings.max_bytes - 2 * segment_bytes, segment_bytes, clock)
         self._spares = SpareMaker(folder, segment_bytes, allocate)
+        self._inflated = inflated
         self._active: _Segment | None = None
         self._waiting: deque[_Ticket] = deque()
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -167,7 +173,10 @@ class FileJournal:
             mark, published = EndMark.create(folder, journal_id)
             recovered = recover(folder, disk, published)
             mark.publish(recovered.end)
-            return cls(folder, settings, disk, clock, lock, mark, recovered.end, recovered.floor, allocate)
+            inflated = InflatedWriter.create(folder, settings.inflated_bytes)
+            return cls(
+                folder, settings, disk, clock, lock, mark, recovered.end, recovered.floor, allocate, inflated
+            )
         except BaseException:
             if mark is not None:
                 mark.close()
@@ -184,14 +193,16 @@ class FileJournal:
         """Why nothing is acknowledged any more; None while all is well."""
         return self._broken
 
-    def submit(self, entry: Entry) -> Pending:
+    def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         """See `JournalWriter.submit`."""
         self._refuse_if_broken()
         meta = encode_meta(entry)
         size = FRAME_BYTES + len(meta) + len(entry.body)
         self._room.enter(size)
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(entry, meta, size, loop.create_future())
+        shared = self._inflated
+        place = shared.keep(inflated) if shared is not None and inflated is not None else None
+        ticket = _Ticket(entry, meta, size, loop.create_future(), place)
         self._waiting.append(ticket)
         if self._broken is not None:
             # The writer may have ended between the look and the append, and would never see this ticket.
@@ -234,6 +245,8 @@ class FileJournal:
                     os.ftruncate(self._active.descriptor, self._active.position)
             os.close(self._active.descriptor)
             self._active = None
+        if self._inflated is not None:
+            self._inflated.close()
         self._mark.close()
         os.close(self._lock)
 
@@ -341,8 +354,15 @@ class FileJournal:
         segment.position = end
         self._next, self._floor = group + len(records), received
         self._room.fill(end, sum(ticket.size for ticket in tickets))
+        self._name_inflated(tickets, group)
         self._mark.publish(End(self._next, segment.first, end))
         return records
+
+    def _name_inflated(self, tickets: Sequence[_Ticket], first: int) -> None:
+        if self._inflated is not None:
+            for offset, ticket in enumerate(tickets, first):
+                if ticket.place is not None:
+                    self._inflated.name(offset, ticket.place)
 
     def _abandon_segment(self) -> None:
         """Never write again where a write failed half-way: what it left could be taken for records."""

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from isal import isal_zlib
 
-from headrace.journal.model import Entry, JournalFormatError, Record
+from headrace.journal.model import Entry, Inflated, JournalFormatError, Record
 
 SEGMENT_VERSION: Final = 1
 RECORD_VERSION: Final = 1
@@ -153,8 +153,17 @@ def verify(head: FrameHead, meta: bytes | memoryview, body: bytes) -> bool:
     return _crc(body, _crc(meta, head.checked)) == head.crc
 
 
-def decode_record(journal: str, head: FrameHead, meta: bytes | memoryview, body: bytes) -> Record:
-    """The record of a verified frame. Raises `JournalFormatError` for a frame of a newer version."""
+def decode_record(
+    journal: str,
+    head: FrameHead,
+    meta: bytes | memoryview,
+    body: bytes,
+    memory: Inflated | None = None,
+) -> Record:
+    """The record of a verified frame, whose inflated body may be in `memory`.
+
+    Raises `JournalFormatError` for a frame of a newer version.
+    """
     if head.version > RECORD_VERSION:
         raise JournalFormatError(
             f"journal record {head.offset} has format {head.version}; "
@@ -175,7 +184,7 @@ def decode_record(journal: str, head: FrameHead, meta: bytes | memoryview, body:
         fields.time_field,
         fields.resource_id,
     )
-    return Record(journal, head.offset, head.received, entry)
+    return Record(journal, head.offset, head.received, entry, memory)
 
 
 def _crc(data: bytes | memoryview, start: int = 0) -> int:

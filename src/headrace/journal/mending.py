@@ -52,9 +52,9 @@ class MendingJournal:
         """Why nothing is acknowledged at present; None while all is well."""
         return self._journal.broken
 
-    def submit(self, entry: Entry) -> Pending:
+    def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         """See `JournalWriter.submit`."""
-        return self._journal.submit(entry)
+        return self._journal.submit(entry, inflated)
 
     def backlog(self) -> int:
         """See `JournalWriter.backlog`."""

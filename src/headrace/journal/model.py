@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -34,6 +34,14 @@ class Entry:
     """`_ResourceId` of the rows, where the sender tells it beside the body."""
 
 
+class Inflated(Protocol):
+    """Where compressed bodies may still be found as they are without compression."""
+
+    def find(self, offset: int, length: int, body: bytes) -> bytes | None:
+        """The `length` bytes that the gzip `body` of the record `offset` inflates to; None where they are not here."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An entry in the journal. `offset` counts records from 0; `received` is UTC µs, never falling."""
@@ -42,6 +50,13 @@ class Record:
     offset: int
     received: int
     entry: Entry
+    memory: Inflated | None = field(default=None, compare=False, repr=False)
+
+    def inflated(self) -> bytes | None:
+        """What the body inflates to, if it is gzip and its writer's memory still has it."""
+        if self.memory is None or self.entry.encoding != "gzip":
+            return None
+        return self.memory.find(self.offset, self.entry.length, self.entry.body)
 
 
 Pending = asyncio.Future[Record]
@@ -101,9 +116,10 @@ class JournalWriter(Protocol):
         """GUID of this journal; it never changes while the folder lives."""
         ...
 
-    def submit(self, entry: Entry) -> Pending:
+    def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         """Take an entry, to be made durable; all entries that wait together share one sync.
 
+        `inflated` is what its body inflates to, where that is at hand: readers may be spared doing it.
         Entries keep the order in which they are submitted. Called in an event loop. Both the call and what it
         returns raise `JournalFullError`, `DiskFullError` or `JournalBrokenError`; after any of them nothing was
         acknowledged.

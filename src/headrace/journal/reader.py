@@ -14,6 +14,7 @@ import msgspec
 from headrace.disk import Disk, RealDisk
 from headrace.journal.end import End, EndMark
 from headrace.journal.format import HEADER_BYTES, decode_record
+from headrace.journal.inflated import InflatedReader
 from headrace.journal.model import Damage, Record
 from headrace.journal.segments import Frame, SegmentReader, list_segments, segment_name
 
@@ -57,6 +58,7 @@ class FileJournalReader:
         self._known_end = 0
         self._place: _Place | None = None
         self._damage: dict[int, Damage] = {}
+        self._inflated = InflatedReader(folder)
 
     @property
     def journal_id(self) -> str:
@@ -106,7 +108,9 @@ class FileJournalReader:
                 continue
             if frame.head.offset >= offset:
                 try:
-                    records.append(decode_record(self.journal_id, frame.head, frame.meta, frame.body))
+                    records.append(
+                        decode_record(self.journal_id, frame.head, frame.meta, frame.body, self._inflated)
+                    )
                 except msgspec.DecodeError:
                     self._note(place, place.next + 1)
                 total += len(frame.body)

@@ -32,6 +32,9 @@ def inflate(record: Record) -> Body:
         return _body(record, entry.body)
     if entry.encoding.lower() != "gzip":
         raise BodyError("UnknownEncoding", "The payload's Content-Encoding is not known.")
+    at_hand = record.inflated()
+    if at_hand is not None:
+        return _body(record, at_hand)
     try:
         text = _gunzip(entry.body, entry.length)
     except (igzip_lib.IsalError, EOFError) as error:  # type: ignore[misc]  # stubs take it for a value

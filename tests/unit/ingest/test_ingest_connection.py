@@ -495,7 +495,7 @@ class Held:
     def __init__(self) -> None:
         self.pending: list[tuple[Entry, Pending]] = []
 
-    def submit(self, entry: Entry) -> Pending:
+    def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         """Wait for `keep`."""
         self.pending.append((entry, asyncio.get_running_loop().create_future()))
         return self.pending[-1][1]

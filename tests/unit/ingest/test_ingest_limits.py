@@ -32,7 +32,7 @@ def test_the_answer_waits_for_the_journal(tmp_path: Path, tenant: Tenant) -> Non
 
         journal_id = str(uuid.uuid4())
 
-        def submit(self, entry: Entry) -> Pending:
+        def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
             return asyncio.ensure_future(self._keep(entry))
 
         async def _keep(self, entry: Entry) -> Record:
@@ -191,7 +191,7 @@ class Refusing:
     def __init__(self, reason: Exception) -> None:
         self.reason = reason
 
-    def submit(self, entry: Entry) -> Pending:
+    def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         raise self.reason
 
     def backlog(self) -> int:

@@ -34,7 +34,7 @@ class Memory:
         self.entries: list[Entry] = []
         self.refusals = 0
 
-    def submit(self, entry: Entry) -> Pending:
+    def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         if self.refusals:
             self.refusals -= 1
             raise JournalBrokenError("no")
