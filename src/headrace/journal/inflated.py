@@ -193,13 +193,13 @@ def _attached(place: str) -> _Ring | None:
         _log.info("the writer's inflated bodies cannot be shared: %s", error)
         return None
     try:
+        head = _MAGIC + bytes.fromhex(nonce)
         shared = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         _log.info("the writer's inflated bodies cannot be shared: %s", error)
         return None
     finally:
         os.close(descriptor)
-    head = _MAGIC + bytes.fromhex(nonce)
     if len(shared) < _HEADER_BYTES or shared[: len(head)] != head:
         return None
     return _Ring(shared)
