@@ -247,6 +247,7 @@ class FileJournal:
             self._active = None
         if self._inflated is not None:
             self._inflated.close()
+            self._inflated = None
         self._mark.close()
         os.close(self._lock)
 

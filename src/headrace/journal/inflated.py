@@ -147,6 +147,10 @@ class InflatedReader:
         checksum = int.from_bytes(body[-_TRAILER_BYTES : -_TRAILER_BYTES // 2], "little")
         return content if isal_zlib.crc32(content) == checksum else None
 
+    def close(self) -> None:
+        """Let go of the memory, as soon as nobody copies from it any more."""
+        self._ring = None
+
     def _copy(self, offset: int, length: int) -> bytes | None:
         ring = self._ring
         if ring is None or length > ring.size:

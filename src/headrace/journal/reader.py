@@ -146,6 +146,7 @@ class FileJournalReader:
     def close(self) -> None:
         """Close the files."""
         self._leave()
+        self._inflated.close()
         if self._mark is not None:
             self._mark.close()
             self._mark = None
