@@ -35,6 +35,9 @@ def operations() -> list[Operation]:
         Operation(
             "GET", f"{of_workspace}/query", "Query a workspace", "Query", {200: result}, query=asked, statuses=_LATE
         ),
+        Operation(
+            "POST", f"{of_workspace}/search", "Query tables of any plan", "Query", {200: result}, body, statuses=_LATE
+        ),
         Operation("POST", "/v1/$batch", "Several queries", "Query", {200: ref("BatchResult")}, ref("BatchBody")),
         Operation("GET", f"{of_workspace}/metadata", "What a workspace has", "Query", {200: {"type": "object"}}),
         Operation(

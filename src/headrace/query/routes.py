@@ -58,6 +58,8 @@ class QueryService:
         return [
             any_case_route("/v1/$batch", self.batch, "POST"),
             any_case_route("/v1/workspaces/{workspace}/query", self.query, "GET", "POST"),
+            # Azure's address for queries of tables with the plans Basic and Auxiliary.
+            any_case_route("/v1/workspaces/{workspace}/search", self.query, "POST"),
             any_case_route("/v1/{workspace:path}/query", self.query, "GET", "POST"),
             any_case_route("/v1/workspaces/{workspace}/metadata", self.metadata, "GET", "POST"),
             any_case_route("/v1/{workspace:path}/metadata", self.metadata, "GET", "POST"),
@@ -117,7 +119,7 @@ class QueryService:
         self, request: Request, request_id: str, caller: Caller, item: BatchItem
     ) -> tuple[int, bytes]:
         try:
-            if item.path.strip("/").lower() != "query":
+            if item.path.strip("/").lower() not in ("query", "search"):
                 raise _path_not_found()
             asked = item_query(item, self.clock.now())
             header = next((v for k, v in (item.headers or {}).items() if k.lower() == "prefer"), None)

@@ -175,10 +175,12 @@ class FlowRunner:
 
     def _tell_repeats(self, batch: Batch, rule: Rule, repeats: Mapping[int, str]) -> None:
         """Count and note them, at the end of a run: a batch that has to be tried again is counted once."""
+        way = "/".join(batch.key)
+        new = {*self._counters.first_time(way, "repeats", [one.offset for one in batch.records])}
         for record in batch.records:
             if record.offset in repeats:
                 entry = record.entry
-                for index in _ways(rule, entry.stream):
+                for index in _ways(rule, entry.stream) if record.offset in new else ():
                     self._counters.add(
                         entry.rule, entry.stream, index, received=entry.rows, duplicate=entry.rows
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 FlowKey = tuple[str, int]
@@ -78,6 +78,19 @@ class Counters:
         self._streams: dict[StreamKey, list[int]] = {}
         self._runs: dict[tuple[str, str], RunCounts] = {}
         self._errors: Counter[tuple[str, str, str]] = Counter()
+        self._counted: dict[tuple[str, str], int] = {}
+
+    def first_time(self, app_id: str, kind: str, offsets: Sequence[int]) -> Sequence[int]:
+        """Those of a batch's offsets, in their order, whose rows were not counted on this way; now they are.
+
+        A batch is run again when a table was mended, or a journal is read again from its watermark.
+        """
+        with self._lock:
+            before = self._counted.get((app_id, kind), -1)
+            found = [offset for offset in offsets if offset > before]
+            if found:
+                self._counted[app_id, kind] = found[-1]
+            return found
 
     def ran(self, rule: str, stream: str, seconds: float) -> None:
         """A transform ran once."""

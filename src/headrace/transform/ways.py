@@ -223,7 +223,7 @@ class WayRunner:
         return 0 if decided.whole else record.entry.rows - len(decided.rows)
 
     def _count(self, way: Way, left: Mapping[int, int], stored: Mapping[int, int]) -> None:
-        records = way.records
+        records = self._uncounted(way)
         rows = sum(left[record.offset] for record in records)
         kept = sum(stored.get(record.offset, 0) for record in records)
         self._counters.add(
@@ -239,6 +239,11 @@ class WayRunner:
             size = sum(record.entry.length for record in records)
             received = sum(record.entry.rows for record in records)
             self._usage.stored(way.table.workspace, way.table.name, kept, size * kept // max(received, 1))
+
+    def _uncounted(self, way: Way) -> Sequence[Record]:
+        """The way's payloads that were not counted before."""
+        new = {*self._counters.first_time(way.app_id, way.workspace, [one.offset for one in way.records])}
+        return [record for record in way.records if record.offset in new]
 
 
 def _rows_by_offset(path: Path, written: Written) -> Mapping[int, int]:

@@ -183,6 +183,19 @@ def test_retention_and_plan(world: World) -> None:
     assert back["retentionInDays"] == 45
 
 
+def test_the_auxiliary_plan_is_for_new_custom_tables(world: World) -> None:
+    world.basics()
+    made = world.put(f"{WORKSPACE}/tables/Aux_CL", table_body(plan="Auxiliary", totalRetentionInDays=365))
+    shown = made["properties"]
+    assert (shown["plan"], shown["retentionInDays"], shown["totalRetentionInDays"]) == ("Auxiliary", 30, 365)
+    for bad in ({"plan": "Analytics"}, {"plan": "Basic"}):
+        assert world.call("PATCH", f"{WORKSPACE}/tables/Aux_CL", {"properties": bad}).status_code == 400, bad
+    refused = world.call("PUT", SYSLOG, {"properties": {"plan": "Auxiliary"}})
+    assert refused.status_code == 400
+    assert "Auxiliary" in refused.json()["error"]["message"]
+    assert world.put(SYSLOG, {"properties": {"plan": "Basic"}})["properties"]["plan"] == "Basic"
+
+
 def test_standard_tables_are_in_every_workspace(world: World) -> None:
     world.basics()
     listed = world.get(f"{WORKSPACE}/tables")
