@@ -61,6 +61,33 @@ class ManualClock:
         self._now = now
 
 
+STEADY_SECONDS = 600.0
+"""How long the clock must have gone like the monotonic one."""
+_JUMP_SECONDS = 60.0
+
+
+class SteadyClock:
+    """Tells whether the wall clock has not been set for a while."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+        self._gap = self._now_gap()
+
+    def now(self) -> int | None:
+        """UTC microseconds; None while the clock is too new to be trusted, or was set."""
+        gap = self._now_gap()
+        if abs(gap - self._gap) > _JUMP_SECONDS:
+            self._since = self._clock.monotonic()
+        # Small corrections of a clock that is kept by a time service add up to no jump.
+        self._gap = gap
+        steady = self._clock.monotonic() - self._since >= STEADY_SECONDS
+        return self._clock.now() if steady else None
+
+    def _now_gap(self) -> float:
+        return self._clock.now() / SECOND - self._clock.monotonic()
+
+
 def to_datetime(microseconds: int) -> datetime:
     """UTC microseconds as an aware `datetime`."""
     seconds, micros = divmod(microseconds, SECOND)

@@ -235,7 +235,9 @@ def _leaf_is_good(files: TlsFiles, now: datetime) -> bool:
         # A crash fell between the two.
         return False
     covered = {str(name.value).lower() for name in names}
-    return covered >= set(files.hosts) and leaf.not_valid_after_utc - now > _RENEW_BEFORE
+    # One that was made while the clock was ahead begins too late.
+    valid = leaf.not_valid_before_utc <= now and leaf.not_valid_after_utc - now > _RENEW_BEFORE
+    return valid and covered >= set(files.hosts)
 
 
 def _general_name(host: str) -> x509.GeneralName:

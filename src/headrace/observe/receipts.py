@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from headrace.clock import DAY, SECOND, Clock
+from headrace.clock import DAY, SECOND, Clock, SteadyClock
 from headrace.disk import Disk
 
 _LOG = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ class Receipts:
         self._folder = folder
         self._disk = disk
         self._clock = clock
+        self._steady = SteadyClock(clock)
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -244,7 +245,9 @@ class Receipts:
     def _prune(self) -> None:
         """Drop what is older than a day, and the oldest beyond the bound."""
         total = 0
-        oldest = self._clock.now() / SECOND - DAY / SECOND
+        # A clock that was set wrong for a minute must not cost a day of receipts.
+        now = self._steady.now()
+        oldest = 0.0 if now is None else (now - DAY) / SECOND
         for number in reversed(self._numbers()):
             path = self._path(number)
             with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.clock import DAY, MINUTE, Clock
+from headrace.clock import DAY, MINUTE, Clock, SteadyClock
 from headrace.disk import write_replacement
 from headrace.observe.metrics import Snapshot
 
@@ -116,6 +116,7 @@ class RuleMetrics:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._clock = clock
+        self._steady = SteadyClock(clock)
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._minute = clock.now() // MINUTE
@@ -219,7 +220,9 @@ class RuleMetrics:
             _LOG.warning("metrics of rules are not kept: %s", type(error).__name__)
 
     def _prune(self) -> None:
-        oldest = self._clock.now() // DAY - DAYS
+        # A clock that was set wrong for a minute must not cost the metrics of 93 days.
+        now = self._steady.now()
+        oldest = 0 if now is None else now // DAY - DAYS
         total = 0
         for day in reversed(self._days()):
             path = self._path(day)

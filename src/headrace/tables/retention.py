@@ -8,39 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.clock import DAY, SECOND, Clock
+from headrace.clock import DAY
 from headrace.tables.durability import sync_log
 from headrace.tables.model import CommitError, TableKey
 from headrace.tables.state import TableState, Tools
 
 RetentionOf = Callable[[TableKey], int | None]
 """Days that a table's rows are kept in all; None where that is not known (the table is being deleted)."""
-
-STEADY_SECONDS = 600.0
-"""How long the clock must have gone like the monotonic one."""
-_JUMP_SECONDS = 60.0
-
-
-class SteadyClock:
-    """Tells whether the wall clock has not been set for a while."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._since = clock.monotonic()
-        self._gap = self._now_gap()
-
-    def now(self) -> int | None:
-        """UTC microseconds; None while the clock is too new to be trusted, or was set."""
-        gap = self._now_gap()
-        if abs(gap - self._gap) > _JUMP_SECONDS:
-            self._since = self._clock.monotonic()
-        # Small corrections of a clock that is kept by a time service add up to no jump.
-        self._gap = gap
-        steady = self._clock.monotonic() - self._since >= STEADY_SECONDS
-        return self._clock.now() if steady else None
-
-    def _now_gap(self) -> float:
-        return self._clock.now() / SECOND - self._clock.monotonic()
 
 
 def expire(state: TableState, tools: Tools, now: int, days: int) -> int:

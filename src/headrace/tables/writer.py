@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.catalog.model import Table
-from headrace.clock import Clock
+from headrace.clock import Clock, SteadyClock
 from headrace.disk import Disk
 from headrace.settings import TableSettings
 from headrace.tables.commit import commit_published
@@ -24,7 +24,7 @@ from headrace.tables.maintenance import Compaction, Effort, maintain, remove_lef
 from headrace.tables.manifest import checksum
 from headrace.tables.model import CommitError, DataFile, FileSchema, TableKey, TablesError, version_of
 from headrace.tables.recovery import Recovered, recover_state, stored_tables
-from headrace.tables.retention import RetentionOf, SteadyClock, expire
+from headrace.tables.retention import RetentionOf, expire
 from headrace.tables.rewrite import Rewriter
 from headrace.tables.state import DROPPED_MARK, TableState, Tools
 from headrace.tables.stats import read_stats

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.transform_kit import RULE, STREAM, PipelineBench, make_flow, make_rule, make_table, wait_idle
 
-from headrace.clock import DAY, ManualClock
+from headrace.clock import DAY, MINUTE, ManualClock
 from headrace.disk import RealDisk
 from headrace.journal.model import Entry
 from headrace.observe.answers import make_receipt
@@ -112,7 +112,22 @@ def test_receipts_are_bounded_in_bytes_and_time(opened: Opener, tmp_path: Path, 
     assert receipts.find(ids[-1])
     receipts.close()
     clock.set(10**6 * int((tmp_path / "receipts").stat().st_mtime) + DAY + 10**8)
-    assert opened(segment_bytes=1000).find(ids[-1]) == []
+    receipts = opened(segment_bytes=1000)
+    assert receipts.find(ids[-1]), "the clock may be wrong"
+    clock.advance(11 * MINUTE)
+    for one in new_ids(20):
+        receipts.append(frame(one))
+    assert receipts.find(ids[-1]) == []
+
+
+def test_a_clock_that_is_set_wrong_for_a_while_costs_no_receipt(opened: Opener, clock: ManualClock) -> None:
+    receipts = opened(segment_bytes=1000)
+    clock.advance(11 * MINUTE)
+    ids = new_ids(60)
+    for place, one in enumerate(ids):
+        clock.set(clock.now() + {20: 400, 40: -400}.get(place, 0) * DAY)
+        receipts.append(frame(one))
+    assert all(map(receipts.find, ids))
 
 
 def test_a_receipt_says_nothing_before_the_rows_are_there(opened: Opener) -> None:

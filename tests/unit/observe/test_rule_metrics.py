@@ -123,3 +123,21 @@ def test_a_torn_end_costs_its_minute_alone(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.minutes")
     path.write_bytes(path.read_bytes()[:-3])
     assert {one[0] for one in found(RuleMetrics(tmp_path, clock))} == {0}
+
+
+def test_a_clock_that_is_set_wrong_for_a_while_costs_no_minute(tmp_path: Path) -> None:
+    clock = ManualClock()
+    began = clock.now()
+    metrics = RuleMetrics(tmp_path, clock)
+    for minute in range(16):
+        metrics.look([gateway(float(minute))])
+        clock.advance(MINUTE)
+    kept = {path.name for path in tmp_path.iterdir()}
+    for jump in (400, -400):
+        clock.set(clock.now() + jump * DAY)
+        metrics.look([gateway(100.0 + jump)])
+        clock.advance(MINUTE)
+        metrics.look([gateway(600.0 + jump)])
+    metrics.close()
+    assert kept <= {path.name for path in tmp_path.iterdir()}
+    assert [*metrics.points("dcr-1", began, began + 20 * MINUTE)]

@@ -8,9 +8,8 @@ import pytest
 from deltalake import DeltaTable
 from tests.tables_kit import DAY_ONE, Bench, ProcessKilledError, StoppingDisk, make_table
 
-from headrace.clock import DAY, HOUR, MINUTE, ManualClock
+from headrace.clock import DAY, HOUR, MINUTE, ManualClock, SteadyClock
 from headrace.settings import TableSettings
-from headrace.tables.retention import SteadyClock
 
 SETTINGS = TableSettings(small_file_bytes=0)
 
