@@ -32,7 +32,7 @@ from headrace.kql.model import (
 from headrace.kql.plan.depth import too_deep
 from headrace.kql.plan.expressions import Column, columns_of
 from headrace.kql.plan.nodes import Plan, TableScan
-from headrace.kql.plan.rewrites import find_time_ranges, place_filters, prune
+from headrace.kql.plan.rewrites import find_time_ranges, place_filters, prune, settle
 from headrace.kql.plan.scans import table_scans
 from headrace.kql.profile import Profile, TransformProfile
 from headrace.kql.sql.duckdb import DuckDbGenerator, storage_value
@@ -199,7 +199,10 @@ def _statement(bound: Bound) -> Statement:
     if too_deep(bound.plan):
         raise _deep()
     needed = {*bound.columns, *(column for key in bound.order for column in columns_of(key.value))}
-    plan = prune(find_time_ranges(place_filters(bound.plan)), needed)
+    plan, shared = settle(bound.plan)
+    for each in shared:
+        each.plan = place_filters(each.plan)
+    plan = prune(find_time_ranges(place_filters(plan), shared), needed, shared)
     columns = tuple(OutputColumn(column.name, column.type, column.sql_name) for column in bound.columns)
     scans = tuple(_scan_of(scan) for scan in table_scans(plan))
     return Statement(columns, bound.render, scans, Bound(plan, bound.columns, bound.order, bound.render))

@@ -355,7 +355,7 @@ class AnalyticsBinder(PluginBinder):
 
     def fork(self, rows: Relation, operator: t.Fork) -> Relation:
         """`fork`: a result for each branch."""
-        binding = self.share_binding(rows)
+        binding = self.share_binding(rows, once=False)
         for name, body in operator.branches:
             self.branches.append(replace(self._sub_query(operator, binding, body), name=name, _by_name={}))
         return self.branches[0]
@@ -370,7 +370,7 @@ class AnalyticsBinder(PluginBinder):
 
     def facet(self, rows: Relation, operator: t.Facet) -> Relation:
         """`facet`: a table of counts for each column, then the rows of `with`."""
-        binding = self.share_binding(rows)
+        binding = self.share_binding(rows, once=False)
         for column in operator.columns:
             side = self.bound_rows(binding)
             keys = self.group_keys(side, [n.Named(column.start, column.end, (), column)], Names())
@@ -396,9 +396,9 @@ class AnalyticsBinder(PluginBinder):
         function = binding.function
         if not function.parameters or not function.parameters[0].tabular:
             self.fail("KQL0136", f"The first parameter of `{function.name}` must be a table.", operator)
-        name = f"$invoked{len(self.shared)}"
+        name = f"$invoked{self.shared}"
         environment = Environment(self.environment)
-        environment.names[name] = self.share_binding(rows)
+        environment.names[name] = self.share_binding(rows, once=False)
         table = n.Argument(operator.start, operator.end, None, n.Name(operator.start, operator.end, name))
         with self.environment_scope(environment):
             return self.call_tabular(operator, binding, (table, *call.arguments))

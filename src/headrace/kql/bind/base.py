@@ -10,10 +10,9 @@ from typing import NoReturn
 from headrace.errors import Problem
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.functions.gaps import GAPS
-from headrace.kql.bind.scope import Environment, Relation
+from headrace.kql.bind.scope import Environment, NamedRows, QueryBinding, Relation
 from headrace.kql.model import Database, QueryOptions, Render
 from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison
-from headrace.kql.plan.nodes import SharedPlan
 from headrace.kql.profile import Profile
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax.lexer import SourceText
@@ -56,7 +55,8 @@ class BinderBase:
         self.rows: Relation | None = None
         self.other_rows: Relation | None = None
         self.render: Render | None = None
-        self.shared: list[SharedPlan] = []
+        self.shared = 0
+        self.named_rows: dict[QueryBinding, NamedRows] = {}
         self.received: Column | None = None
         self.poisoned: set[Column] = set()
         self.auto_bin: dict[str, Expr] = {}

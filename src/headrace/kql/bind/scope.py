@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from headrace.kql.plan.expressions import Column, Expr
-from headrace.kql.plan.nodes import OrderKey, Plan, SharedPlan
+from headrace.kql.plan.nodes import OrderKey, Plan, Shared, SharedPlan
+from headrace.kql.plan.rewrites.sharing import closed, steady
 from headrace.kql.syntax import nodes as n
 
 
@@ -64,16 +65,34 @@ class ScalarBinding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryBinding:
-    """A name for a tabular expression, bound anew at each use."""
+    """A name for a tabular expression, bound where it is first used."""
 
     value: n.Expression
     environment: Environment
     rows: Relation | None = None
 
 
+@dataclass(slots=True, eq=False)
+class NamedRows:
+    """What a name's tabular expression came to when it was first bound, and how much of the budget that took."""
+
+    rows: Relation
+    size: int
+    _repeatable: bool | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether all readers of the name may read the same rows: it has no chance and reads no rows around it."""
+        if self._repeatable is None:
+            plan = self.rows.plan
+            shared = plan.shared.plan if isinstance(plan, Shared) else plan
+            self._repeatable = steady(shared) and closed(shared)
+        return self._repeatable
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedBinding:
-    """A name for a tabular expression that is computed once."""
+    """A name for a tabular expression that several places read."""
 
     shared: SharedPlan
     columns: tuple[Column, ...]

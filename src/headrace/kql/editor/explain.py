@@ -81,7 +81,7 @@ def _inputs(plan: p.Plan, shared: set[str]) -> Iterator[tuple[str, p.Plan]]:
     if isinstance(plan, p.Shared):
         if plan.shared.name not in shared:
             shared.add(plan.shared.name)
-            yield "", plan.shared.pruned or plan.shared.plan
+            yield "", plan.shared.plan
         return
     if isinstance(plan, p.Union):
         for child, _ in plan.inputs:

@@ -75,10 +75,10 @@ class _Recorder(Binder):
             self.inputs[operator.start, operator.end] = rows
         return super().operate(rows, operator)
 
-    def _as(self, rows: Relation, operator: t.As, node: n.Pipeline, place: int) -> Relation:
+    def _as(self, rows: Relation, operator: t.As, node: n.Pipeline, place: int, size: int) -> Relation:
         if operator.name == MARKER:
             return self.operate(rows, operator)
-        return super()._as(rows, operator, node, place)
+        return super()._as(rows, operator, node, place, size)
 
     def unused(self, statement: n.Statement) -> None:
         """Bind what only a use would bind: a named query, or a function's body."""

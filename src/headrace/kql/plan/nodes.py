@@ -156,7 +156,7 @@ class Correlated(Plan):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared(Plan):
-    """A plan that is computed once (`materialize`): `columns` stand for `origin` of the plan `shared`."""
+    """Rows that several places may read: `columns` stand for `origin` of the plan `shared`."""
 
     shared: SharedPlan
     origin: tuple[Column, ...]
@@ -164,12 +164,20 @@ class Shared(Plan):
 
 @dataclass(slots=True, eq=False)
 class SharedPlan:
-    """The one computation behind several `Shared` nodes; the rewrites replace `plan`."""
+    """The plan behind several `Shared` nodes. Those that it reads itself have lower numbers.
 
-    name: str
+    `once`: it is computed once whatever it costs (`materialize`). The binder's are never changed; `settle` makes a
+    statement's own, whose `plan` the later rewrites replace.
+    """
+
+    number: int
     plan: Plan
-    pruned: Plan | None = None
-    ranged: bool = False
+    once: bool = True
+
+    @property
+    def name(self) -> str:
+        """Its name in SQL."""
+        return f"m{self.number}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

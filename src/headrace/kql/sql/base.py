@@ -423,8 +423,7 @@ class Generator(ExpressionGenerator):
         """The rows of a plan that is computed once."""
         shared = plan.shared
         if shared.name not in self.shared:
-            inner = shared.pruned or shared.plan
-            self.shared[shared.name] = self.gen(inner).select(inner.columns)
+            self.shared[shared.name] = self.gen(shared.plan).select(shared.plan.columns)
         source = exp.Table(
             this=exp.Identifier(this=shared.name, quoted=False),
             alias=exp.TableAlias(this=exp.Identifier(this=self.fresh("t"), quoted=False)),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Column, Expr, InQuery, ScalarQuery, columns_of, rebuild
+from headrace.kql.plan.tree import fields_of
 
 
-def prune(plan: p.Plan, needed: Iterable[Column]) -> p.Plan:
-    """The plan narrowed to `needed`; plans inside expressions are narrowed too."""
-    return _Pruner().prune(plan, set(needed))
+def prune(plan: p.Plan, needed: Iterable[Column], shared: Sequence[p.SharedPlan] = ()) -> p.Plan:
+    """The plan narrowed to `needed`, those inside expressions and the `shared` ones, readers first, too."""
+    pruner = _Pruner()
+    plan = pruner.prune(plan, set(needed))
+    for each in shared:
+        each.plan = pruner.prune(each.plan, pruner.read_of.get(each, set()))
+    return plan
 
 
 class _Pruner:
     def __init__(self) -> None:
-        self.read_of: dict[int, set[Column]] = {}
+        self.read_of: dict[p.SharedPlan, set[Column]] = {}
 
     def prune(self, plan: p.Plan, needed: set[Column]) -> p.Plan:
         return _NODES[type(plan)](self, plan, needed)
@@ -137,15 +142,8 @@ class _Pruner:
 
     def shared(self, plan: p.Shared, needed: set[Column]) -> p.Plan:
         pairs = [pair for pair in zip(plan.columns, plan.origin, strict=True) if pair[0] in needed]
-        wanted = self.shared_columns(plan.shared)
-        before = len(wanted)
-        wanted.update(origin for _, origin in pairs)
-        if len(wanted) > before or not before:
-            plan.shared.pruned = self.prune(plan.shared.plan, wanted)
+        self.read_of.setdefault(plan.shared, set()).update(origin for _, origin in pairs)
         return replace(plan, columns=tuple(c for c, _ in pairs), origin=tuple(o for _, o in pairs))
-
-    def shared_columns(self, shared: p.SharedPlan) -> set[Column]:
-        return self.read_of.setdefault(id(shared), set())
 
     def parse(self, plan: p.Parse, needed: set[Column]) -> p.Plan:
         input = self.prune(plan.input, needed | columns_of(plan.subject))
@@ -212,14 +210,9 @@ def free_columns(plan: p.Plan) -> set[Column]:
         elif isinstance(item, Mapping):
             stack.extend(item.values())
         elif isinstance(item, p.Plan | p.ExpandItem | p.OrderKey | p.ScanStep):
-            stack.extend(getattr(item, name) for name in _field_names(type(item)))
+            kind: type = type(item)
+            stack.extend(getattr(item, name) for name in fields_of(kind))
     return found
-
-
-def _field_names(kind: type) -> tuple[str, ...]:
-    import dataclasses
-
-    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 _NODES: dict[type[p.Plan], Callable[[_Pruner, Any, set[Column]], p.Plan]] = {

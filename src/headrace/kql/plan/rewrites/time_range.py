@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,35 +19,125 @@ Facts = Mapping[Column, Range]
 _NONE: Facts = {}
 
 
-def find_time_ranges(plan: p.Plan) -> p.Plan:
-    """The plan whose scans know the range of time that the filters above them leave."""
-    return _visit(plan, _NONE)
+def find_time_ranges(plan: p.Plan, shared: Sequence[p.SharedPlan] = ()) -> p.Plan:
+    """The plan whose scans know the range of time that the filters above them leave.
 
-
-def _visit(plan: p.Plan, facts: Facts) -> p.Plan:
-    rule = _NODES.get(type(plan))
-    return rule(plan, facts) if rule is not None else plan
-
-
-def _table_scan(plan: p.TableScan, facts: Facts) -> p.Plan:
-    for column, name in zip(plan.columns, plan.names, strict=True):
-        if name == TIME_COLUMN and column in facts:
-            low, high = facts[column]
-            # Whole microseconds, outwards: the filter itself stays in the plan.
-            return replace(plan, time_range=(_down(low), None if high is None else -_down(-high)))  # type: ignore[operator]
+    A `shared` plan (readers first) is left what any of its readers wants.
+    """
+    ranges = _Ranges()
+    plan = ranges.visit(plan, _NONE)
+    for each in shared:
+        each.plan = ranges.visit(each.plan, ranges.wanted(each))
     return plan
+
+
+class _Ranges:
+    def __init__(self) -> None:
+        self.readers: dict[p.SharedPlan, list[Facts]] = {}
+
+    def visit(self, plan: p.Plan, facts: Facts) -> p.Plan:
+        if facts:
+            # Two sides may be copies of one plan: what is known of a column holds where it is yielded, not below.
+            facts = {column: range for column, range in facts.items() if column in plan.columns}
+        rule = _NODES.get(type(plan))
+        return rule(self, plan, facts) if rule is not None else plan
+
+    def wanted(self, shared: p.SharedPlan) -> Facts:
+        """What all readers of a shared plan leave of its columns."""
+        first, *others = self.readers.get(shared, [_NONE])
+        return {
+            column: functools.reduce(_widened, (facts[column] for facts in others), range)
+            for column, range in first.items()
+            if all(column in facts for facts in others)
+        }
+
+    def table_scan(self, plan: p.TableScan, facts: Facts) -> p.Plan:
+        for column, name in zip(plan.columns, plan.names, strict=True):
+            if name == TIME_COLUMN and column in facts:
+                low, high = facts[column]
+                # Whole microseconds, outwards: the filter itself stays in the plan.
+                return replace(plan, time_range=(_down(low), None if high is None else -_down(-high)))  # type: ignore[operator]
+        return plan
+
+    def filter(self, plan: p.Filter, facts: Facts) -> p.Plan:
+        found = dict(facts)
+        for condition in conjuncts(plan.predicate):
+            for column, range in _proved(condition).items():
+                found[column] = _narrowed(found.get(column), range)
+        return replace(plan, input=self.visit(plan.input, found), predicate=self.expression(plan.predicate))
+
+    def expression(self, expression: Expr) -> Expr:
+        """Sub-queries inside an expression have scans of their own."""
+
+        def change(part: Expr) -> Expr | None:
+            if isinstance(part, ScalarQuery):
+                return ScalarQuery(part.type, self.visit(part.plan, _NONE), part.column)
+            if isinstance(part, InQuery):
+                operand, plan = self.expression(part.operand), self.visit(part.plan, _NONE)
+                return InQuery(part.type, operand, plan, part.column, part.negated, part.ignore_case)
+            return None
+
+        return rebuild(expression, change)
+
+    def compute(self, plan: p.Compute, facts: Facts) -> p.Plan:
+        found = dict(facts) if not plan.order else {}
+        for column, value in plan.items:
+            if column in found and isinstance(value, Ref):
+                found[value.column] = _narrowed(found.get(value.column), found[column])
+        items = tuple((column, self.expression(value)) for column, value in plan.items)
+        return replace(plan, input=self.visit(plan.input, found), items=items)
+
+    def through(self, plan: p.Expand | p.Parse | p.SplitPairs, facts: Facts) -> p.Plan:
+        return replace(plan, input=self.visit(plan.input, facts))
+
+    def stop(self, plan: p.Limit | p.Rank | p.Series | p.MatchRows, facts: Facts) -> p.Plan:
+        del facts
+        return replace(plan, input=self.visit(plan.input, _NONE))
+
+    def aggregate(self, plan: p.Aggregate, facts: Facts) -> p.Plan:
+        found = {
+            value.column: facts[column]
+            for column, value in plan.keys
+            if isinstance(value, Ref) and column in facts
+        }
+        keys = tuple((column, self.expression(value)) for column, value in plan.keys)
+        return replace(plan, input=self.visit(plan.input, found), keys=keys)
+
+    def join(self, plan: p.Join, facts: Facts) -> p.Plan:
+        left, right = facts, facts
+        if plan.kind in (p.JoinKind.LEFTOUTER, p.JoinKind.FULLOUTER):
+            right = _NONE
+        if plan.kind in (p.JoinKind.RIGHTOUTER, p.JoinKind.FULLOUTER):
+            left = _NONE
+        if plan.kind in (p.JoinKind.LEFTANTI,):
+            right = _NONE
+        if plan.kind in (p.JoinKind.RIGHTANTI,):
+            left = _NONE
+        return replace(plan, left=self.visit(plan.left, left), right=self.visit(plan.right, right))
+
+    def union(self, plan: p.Union, facts: Facts) -> p.Plan:
+        inputs: list[tuple[p.Plan, Mapping[Column, Expr]]] = []
+        for input, values in plan.inputs:
+            found = {
+                value.column: facts[column]
+                for column, value in values.items()
+                if isinstance(value, Ref) and column in facts
+            }
+            inputs.append((self.visit(input, found), values))
+        return replace(plan, inputs=tuple(inputs))
+
+    def correlated(self, plan: p.Correlated, facts: Facts) -> p.Plan:
+        return replace(plan, input=self.visit(plan.input, facts), body=self.visit(plan.body, _NONE))
+
+    def shared(self, plan: p.Shared, facts: Facts) -> p.Plan:
+        pairs = zip(plan.columns, plan.origin, strict=True)
+        found = {origin: facts[column] for column, origin in pairs if column in facts}
+        self.readers.setdefault(plan.shared, []).append(found)
+        return plan
 
 
 def _down(ticks: int | None) -> int | None:
     return None if ticks is None else ticks // 10
-
-
-def _filter(plan: p.Filter, facts: Facts) -> p.Plan:
-    found = dict(facts)
-    for condition in conjuncts(plan.predicate):
-        for column, range in _proved(condition).items():
-            found[column] = _narrowed(found.get(column), range)
-    return replace(plan, input=_visit(plan.input, found), predicate=_expression(plan.predicate))
 
 
 def _narrowed(first: Range | None, second: Range) -> Range:
@@ -55,6 +146,12 @@ def _narrowed(first: Range | None, second: Range) -> Range:
     lows = [low for low in (first[0], second[0]) if low is not None]
     highs = [high for high in (first[1], second[1]) if high is not None]
     return max(lows, default=None), min(highs, default=None)
+
+
+def _widened(first: Range, second: Range) -> Range:
+    low = min(first[0], second[0]) if first[0] is not None and second[0] is not None else None
+    high = max(first[1], second[1]) if first[1] is not None and second[1] is not None else None
+    return low, high
 
 
 def _proved(condition: Expr) -> dict[Column, Range]:
@@ -106,99 +203,20 @@ def _tick(value: Expr) -> int | None:
     return constant.value
 
 
-def _expression(expression: Expr) -> Expr:
-    """Sub-queries inside an expression have scans of their own."""
-
-    def change(part: Expr) -> Expr | None:
-        if isinstance(part, ScalarQuery):
-            return ScalarQuery(part.type, _visit(part.plan, _NONE), part.column)
-        if isinstance(part, InQuery):
-            operand, plan = _expression(part.operand), _visit(part.plan, _NONE)
-            return InQuery(part.type, operand, plan, part.column, part.negated, part.ignore_case)
-        return None
-
-    return rebuild(expression, change)
-
-
-def _compute(plan: p.Compute, facts: Facts) -> p.Plan:
-    found = dict(facts) if not plan.order else {}
-    for column, value in plan.items:
-        if column in found and isinstance(value, Ref):
-            found[value.column] = _narrowed(found.get(value.column), found[column])
-    items = tuple((column, _expression(value)) for column, value in plan.items)
-    return replace(plan, input=_visit(plan.input, found), items=items)
-
-
-def _through(plan: p.Expand | p.Parse | p.SplitPairs, facts: Facts) -> p.Plan:
-    return replace(plan, input=_visit(plan.input, facts))
-
-
-def _stop(plan: p.Limit | p.Rank | p.Series | p.MatchRows, facts: Facts) -> p.Plan:
-    del facts
-    return replace(plan, input=_visit(plan.input, _NONE))
-
-
-def _aggregate(plan: p.Aggregate, facts: Facts) -> p.Plan:
-    found = {
-        value.column: facts[column]
-        for column, value in plan.keys
-        if isinstance(value, Ref) and column in facts
-    }
-    keys = tuple((column, _expression(value)) for column, value in plan.keys)
-    return replace(plan, input=_visit(plan.input, found), keys=keys)
-
-
-def _join(plan: p.Join, facts: Facts) -> p.Plan:
-    left, right = facts, facts
-    if plan.kind in (p.JoinKind.LEFTOUTER, p.JoinKind.FULLOUTER):
-        right = _NONE
-    if plan.kind in (p.JoinKind.RIGHTOUTER, p.JoinKind.FULLOUTER):
-        left = _NONE
-    if plan.kind in (p.JoinKind.LEFTANTI,):
-        right = _NONE
-    if plan.kind in (p.JoinKind.RIGHTANTI,):
-        left = _NONE
-    return replace(plan, left=_visit(plan.left, left), right=_visit(plan.right, right))
-
-
-def _union(plan: p.Union, facts: Facts) -> p.Plan:
-    inputs: list[tuple[p.Plan, Mapping[Column, Expr]]] = []
-    for input, values in plan.inputs:
-        found = {
-            value.column: facts[column]
-            for column, value in values.items()
-            if isinstance(value, Ref) and column in facts
-        }
-        inputs.append((_visit(input, found), values))
-    return replace(plan, inputs=tuple(inputs))
-
-
-def _correlated(plan: p.Correlated, facts: Facts) -> p.Plan:
-    return replace(plan, input=_visit(plan.input, facts), body=_visit(plan.body, _NONE))
-
-
-def _shared(plan: p.Shared, facts: Facts) -> p.Plan:
-    del facts
-    if not plan.shared.ranged:
-        plan.shared.ranged = True
-        plan.shared.plan = _visit(plan.shared.plan, _NONE)
-    return plan
-
-
-_NODES: dict[type[p.Plan], Callable[[Any, Facts], p.Plan]] = {
-    p.TableScan: _table_scan,
-    p.Filter: _filter,
-    p.Compute: _compute,
-    p.Aggregate: _aggregate,
-    p.Limit: _stop,
-    p.Join: _join,
-    p.Union: _union,
-    p.Expand: _through,
-    p.Parse: _through,
-    p.SplitPairs: _through,
-    p.Rank: _stop,
-    p.Series: _stop,
-    p.MatchRows: _stop,
-    p.Correlated: _correlated,
-    p.Shared: _shared,
+_NODES: dict[type[p.Plan], Callable[[_Ranges, Any, Facts], p.Plan]] = {
+    p.TableScan: _Ranges.table_scan,
+    p.Filter: _Ranges.filter,
+    p.Compute: _Ranges.compute,
+    p.Aggregate: _Ranges.aggregate,
+    p.Limit: _Ranges.stop,
+    p.Join: _Ranges.join,
+    p.Union: _Ranges.union,
+    p.Expand: _Ranges.through,
+    p.Parse: _Ranges.through,
+    p.SplitPairs: _Ranges.through,
+    p.Rank: _Ranges.stop,
+    p.Series: _Ranges.stop,
+    p.MatchRows: _Ranges.stop,
+    p.Correlated: _Ranges.correlated,
+    p.Shared: _Ranges.shared,
 }
