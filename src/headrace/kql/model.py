@@ -107,6 +107,24 @@ class QueryOptions:
     filled: Collection[str] | None = None
 
 
+CHARTS = (
+    *(
+        "anomalychart",
+        "areachart",
+        "barchart",
+        "card",
+        "columnchart",
+        "graph",
+        "ladderchart",
+        "linechart",
+        "list",
+    ),
+    *("piechart", "pivotchart", "plotly", "sankey", "scatterchart", "stackedareachart", "table", "timechart"),
+    *("timeline", "timepivot", "treemap", "3Dchart"),
+)
+"""What `render` draws."""
+
+
 @dataclass(frozen=True, slots=True)
 class Render:
     """What a `render` asks for: the chart's kind and its properties."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.kql.bind.aggregates import Aggregates, Keys
 from headrace.kql.bind.base import BindProblem, long_literal, text_literal
+from headrace.kql.bind.functions.operators import comparison_type
 from headrace.kql.bind.operators import Names
 from headrace.kql.bind.plugins import PluginBinder
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, ScalarBinding, SharedBinding
@@ -223,8 +224,9 @@ class AnalyticsBinder(PluginBinder):
         with self.row_scope(kept):
             value = self.bind(level.value.value)
         name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
-        if level.others is not None:
-            value = self.as_type(value, _T.STRING)
+        others = self._others_label(level, value)
+        if others is not None:
+            value = self.as_type(value, others.type)
         key = self.column_for(name, value)
         keys = [*above, (key, value)]
         grouped, amount = self._nested_groups(kept, level, keys, name)
@@ -238,13 +240,25 @@ class AnalyticsBinder(PluginBinder):
             limit = self.row_count(level.count, "`top-nested`")
             plan = Filter(plan.columns, plan, self.call("__less_or_equal", ref(rank), limit))
         top = Relation(plan, (*groups, key, amount))
-        if level.others is not None:
-            top = self._with_others(source, level, parent, top, key, amount)
+        if others is not None:
+            top = self._with_others(source, level, parent, top, key, others)
         if parent is None:
             return top, [key.name, amount.name]
         joined = self._join_parent(parent, top, [column.name for column in groups])
         del depth
         return joined, [key.name, amount.name]
+
+    def _others_label(self, level: t.NestedLevel, value: Expr) -> Expr | None:
+        """What stands for the groups left out: of the groups' type where it can be, else both are text."""
+        if level.others is None:
+            return None
+        with self.row_scope(None):
+            label = self.bind(level.others)
+        same = {value.type, label.type} <= {_T.INT, _T.LONG}
+        fits = same or (
+            value.type is not _T.DYNAMIC and comparison_type(value.type, label.type) is value.type
+        )
+        return self.as_type(label, value.type if fits else _T.STRING)
 
     def _under(self, rows: Relation, parent: Relation | None) -> tuple[Relation, list[tuple[Column, Expr]]]:
         """The rows whose keys the level above kept, and those keys."""
@@ -284,15 +298,14 @@ class AnalyticsBinder(PluginBinder):
         parent: Relation | None,
         top: Relation,
         key: Column,
-        amount: Column,
+        label: Expr,
     ) -> Relation:
         """The groups that were left out, together under the `others` value."""
         binding = self.share_binding(top)
         top = self.bound_rows(binding)
         rows, above = self._under(self.bound_rows(source), parent)
         with self.row_scope(rows):
-            value = self.as_type(self.bind(level.value.value), _T.STRING)
-            label = self.bind_as(level.others, _T.STRING) if level.others is not None else text_literal("")
+            value = self.as_type(self.bind(level.value.value), label.type)
         chosen = self.bound_rows(binding)
         pairs = [(value, ref(self._column(chosen, key.name)))]
         pairs.extend((source_value, ref(self._column(chosen, column.name))) for column, source_value in above)
@@ -301,7 +314,7 @@ class AnalyticsBinder(PluginBinder):
         )
         keys = above or [(self.new_column("", _T.LONG), long_literal(1))]
         others, other_amount = self._nested_groups(rest, level, list(keys), key.name)
-        other_key = self.new_column(key.name, _T.STRING)
+        other_key = self.new_column(key.name, label.type)
         plan = Compute((*others.plan.columns, other_key), others.plan, ((other_key, label),))
         columns = (*(column for column, _ in above), other_key, other_amount)
         return self.union_relations([("", top), ("", Relation(plan, columns))], inner=False, source_name=None)

@@ -12,7 +12,7 @@ from headrace.kql.bind.expressions import POISON, ExpressionBinder
 from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.patterns import pattern_fault
 from headrace.kql.bind.scope import Relation
-from headrace.kql.model import Render
+from headrace.kql.model import CHARTS, Render
 from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Nth, Poison, Ref, ref, walk
 from headrace.kql.plan.nodes import (
     Aggregate,
@@ -555,6 +555,10 @@ class OperatorBinder(ExpressionBinder):
                 properties[name] = value if isinstance(value, str | int | float | bool) else None
             else:
                 self.report("KQL0123", f"The property `{name}` of `render` must be a constant.", node)
+        if operator.chart not in CHARTS:
+            hint = self.did_you_mean(operator.chart, CHARTS)
+            message = f"`render` draws no `{operator.chart}`."
+            self.report("KQL0127", message, operator, hint or f"There are {', '.join(CHARTS)}.")
         self.render = Render(operator.chart, properties)
         return rows
 

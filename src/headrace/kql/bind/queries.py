@@ -9,19 +9,18 @@ from typing import Any
 
 from headrace.kql.bind.base import AUTO_BIN, BindProblem, TooLarge, text_literal
 from headrace.kql.bind.expressions import POISON
-from headrace.kql.bind.joins import JoinBinder
 from headrace.kql.bind.operators import glob
 from headrace.kql.bind.scope import (
     Binding,
     Environment,
     FunctionBinding,
-    NamedRows,
     QueryBinding,
     Relation,
     RelationBinding,
     ScalarBinding,
     SharedBinding,
 )
+from headrace.kql.bind.shared import SharedRowsBinder
 from headrace.kql.model import Database
 from headrace.kql.plan.expressions import (
     Apply,
@@ -30,13 +29,11 @@ from headrace.kql.plan.expressions import (
     InQuery,
     Literal,
     Poison,
-    Ref,
     ScalarQuery,
     columns_of,
-    rebuild,
     ref,
 )
-from headrace.kql.plan.nodes import Expand, ExpandItem, Plan, Rows, Shared, SharedPlan, TableScan
+from headrace.kql.plan.nodes import Expand, ExpandItem, Plan, Rows, TableScan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType, Schema
@@ -53,13 +50,11 @@ MANY_TABLES = 30
 UNKNOWN = Relation(Rows((), ()), (), broken=True)
 
 
-class QueryBinder(JoinBinder):
+class QueryBinder(SharedRowsBinder):
     """Binds tabular expressions."""
 
     operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {}
     sources: Mapping[type[n.Operator], Callable[[Any, Any], Relation]] = {}
-    input_rows: Relation | None = None
-    """The rows that a sub-pipeline begins with."""
 
     def relation(self, node: n.Expression) -> Relation:
         """A tabular expression; a problem is recorded and gives rows whose columns nobody knows."""
@@ -97,7 +92,7 @@ class QueryBinder(JoinBinder):
         binding = QueryBinding(earlier, self._snapshot(self.environment), self.input_rows)
         self.environment.names[operator.name] = binding
         if self.input_rows is None:
-            rows = self._readable_again(binding, rows, size)
+            rows = self.readable_again(binding, rows, size)
         return replace(rows, name=operator.name, _by_name={})
 
     def operate(self, rows: Relation, operator: n.Operator) -> Relation:
@@ -182,7 +177,7 @@ class QueryBinder(JoinBinder):
 
     def _bound(self, node: n.Node, name: str, binding: Binding) -> Relation:
         if isinstance(binding, QueryBinding):
-            return replace(self._named_rows(binding), name=name, _by_name={})
+            return replace(self.rows_of_name(binding), name=name, _by_name={})
         if isinstance(binding, RelationBinding):
             return self._tabular_argument(binding, name)
         if isinstance(binding, SharedBinding):
@@ -191,47 +186,6 @@ class QueryBinder(JoinBinder):
             rows = self.call_tabular(node, binding, ())
             return replace(rows, name=name, _by_name={}) if binding.function.view else rows
         raise self.fail("KQL0132", f"`{name}` is a value, not a table.", node)
-
-    def _named_rows(self, binding: QueryBinding) -> Relation:
-        """The rows of a `let` or `as`: bound once, and then read again wherever that means the same."""
-        known = self.named_rows.get(binding)
-        if known is not None and known.repeatable:
-            self.count(known.size)
-            return self._read_again(known.rows)
-        size = self._size
-        with self.environment_scope(binding.environment), self.row_scope(None):
-            before, self.input_rows = self.input_rows, binding.rows
-            try:
-                rows = self.relation(binding.value)
-            finally:
-                self.input_rows = before
-        if known is None and binding.rows is None:
-            rows = self._readable_again(binding, rows, self._size - size)
-        return rows
-
-    def _readable_again(self, binding: QueryBinding, rows: Relation, size: int) -> Relation:
-        """The same rows, remembered as what a name means."""
-        shared = self._shared(rows.plan, once=False)
-        rows = rows.with_plan(Shared(rows.columns, shared, rows.columns))
-        self.named_rows[binding] = NamedRows(rows, size)
-        return rows
-
-    def _read_again(self, rows: Relation) -> Relation:
-        """The rows of a shared plan under columns of their own, in the same order."""
-        assert isinstance(rows.plan, Shared)
-        copies = {column: self._copy_of(column) for column in rows.columns}
-        columns = tuple(copies.values())
-        order = tuple(
-            replace(key, value=rebuild(key.value, lambda part: _copied(part, copies))) for key in rows.order
-        )
-        plan = replace(rows.plan, columns=columns)
-        return replace(rows, plan=plan, columns=columns, order=order, _by_name={})
-
-    def _copy_of(self, column: Column) -> Column:
-        copy = self.new_column(column.name, column.type, column.hidden)
-        if column in self.poisoned:
-            self.poisoned.add(copy)
-        return copy
 
     def _tabular_argument(self, binding: RelationBinding, name: str) -> Relation:
         with self.environment_scope(binding.environment), self.row_scope(None):
@@ -341,24 +295,6 @@ class QueryBinder(JoinBinder):
 
     def _materialize(self, node: n.Expression) -> Relation:
         return self.share(self.relation(node))
-
-    def share(self, rows: Relation) -> Relation:
-        """The rows computed once, however often they are read."""
-        return self.bound_rows(self.share_binding(rows))
-
-    def share_binding(self, rows: Relation, once: bool = True) -> SharedBinding:
-        """A name's meaning for rows that several places read; `once`: computed once, whatever they cost."""
-        return SharedBinding(self._shared(rows.plan, once), rows.columns, rows.open, rows.broken)
-
-    def _shared(self, plan: Plan, once: bool) -> SharedPlan:
-        self.shared += 1
-        return SharedPlan(self.shared, plan, once)
-
-    def bound_rows(self, binding: SharedBinding, name: str | None = None) -> Relation:
-        """The shared rows under columns of their own."""
-        columns = tuple(self._copy_of(column) for column in binding.columns)
-        plan = Shared(columns, binding.shared, binding.columns)
-        return Relation(plan, columns, open=binding.open, broken=binding.broken, name=name)
 
     # User functions.
 
@@ -603,10 +539,6 @@ class QueryBinder(JoinBinder):
         from headrace.kql.plan.nodes import Aggregate
 
         return Aggregate((column,), rows.plan, (), (((column,), applied),), rows.order)
-
-
-def _copied(part: Expr, copies: Mapping[Column, Column]) -> Expr | None:
-    return ref(copies[part.column]) if isinstance(part, Ref) and part.column in copies else None
 
 
 _KEEP_COLUMNS = (t.Where, t.Sort, t.Take, t.Top)

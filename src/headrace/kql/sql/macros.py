@@ -38,10 +38,18 @@ MACROS = (
        THEN t END""",
     """kql_span(s) AS CASE WHEN s = '' THEN NULL
        ELSE try_cast(kql_call('totimespan', s) AS BIGINT) END""",
+    # Letters that are no capitals of themselves alone: the engine makes a capital sharp s of one, and I of a dotless i.
+    """kql_upper_dotless(s) AS CASE WHEN contains(s, 'ı')
+       THEN array_to_string(list_transform(string_split(s, 'ı'), lambda p: upper(p)), 'ı') ELSE upper(s) END""",
+    """kql_upper(s) AS CASE WHEN contains(s, 'ß')
+       THEN array_to_string(list_transform(string_split(s, 'ß'), lambda p: kql_upper_dotless(p)), 'ß')
+       ELSE kql_upper_dotless(s) END""",
     # Values to text.
-    """kql_real_text(x) AS CASE WHEN isfinite(x) THEN upper(CAST(x AS VARCHAR)) WHEN isnan(x) THEN 'NaN'
-       WHEN x > 0 THEN 'Infinity' WHEN x < 0 THEN '-Infinity' END""",
-    """kql_real_json(x) AS CASE WHEN isfinite(x) THEN CAST(x AS VARCHAR)
+    # From 1e15 on numbers are written with an exponent; the engine does so from 1e16 on.
+    """kql_real_text(x) AS CASE WHEN isnan(x) THEN 'NaN' WHEN isinf(x) THEN if(x > 0, 'Infinity', '-Infinity')
+       WHEN abs(x) < 1e15 OR abs(x) >= 1e16 THEN upper(CAST(x AS VARCHAR)) ELSE replace(regexp_replace(
+       CAST(x AS VARCHAR), '^(-?\\d)(?:0+|(\\d*?[1-9])0*)\\.\\d$', '\\1.\\2E+15'), '.E', 'E') END""",
+    """kql_real_json(x) AS CASE WHEN isfinite(x) THEN kql_real_text(x)
        ELSE '"' || kql_real_text(x) || '"' END""",
     """kql_decimal_text(x) AS regexp_replace(regexp_replace(CAST(x AS VARCHAR), '0+$', ''), '\\.$', '')""",
     """kql_stamp(t) AS make_timestamp((t - (t % 10 + 10) % 10) // 10)""",

@@ -214,11 +214,15 @@ class ExpressionParser(TokenStream):
             right = self.unary()
             left = n.Binary(left.start, right.end, word, left, right)
 
+    _negated = -1
+    """Where the token behind a minus starts: the least long is a number only behind one."""
+
     def unary(self) -> n.Expression:
         """A signed path."""
         token = self.token
         if token.kind == OP and token.text in ("-", "+"):
             self.advance()
+            self._negated = self.token.start if token.text == "-" else -1
             self.enter()
             try:
                 operand = self.unary()
@@ -338,6 +342,8 @@ class ExpressionParser(TokenStream):
             value = int(text) if len(text) < 40 else _LONG_MAX
         else:
             return n.Literal(start, end, float(text), KustoType.REAL)
+        if value == _LONG_MAX and text.isdigit() and self._negated == start:
+            return n.Literal(start, end, value, KustoType.LONG)
         if not -_LONG_MAX <= value < _LONG_MAX:
             self.report("KQL0005", f"`{text[:40]}` is out of the range of a long.", start, end)
             value = 0

@@ -139,7 +139,6 @@ def _day(*parts: int) -> int:
         ("datetime_part", ("millisecond", DATE), 345),
         ("datetime_part", ("Quarter", DATE), 1),
         ("datetime_part", ("nanosecond", Moment(7)), 700),
-        ("datetime_part", ("eon", DATE), None),
         ("datetime_add", ("month", 1, DATE), ticks(DATE.replace(month=2, day=28))),
         ("datetime_add", ("year", -5, DATE), ticks(DATE.replace(year=2012))),
         ("datetime_add", ("hour", 25, DATE), ticks(DATE + timedelta(hours=25))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headrace.kql.bind.functions.checks import between
 from headrace.kql.bind.functions.declare import (
     DYNAMIC,
     INT,
@@ -16,6 +17,7 @@ from headrace.kql.bind.functions.declare import (
 )
 from headrace.kql.bind.functions.registry import (
     Argument,
+    Check,
     Function,
     Kind,
     Mismatch,
@@ -40,6 +42,7 @@ def _aggregate(
     several: bool = False,
     ordered: bool = False,
     resolver: Resolver | None = None,
+    check: Check | None = None,
 ) -> Function:
     return Function(
         name=name,
@@ -54,6 +57,7 @@ def _aggregate(
         several=several,
         ordered=ordered,
         resolver=resolver,
+        check=check,
     )
 
 
@@ -144,12 +148,19 @@ FUNCTIONS = (
     *_pair("variancep", "The variance of the whole.", "value: real", REAL),
     *_two("covariance", "The covariance of a sample."),
     *_two("covariancep", "The covariance of the whole."),
-    _aggregate("dcount", "About how many distinct values there are.", "value: any, accuracy?: long", LONG),
+    _aggregate(
+        "dcount",
+        "About how many distinct values there are.",
+        "value: any, accuracy?: long",
+        LONG,
+        check=between(1, "accuracy", 0, 4),
+    ),
     _aggregate(
         "dcountif",
         "About how many distinct values the rows of a condition have.",
         "value: any, condition: bool, accuracy?: long",
         LONG,
+        check=between(2, "accuracy", 0, 4),
     ),
     _aggregate("count_distinct", "How many distinct values there are, exactly.", "value: any", LONG),
     _aggregate(
@@ -329,12 +340,19 @@ FUNCTIONS = (
     _aggregate(
         "binary_all_xor", "All values joined bit by bit with `xor`.", "value: long", LONG, naming=Naming.FIRST
     ),
-    _aggregate("hll", "A sketch of the distinct values.", "value: any, accuracy?: long", DYNAMIC),
+    _aggregate(
+        "hll",
+        "A sketch of the distinct values.",
+        "value: any, accuracy?: long",
+        DYNAMIC,
+        check=between(1, "accuracy", 0, 4),
+    ),
     _aggregate(
         "hll_if",
         "A sketch of the distinct values of the rows of a condition.",
         "value: any, condition: bool, accuracy?: long",
         DYNAMIC,
+        check=between(2, "accuracy", 0, 4),
     ),
     _aggregate("hll_merge", "One sketch of several.", "sketch: dynamic", DYNAMIC, prefix="hll_merge"),
     _aggregate("tdigest", "A sketch of the values' distribution.", "value: measure, weight?: long", DYNAMIC),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from headrace.kql.bind.functions.checks import FORMATS, SPAN_FORMATS, format_of, one_of
 from headrace.kql.bind.functions.declare import (
     DATETIME,
     DOCUMENTED,
@@ -19,6 +20,18 @@ from headrace.kql.bind.functions.declare import (
 )
 from headrace.kql.bind.functions.registry import Function, Kind, Naming, Signature
 
+_DAY_PARTS = (
+    "year",
+    "quarter",
+    "month",
+    "day",
+    "hour",
+    "minute",
+    "second",
+    "millisecond",
+    "microsecond",
+    "nanosecond",
+)
 _listed = partial(scalar, family="datetime", transform=DOCUMENTED)
 _extended = partial(scalar, family="datetime", transform=EXTENDED)
 
@@ -80,18 +93,21 @@ FUNCTIONS = (
         "part: string!, date: datetime",
         INT,
         aliases=("datepart",),
+        check=one_of(0, "part", (*_DAY_PARTS, "week_of_year", "dayofyear")),
     ),
     _listed(
         "datetime_add",
         "The datetime moved by a number of parts.",
         "part: string!, amount: long, date: datetime",
         DATETIME,
+        check=one_of(0, "part", (*_DAY_PARTS, "week")),
     ),
     _listed(
         "datetime_diff",
         "How many borders of a part lie between two datetimes.",
         "part: string!, later: datetime, earlier: datetime",
         LONG,
+        check=one_of(0, "part", (*_DAY_PARTS, "week")),
     ),
     _listed(
         "make_datetime",
@@ -114,6 +130,7 @@ FUNCTIONS = (
         "date: datetime, format: string",
         STRING,
         naming=Naming.FIRST,
+        check=format_of(1, FORMATS),
     ),
     _extended(
         "format_timespan",
@@ -121,6 +138,7 @@ FUNCTIONS = (
         "timespan: timespan, format: string",
         STRING,
         naming=Naming.FIRST,
+        check=format_of(1, SPAN_FORMATS),
     ),
     _extended("unixtime_seconds_todatetime", "The datetime of Unix seconds.", "value: number", DATETIME),
     _extended(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from headrace.kql.bind.functions.registry import (
     Argument,
+    Check,
     Function,
     Kind,
     Mismatch,
@@ -85,6 +86,7 @@ def scalar(
     aliases: tuple[str, ...] = (),
     transform: Surface = EXTENDED,
     naming: Naming = Naming.COLUMN,
+    check: Check | None = None,
 ) -> Function:
     """A plain scalar function with one signature or several."""
     return Function(
@@ -96,6 +98,7 @@ def scalar(
         aliases=aliases,
         transform=transform,
         naming=naming,
+        check=check,
     )
 
 

@@ -142,6 +142,8 @@ class Mismatch(Exception):
 
 
 Resolver = Callable[[Sequence[Argument]], Resolution]
+Check = Callable[[Sequence[Argument]], None]
+"""Looks at what constant arguments hold. Raises `Mismatch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Function:
     the statement (`now`, `ingestion_time`), not on arguments alone. `ordered`: an aggregate that depends on
     the order of rows. `columns`: a scalar function whose value is a packed array of several values
     (`series_fit_line`): the suffix and the type of each column it makes alone in a projection. `rewritten`: the
-    binder says a call in other functions' words, so it is never lowered.
+    binder says a call in other functions' words, so it is never lowered. `check`: what constant arguments must hold.
     """
 
     name: str
@@ -173,13 +175,17 @@ class Function:
     resolver: Resolver | None = field(default=None, compare=False)
     columns: tuple[tuple[str, KustoType], ...] = ()
     rewritten: bool = False
+    check: Check | None = field(default=None, compare=False)
 
     def resolve(self, arguments: Sequence[Argument]) -> Resolution:
         """Bind a call. Raises `Mismatch`."""
         if self.resolver is not None:
             self._check_count(len(arguments))
             return self.resolver(arguments)
-        return self._match(arguments)
+        resolution = self._match(arguments)
+        if self.check is not None:
+            self.check(arguments)
+        return resolution
 
     def auto_names(
         self, names: Sequence[str | None], constants: Sequence[Constant | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -155,10 +156,28 @@ def nullable(argument: Typed) -> bool:
     return argument.type is not STRING and (argument.constant is None or argument.constant.value is None)
 
 
+def _never_nan(argument: Typed) -> bool:
+    """Whether a value surely is a number: of another type than real, a constant, or made of an integer."""
+    if argument.type is not REAL:
+        return True
+    if argument.constant is not None:
+        return argument.constant.value is None or not math.isnan(float(str(argument.constant.value)))
+    return type(argument.sql) is exp.Cast and not argument.sql.this.is_string
+
+
+def _if_number(condition: exp.Expression, side: Typed) -> exp.Expression:
+    """The condition, false where the side is NaN: to the engine that is equal to itself and above all numbers."""
+    if _never_nan(side):
+        return condition
+    return exp.Paren(this=b.both(condition, b.negation(b.call("isnan", b.again(side.sql)))))
+
+
 def _equality(arguments: Sequence[Typed]) -> exp.Expression:
     """Equal values. A null equals no value; of two nulls it is not known."""
     left, right = arguments
     plain = b.equals(left.sql, right.sql)
+    if not _never_nan(right):
+        plain = _if_number(plain, left)
     if not nullable(left) and not nullable(right):
         return plain
     if not nullable(left) or not nullable(right):
@@ -177,6 +196,8 @@ def equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 def not_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """The opposite of `__equal`: a null differs from every value."""
     left, right = arguments
+    if not _never_nan(left) and not _never_nan(right):
+        return b.negation(_equality(arguments))
     if not nullable(left) and not nullable(right):
         return exp.NEQ(this=b.wrap(left.sql), expression=b.wrap(right.sql))
     if not nullable(left) or not nullable(right):
@@ -190,7 +211,9 @@ def _order(kind: type[exp.Binary], arguments: Sequence[Typed]) -> exp.Expression
     if left.type is DYNAMIC:
         number = [b.call("kql_json_real", side.sql) for side in arguments]
         return b.binary(kind, *number)
-    return b.binary(kind, left.sql, right.sql)
+    # To the engine NaN is above all numbers.
+    above = left if kind in (exp.GT, exp.GTE) else right
+    return _if_number(b.binary(kind, left.sql, right.sql), above)
 
 
 @lowers("__less")
@@ -284,7 +307,7 @@ def _listed(arguments: Sequence[Typed], *, ci: bool) -> exp.Expression:
         items = [
             _lowered(item) if ci else item.sql
             for item in single
-            if item.constant is None or item.constant.value is not None
+            if item.constant is None or (item.constant.value is not None and _never_nan(item))
         ]
         if items:
             conditions.append(exp.In(this=b.wrap(subject), expressions=items))

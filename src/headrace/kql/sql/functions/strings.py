@@ -121,7 +121,7 @@ def tolower(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 @lowers("toupper")
 def toupper(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Unicode."""
-    return b.call("upper", arguments[0].sql)
+    return b.call("kql_upper", arguments[0].sql)
 
 
 @lowers("substring")

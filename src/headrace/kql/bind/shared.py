@@ -1,0 +1,86 @@
+"""Rows that several places read: what `let`, `as` and `materialize` name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from headrace.kql.bind.joins import JoinBinder
+from headrace.kql.bind.scope import NamedRows, QueryBinding, Relation, SharedBinding
+from headrace.kql.plan.expressions import Column, Expr, Ref, rebuild, ref
+from headrace.kql.plan.nodes import Plan, Shared, SharedPlan
+from headrace.kql.syntax import nodes as n
+
+
+class SharedRowsBinder(JoinBinder):
+    """Binds what a name stands for once, and gives each reader columns of its own."""
+
+    input_rows: Relation | None = None
+    """The rows that a sub-pipeline begins with."""
+
+    def relation(self, node: n.Expression) -> Relation:
+        """A tabular expression."""
+        raise NotImplementedError
+
+    def rows_of_name(self, binding: QueryBinding) -> Relation:
+        """The rows of a `let` or `as`: bound once, and then read again wherever that means the same."""
+        known = self.named_rows.get(binding)
+        if known is not None and known.repeatable:
+            self.count(known.size)
+            return self._read_again(known.rows)
+        size = self._size
+        with self.environment_scope(binding.environment), self.row_scope(None):
+            before, self.input_rows = self.input_rows, binding.rows
+            try:
+                rows = self.relation(binding.value)
+            finally:
+                self.input_rows = before
+        if known is None and binding.rows is None:
+            rows = self.readable_again(binding, rows, self._size - size)
+        return rows
+
+    def readable_again(self, binding: QueryBinding, rows: Relation, size: int) -> Relation:
+        """The same rows, remembered as what a name means."""
+        shared = self._shared(rows.plan, once=False)
+        rows = rows.with_plan(Shared(rows.columns, shared, rows.columns))
+        self.named_rows[binding] = NamedRows(rows, size)
+        return rows
+
+    def _read_again(self, rows: Relation) -> Relation:
+        """The rows of a shared plan under columns of their own, in the same order."""
+        assert isinstance(rows.plan, Shared)
+        copies = {column: self._copy_of(column) for column in rows.columns}
+        columns = tuple(copies.values())
+        order = tuple(
+            replace(key, value=rebuild(key.value, lambda part: _copied(part, copies))) for key in rows.order
+        )
+        plan = replace(rows.plan, columns=columns)
+        return replace(rows, plan=plan, columns=columns, order=order, _by_name={})
+
+    def _copy_of(self, column: Column) -> Column:
+        copy = self.new_column(column.name, column.type, column.hidden)
+        if column in self.poisoned:
+            self.poisoned.add(copy)
+        return copy
+
+    def share(self, rows: Relation) -> Relation:
+        """The rows computed once, however often they are read."""
+        return self.bound_rows(self.share_binding(rows))
+
+    def share_binding(self, rows: Relation, once: bool = True) -> SharedBinding:
+        """A name's meaning for rows that several places read; `once`: computed once, whatever they cost."""
+        return SharedBinding(self._shared(rows.plan, once), rows.columns, rows.open, rows.broken)
+
+    def _shared(self, plan: Plan, once: bool) -> SharedPlan:
+        self.shared += 1
+        return SharedPlan(self.shared, plan, once)
+
+    def bound_rows(self, binding: SharedBinding, name: str | None = None) -> Relation:
+        """The shared rows under columns of their own."""
+        columns = tuple(self._copy_of(column) for column in binding.columns)
+        plan = Shared(columns, binding.shared, binding.columns)
+        return Relation(plan, columns, open=binding.open, broken=binding.broken, name=name)
+
+
+def _copied(part: Expr, copies: Mapping[Column, Column]) -> Expr | None:
+    return ref(copies[part.column]) if isinstance(part, Ref) and part.column in copies else None
