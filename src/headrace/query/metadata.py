@@ -10,6 +10,7 @@ from typing import Any
 from headrace.catalog.model import Workspace
 from headrace.catalog.system import query_schema
 from headrace.query.database import WorkspaceView
+from headrace.query.saved import parted
 
 _CUSTOM = "LogManagement"
 
@@ -50,12 +51,15 @@ def _table(view: WorkspaceView, name: str) -> dict[str, Any]:
 
 
 def _function(name: str, text: str) -> dict[str, Any]:
-    head, brace, rest = text.partition("{")
-    function = {"id": f"f/{name}", "name": name, "displayName": name, "body": text, "related": {}}
-    if brace:
-        function["body"] = rest.rsplit("}", 1)[0].strip()
-        function["parameters"] = head.strip().removeprefix("(").removesuffix(")")
-    return function
+    parts = parted(text)
+    return {
+        "id": f"f/{name}",
+        "name": name,
+        "displayName": name,
+        "body": parts.body,
+        "parameters": parts.parameters,
+        "related": {},
+    }
 
 
 def _workspace(workspace: Workspace, ids: dict[str, list[str]]) -> dict[str, Any]:

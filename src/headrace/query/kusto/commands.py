@@ -19,6 +19,7 @@ from headrace.kql.syntax.literals import name_text
 from headrace.kql.types import Schema
 from headrace.query.database import WorkspaceView
 from headrace.query.kusto.frames import Listing
+from headrace.query.saved import parted
 
 _WORD = re.compile(r"""\s*(?:(\[\s*(?:'[^']*'|"[^"]*")\s*\])|("[^"]*"|'[^']*')|([\w.\-]+)|(\S))""")
 _BUILTIN: Final = {
@@ -289,24 +290,18 @@ def _table_object(name: str, schema: Schema) -> dict[str, Any]:
 
 
 def _function_row(name: str, text: str) -> list[Any]:
-    parameters, body = _function_parts(text)
-    return [name, parameters, body, "", ""]
+    parts = parted(text)
+    return [name, f"({parts.parameters})", f"{{ {parts.body} }}", "", ""]
 
 
 def _function_object(name: str, text: str) -> dict[str, Any]:
-    parameters, body = _function_parts(text)
+    parts = parted(text)
     return {
         "Name": name,
-        "Body": body,
+        "Body": f"{{ {parts.body} }}",
         "Folder": "",
         "DocString": "",
         "FunctionKind": "Unknown",
-        "ParametersText": parameters,
+        "ParametersText": f"({parts.parameters})",
         "OutputColumns": [],
     }
-
-
-def _function_parts(text: str) -> tuple[str, str]:
-    """Parameters and body of a saved function's text, `(parameters) { body }`."""
-    head, brace, _ = text.partition("{")
-    return (head.strip(), text[len(head) :].strip()) if brace else ("()", f"{{ {text.strip()} }}")
