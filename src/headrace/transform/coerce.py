@@ -69,7 +69,6 @@ END
 """
 
 _TEMPLATES: dict[KustoType, str] = {
-    KustoType.STRING: "coalesce(v, '')",
     KustoType.LONG: _WHOLE_NUMBER,
     KustoType.INT: _WHOLE_NUMBER.replace("BIGINT", "INTEGER"),
     KustoType.REAL: "v",
@@ -131,29 +130,41 @@ def source_select(batch: str, columns: Sequence[SourceColumn]) -> exp.Select:
         rows.select(exp.alias_(_call("unnest", _column(f"l{number}")), f"r{number}"), copy=False)
     places = _call("range", _call("len", _column("l0")))
     rows.select(exp.alias_(_call("unnest", places), ROW), copy=False)
-    values = exp.select(*(_column(name) for name in CARRIED)).from_(
-        rows.subquery("u", copy=False), copy=False
-    )
+    items: list[exp.Expr] = [_column(name) for name in CARRIED]
     for number, group in enumerate(groups):
         for place, column in enumerate(group, 1):
             value = _call("struct_extract_at", _column(f"r{number}"), exp.Literal.number(place))
-            values.select(exp.alias_(value, f"v_{column.sql_name}"), copy=False)
+            items.append(exp.alias_(value, f"v_{column.sql_name}", copy=False))
+    values = exp.Select(expressions=items).from_(rows.subquery("u", copy=False), copy=False)
     values.where(_column("r0").is_(exp.null()).not_(), copy=False)
-    typed = exp.select(
-        *(
-            exp.alias_(_typed(column.type, f"v_{column.sql_name}"), column.sql_name, quoted=True, copy=False)
-            for column in columns
-        ),
-        *(_column(name) for name in CARRIED),
+    typed = exp.Select(
+        expressions=[
+            *(
+                exp.alias_(
+                    _typed(column.type, f"v_{column.sql_name}"), column.sql_name, quoted=True, copy=False
+                )
+                for column in columns
+            ),
+            *(_column(name) for name in CARRIED),
+        ]
     )
     return typed.from_(values.subquery("v", copy=False), copy=False)
 
 
-def cut_text(value: exp.Expr, limit: int) -> exp.Expr:
-    """`value`, a VARCHAR, cut to at most `limit` bytes of UTF-8, never inside a character."""
-    # A character has at most four bytes, so one of four neighbouring places is a border.
-    tries = ", ".join(f"try(decode(array_slice(encode(v), 1, {limit - back})))" for back in range(4))
-    return _fill(f"CASE WHEN strlen(v) > {limit} THEN coalesce({tries}) ELSE v END", value)
+def cut_text(column: str, limit: int) -> exp.Expr:
+    """The VARCHAR column of that name, cut to at most `limit` bytes of UTF-8, never inside a character.
+
+    The rare long text is cut in Python: said in SQL, the cut of hundreds of columns takes the engine as long to plan as
+    a batch takes to run.
+    """
+    most = exp.Literal.number(limit)
+    too_long = exp.GT(this=_call("strlen", _column(column)), expression=most)
+    cut = _call(
+        "kql_call", exp.Literal.string("first_bytes"), _column(column), exp.Literal.string(str(limit))
+    )
+    # The engine may let go of the memory of such a result too early, so it is copied by joining nothing to it.
+    copied = exp.DPipe(this=cut, expression=exp.Literal.string(""), safe=True)
+    return exp.Case(ifs=[exp.If(this=too_long, true=copied)], default=_column(column))
 
 
 def _without_collisions(columns: Sequence[SourceColumn]) -> list[list[SourceColumn]]:
@@ -191,6 +202,8 @@ def _fill(text: str, value: exp.Expr) -> exp.Expr:
 
 
 def _typed(kusto: KustoType, column: str) -> exp.Expr:
+    if kusto is KustoType.STRING:
+        return exp.Coalesce(this=_column(column), expressions=[exp.Literal.string("")])
     text = _TEMPLATES.get(kusto)
     if text is None:
         raise ValueError(f"a stream cannot have a column of type {kusto}")
@@ -198,7 +211,7 @@ def _typed(kusto: KustoType, column: str) -> exp.Expr:
 
 
 def _column(name: str) -> exp.Column:
-    return exp.column(name, quoted=True)
+    return exp.Column(this=exp.Identifier(this=name, quoted=True))
 
 
 def _call(name: str, *arguments: exp.Expr) -> exp.Expr:

@@ -24,6 +24,7 @@ from headrace.kql.api import (
     OutputColumn,
     Scan,
     compile_transform,
+    sql_text,
 )
 from headrace.kql.model import Functions
 from headrace.kql.types import KustoType, Schema
@@ -94,7 +95,7 @@ def compile_flow(rule: Rule, flow: DataFlow, table: Table, settings: TransformSe
     return LiveFlow(
         schema_version=table.schema.version,
         time_column=next(column.physical for column in table.schema.columns if column.name == TIME),
-        query=_stored(rows, table, settings).sql(dialect="duckdb", copy=False),
+        query=sql_text(_stored(rows, table, settings)),
         warnings=rows.warnings,
         dropped=tuple(column.name for column in rows.columns if column.name not in known),
     )
@@ -239,15 +240,20 @@ def _type_name(kusto: KustoType) -> str:
 def _stored(rows: _Rows, table: Table, settings: TransformSettings) -> exp.Select:
     """The transform's rows in the shape of the table's files.
 
-    Nothing is copied on the way: a copy of the growing tree for each column makes rules of hundreds of columns
-    take minutes.
+    Nothing is copied on the way, and the list is made once: a look at the growing tree for each column makes rules of
+    hundreds of columns take seconds.
     """
     produced = {column.name: column for column in rows.columns}
-    select = exp.select()
-    for column in table.schema.columns:
-        if column.name not in SYSTEM_COLUMNS:
-            value = _value(column, produced.get(column.name), rows, settings)
-            select.select(exp.alias_(value, column.physical, quoted=True, copy=False), copy=False)
+    items: list[exp.Expr] = [
+        exp.alias_(
+            _value(column, produced.get(column.name), rows, settings),
+            column.physical,
+            quoted=True,
+            copy=False,
+        )
+        for column in table.schema.columns
+        if column.name not in SYSTEM_COLUMNS
+    ]
     resource = produced.get(RESOURCE)
     values: dict[system.StoredSystemColumn, exp.Expr] = {
         system.TIME_RECEIVED: _call("make_timestamptz", _received()),
@@ -262,8 +268,8 @@ def _stored(rows: _Rows, table: Table, settings: TransformSettings) -> exp.Selec
         system.ROW: exp.cast(exp.column(coerce.ROW, quoted=True), "INTEGER"),
     }
     for stored in system.STORED:
-        select.select(exp.alias_(values[stored], stored.physical, quoted=True), copy=False)
-    return select.from_(rows.query.subquery("t", copy=False), copy=False)
+        items.append(exp.alias_(values[stored], stored.physical, quoted=True, copy=False))
+    return exp.Select(expressions=items).from_(rows.query.subquery("t", copy=False), copy=False)
 
 
 def _value(
@@ -279,7 +285,7 @@ def _value(
     if column.type is KustoType.STRING and produced.type is KustoType.GUID:
         return exp.Coalesce(this=value, expressions=[exp.Literal.string("")])
     if column.type is KustoType.STRING:
-        return coerce.cut_text(value, settings.max_field_bytes)
+        return coerce.cut_text(produced.sql_name, settings.max_field_bytes)
     return value
 
 

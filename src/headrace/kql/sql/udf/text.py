@@ -402,6 +402,13 @@ def _parse_path(path: str | None) -> str | None:
     )
 
 
+def _first_bytes(text: str | None, most: str | None) -> str | None:
+    """As much of a text's beginning as fits into so many bytes of UTF-8."""
+    if text is None or most is None:
+        return None
+    return text.encode()[: int(most)].decode(errors="ignore")
+
+
 FUNCTIONS: dict[str, Callable[..., str | None]] = {
     "term": term,
     "has_any": _has_any,
@@ -423,6 +430,7 @@ FUNCTIONS: dict[str, Callable[..., str | None]] = {
     "punycode_to_string": functools.partial(_puny, lambda text: text.encode("ascii").decode("punycode")),
     "punycode_domain_from_string": functools.partial(_puny, _by_labels(_decode_label)),
     "punycode_domain_to_string": functools.partial(_puny, _by_labels(_encode_label)),
+    "first_bytes": _first_bytes,
     "format_bytes": _format_bytes,
     "parse_csv": _parse_csv,
     "parse_command_line": _parse_command_line,
