@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from headrace.kql.plan import nodes as p
-from headrace.kql.plan.expressions import Expr, Literal, Ref
+from headrace.kql.plan.expressions import Expr, InQuery, Literal, Ref, ScalarQuery, walk
 
 PARTS = (p.Plan, p.ExpandItem, p.OrderKey, p.ScanStep, Expr)
-_LEAVES = (Ref, Literal, p.TableScan)
+_LEAVES = frozenset([Ref, Literal, p.TableScan, p.Shared])
+_PLAIN = frozenset(["columns", "column", "type", "function", "resolution", "kind", "flags", "matched"])
+"""Fields in which no plan and no expression stands."""
 
 
 @functools.cache
 def fields_of(kind: type) -> tuple[str, ...]:
-    """The field names of a node's class."""
-    return tuple(field.name for field in dataclasses.fields(kind))
+    """The fields of a node's class in which plans and expressions may stand."""
+    return tuple(field.name for field in dataclasses.fields(kind) if field.name not in _PLAIN)
 
 
 def parts_of(top: p.Plan) -> Iterator[Any]:
@@ -27,24 +29,24 @@ def parts_of(top: p.Plan) -> Iterator[Any]:
         item = stack.pop()
         if isinstance(item, tuple):
             stack.extend(reversed(item))
-        elif isinstance(item, Mapping):
-            stack.extend(item.values())
         elif isinstance(item, PARTS):
             yield item
-            if not isinstance(item, _LEAVES):
-                kind: type = type(item)
-                stack.extend(getattr(item, name) for name in reversed(fields_of(kind)))
+            kind: type = type(item)
+            if kind not in _LEAVES:
+                stack.extend([getattr(item, name) for name in reversed(fields_of(kind))])
+        elif isinstance(item, Mapping):
+            stack.extend(item.values())
 
 
 def replaced(item: Any, change: Callable[[p.Plan], p.Plan | None]) -> Any:
     """A plan with every node that `change` gives another for replaced, outermost first; else the same object."""
     if isinstance(item, tuple):
-        new = tuple(replaced(part, change) for part in item)
+        new = tuple([replaced(part, change) for part in item])
         return item if all(a is b for a, b in zip(new, item, strict=True)) else new
     if isinstance(item, Mapping):
         changed = {key: replaced(part, change) for key, part in item.items()}
         return item if all(changed[key] is part for key, part in item.items()) else changed
-    if not isinstance(item, PARTS) or isinstance(item, _LEAVES):
+    if not isinstance(item, PARTS) or (isinstance(item, Expr) and not _has_query(item)):
         return item
     if isinstance(item, p.Plan) and (other := change(item)) is not None:
         return other
@@ -53,4 +55,8 @@ def replaced(item: Any, change: Callable[[p.Plan], p.Plan | None]) -> Any:
     new_values = {name: replaced(value, change) for name, value in values.items()}
     if all(new_values[name] is value for name, value in values.items()):
         return item
-    return kind(**new_values)
+    return dataclasses.replace(item, **new_values)
+
+
+def _has_query(expression: Expr) -> bool:
+    return any(isinstance(part, ScalarQuery | InQuery) for part in walk(expression))

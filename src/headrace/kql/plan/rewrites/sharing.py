@@ -19,18 +19,18 @@ CHEAP = (p.TableScan, p.Rows, p.Sequence, p.Filter, p.Compute, p.Union, p.Shared
 
 def settle(plan: p.Plan) -> tuple[p.Plan, Sequence[p.SharedPlan]]:
     """The plan, and the plans that it still shares, each before those that it reads; both are the caller's own."""
-    found = _found(plan)
+    found, reads = _found(plan)
     if not found:
         return plan, ()
-    reads = Counter(_reads(plan))
+    times = Counter(reads[0])
     once: set[int] = set()
     for shared in found:
-        number, times = shared.number, reads[shared.number]
-        if shared.once or (times > 1 and not may_repeat(shared.plan)):
-            once.add(number)
-            times = 1
-        for inner in _reads(shared.plan):
-            reads[inner] += times
+        repeats = times[shared.number]
+        if shared.once or (repeats > 1 and not may_repeat(shared.plan)):
+            once.add(shared.number)
+            repeats = 1
+        for inner in reads[shared.number]:
+            times[inner] += repeats
     return _Settled(found, once).result(plan)
 
 
@@ -87,17 +87,18 @@ class _Settled:
         return p.Compute(plan.columns, own.plan, items)
 
 
-def _reads(plan: p.Plan) -> list[int]:
-    return [part.shared.number for part in parts_of(plan) if isinstance(part, p.Shared)]
-
-
-def _found(plan: p.Plan) -> list[p.SharedPlan]:
-    """The shared plans behind a plan, each before those that it reads."""
+def _found(plan: p.Plan) -> tuple[list[p.SharedPlan], dict[int, list[int]]]:
+    """The shared plans behind a plan, each before those that it reads; and what each reads, the plan itself as 0."""
     found: dict[int, p.SharedPlan] = {}
-    stack = [plan]
+    reads: dict[int, list[int]] = {}
+    stack = [(0, plan)]
     while stack:
-        for part in parts_of(stack.pop()):
-            if isinstance(part, p.Shared) and part.shared.number not in found:
-                found[part.shared.number] = part.shared
-                stack.append(part.shared.plan)
-    return [found[number] for number in sorted(found, reverse=True)]
+        number, reader = stack.pop()
+        reads[number] = []
+        for part in parts_of(reader):
+            if isinstance(part, p.Shared):
+                reads[number].append(part.shared.number)
+                if part.shared.number not in found:
+                    found[part.shared.number] = part.shared
+                    stack.append((part.shared.number, part.shared.plan))
+    return [found[number] for number in sorted(found, reverse=True)], reads
