@@ -176,7 +176,8 @@ def _schema(columns: dict[str, KustoType]) -> Schema:
 
 def _scan(scan: Scan) -> exp.Query:
     columns = [exp.alias_(exp.column(column.name, quoted=True), column.sql_name) for column in scan.columns]
-    return exp.select(*(columns or [exp.Literal.number(1)]), copy=False).from_(scan.table, copy=False)
+    table = exp.Table(this=exp.Identifier(this=scan.table, quoted=False))
+    return exp.Select(expressions=columns or [exp.Literal.number(1)]).from_(table, copy=False)
 
 
 def transform(text: str) -> str:

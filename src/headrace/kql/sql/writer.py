@@ -71,7 +71,9 @@ def _call(writer: SqlWriter, node: exp.Anonymous) -> str | None:
     name = node.args["this"]
     if not isinstance(name, str):
         return None
-    return f"{name.upper()}({', '.join([writer.sql(item) for item in node.args.get('expressions') or ()])})"
+    # The generator leaves out the arguments that it gives as None.
+    items = [writer.sql(item) for item in node.args.get("expressions") or () if item is not None]
+    return f"{name.upper()}({', '.join(items)})"
 
 
 def _paren(writer: SqlWriter, node: exp.Paren) -> str:

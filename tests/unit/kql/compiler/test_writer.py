@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlglot import exp, parse_one
+from sqlglot import exp, parse_one, parse_one
 from tests.conformance.kqlcases import Case, read_cases
 
 from headrace.kql.api import KqlError, Scan, compile_query
@@ -64,3 +64,8 @@ def test_texts_and_names_are_quoted_as_by_sqlglot(text: str, name: str) -> None:
 def test_what_is_not_on_the_short_way_is_written_too(sql: str) -> None:
     query = parse_one(sql, dialect="duckdb")
     assert SqlWriter().sql(query) == query.sql("duckdb") == SqlWriter().sql(query)
+
+
+def test_arguments_that_the_generator_leaves_out_are_left_out() -> None:
+    query = parse_one("SELECT regexp_replace(v, 'a', 'b') FROM t", dialect="duckdb")
+    assert SqlWriter().sql(query) == "SELECT REGEXP_REPLACE(v, 'a', 'b') FROM t"
