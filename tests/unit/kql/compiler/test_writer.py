@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlglot import exp, parse_one, parse_one
+from sqlglot import exp, parse_one
 from tests.conformance.kqlcases import Case, read_cases
 
 from headrace.kql.api import KqlError, Scan, compile_query
