@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlglot import exp
 
@@ -345,14 +344,14 @@ def _size(pieces: str, count: int, delimiter: str) -> exp.Expression:
 
 def _names_in(value: exp.Expression) -> Iterator[str]:
     """The names of the columns that an expression reads."""
-    pending: list[Any] = [value]
+    pending: list[exp.Expr] = [value]
     while pending:
         node = pending.pop()
         if isinstance(node, exp.Column):
             yield node.name
-        elif isinstance(node, exp.Expr):
-            for part in node.args.values():
-                if isinstance(part, list):
-                    pending.extend(part)
-                else:
-                    pending.append(part)
+            continue
+        for part in node.args.values():
+            if isinstance(part, exp.Expr):
+                pending.append(part)
+            elif isinstance(part, list):
+                pending.extend(item for item in part if isinstance(item, exp.Expr))
