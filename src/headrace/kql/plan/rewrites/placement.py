@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from headrace.kql.plan import nodes as p
-from headrace.kql.plan.expressions import Apply, Column, Expr, Ref, columns_of, rebuild
+from headrace.kql.plan.expressions import Apply, Column, Expr, InQuery, Ref, ScalarQuery, columns_of, rebuild
 
 MAX_FILTERS = 16
 """How many filters one predicate may become."""
@@ -23,9 +23,10 @@ def place_filters(plan: p.Plan) -> p.Plan:
         return replace(plan, left=place_filters(plan.left), right=place_filters(plan.right))
     if isinstance(plan, p.Union):
         return replace(plan, inputs=tuple((place_filters(input), values) for input, values in plan.inputs))
-    if isinstance(
-        plan, p.Compute | p.Aggregate | p.Limit | p.Expand | p.Parse | p.SplitPairs | p.Rank | p.Series
-    ):
+    if isinstance(plan, p.Compute):
+        items = tuple((column, _in_queries(value)) for column, value in plan.items)
+        return replace(plan, input=place_filters(plan.input), items=items)
+    if isinstance(plan, p.Aggregate | p.Limit | p.Expand | p.Parse | p.SplitPairs | p.Rank | p.Series):
         return replace(plan, input=place_filters(plan.input))
     if isinstance(plan, p.Correlated | p.MatchRows):
         return replace(plan, input=place_filters(plan.input))
@@ -45,13 +46,26 @@ def _place(plan: p.Filter) -> p.Plan:
     for condition in conjuncts(plan.predicate):
         moved = _push(input, condition)
         if moved is None:
-            rest.append(condition)
+            rest.append(_in_queries(condition))
         else:
             input = moved
     input = place_filters(input)
     for condition in _gathered(rest, plan.predicate):
         input = p.Filter(plan.columns, input, condition)
     return input
+
+
+def _in_queries(expression: Expr) -> Expr:
+    """An expression with the filters of its sub-queries moved."""
+
+    def change(part: Expr) -> Expr | None:
+        if isinstance(part, ScalarQuery):
+            return replace(part, plan=place_filters(part.plan))
+        if isinstance(part, InQuery):
+            return replace(part, operand=_in_queries(part.operand), plan=place_filters(part.plan))
+        return None
+
+    return rebuild(expression, change)
 
 
 def _gathered(conditions: list[Expr], predicate: Expr) -> list[Expr]:
