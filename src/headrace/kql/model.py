@@ -108,19 +108,27 @@ class QueryOptions:
 
 
 CHARTS = (
-    *(
-        "anomalychart",
-        "areachart",
-        "barchart",
-        "card",
-        "columnchart",
-        "graph",
-        "ladderchart",
-        "linechart",
-        "list",
-    ),
-    *("piechart", "pivotchart", "plotly", "sankey", "scatterchart", "stackedareachart", "table", "timechart"),
-    *("timeline", "timepivot", "treemap", "3Dchart"),
+    "anomalychart",
+    "areachart",
+    "barchart",
+    "card",
+    "columnchart",
+    "graph",
+    "ladderchart",
+    "linechart",
+    "list",
+    "piechart",
+    "pivotchart",
+    "plotly",
+    "sankey",
+    "scatterchart",
+    "stackedareachart",
+    "table",
+    "timechart",
+    "timeline",
+    "timepivot",
+    "treemap",
+    "3Dchart",
 )
 """What `render` draws."""
 

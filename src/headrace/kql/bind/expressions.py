@@ -198,14 +198,12 @@ class ExpressionBinder(BinderBase):
         """Text beside a constant of another type, or the other way round: the constant takes the other's type."""
         if (left.type is _T.STRING) == (right.type is _T.STRING) or {left.type, right.type} & _NEVER_AS_TEXT:
             return left, right
-        if left.constant is not None and right.constant is not None:
+        if (left.constant is None) == (right.constant is None):
             return left, right
         if right.constant is not None:
             changed = left, self.converted_constant(right, left.type)
-        elif left.constant is not None:
-            changed = self.converted_constant(left, right.type), right
         else:
-            return left, right
+            changed = self.converted_constant(left, right.type), right
         self.warn("KQL0307", f"A {left.type} is compared with a {right.type}.", node, "Convert one of them.")
         return changed
 
