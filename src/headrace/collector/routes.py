@@ -126,11 +126,16 @@ class Collector:
                 admitted = await self._admit(request, body)
                 await self._keep(request, request_id, source, admitted)
         except CollectorError as error:
-            if source is None:
+            # A sender that waits for `100 Continue` has not begun, and need not.
+            waits = request.headers.get("expect", "").lower() == "100-continue"
+            if source is None and not waits:
                 await drain_body(request.receive, self._ingest.body_timeout_seconds)
             refusal = Refusal(request_id, "", "", "", error.status, error.code, error.message)
             self._observer.refused(refusal)
-            return error_response(error)
+            response = error_response(error)
+            if source is None and waits:
+                response.headers["connection"] = "close"
+            return response
         self._observer.answered(source.rule, source.stream)
         return Response(status_code=200)
 

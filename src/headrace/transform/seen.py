@@ -1,7 +1,7 @@
 """Calls that came before: a call that is repeated within a window is known again, and stored once.
 
-A call's key is a digest of rule, rule version, stream, `x-ms-client-request-id`, encoding and wire bytes; its
-place is journal and offset. The first place that is noted under a key is the original, every other place within
+A call's key is a digest of rule, rule version, stream, `x-ms-client-request-id`, encoding, resource id and wire bytes;
+its place is journal and offset. The first place that is noted under a key is the original, every other place within
 the window a repeat of it. Keys are written to files before their records go on, synced before a checkpoint lets the
 journal go of them, and, where there are several journals, before any row is published: so every replay decides
 the same. Without a file a journal's own order would decide again, but two journals have no order between them.
@@ -380,7 +380,10 @@ def _counts(record: Record) -> bool:
 
 def _call(record: Record) -> tuple[str, Call]:
     entry = record.entry
-    names = (entry.rule, str(entry.rule_version), entry.stream, entry.client_request_id, entry.encoding)
+    names = [entry.rule, str(entry.rule_version), entry.stream, entry.client_request_id, entry.encoding]
+    if entry.resource_id:
+        # Only where there is one: the digests of all others stay what they are on disk.
+        names.append(entry.resource_id)
     digest = hashlib.sha256("\0".join(names).encode() + b"\0")
     digest.update(entry.body)
     call = Call(

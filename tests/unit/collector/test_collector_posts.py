@@ -72,6 +72,10 @@ class Posts:
 
     async def post(self, log_type: str, body: bytes, **headers: str) -> int:
         """The status of a signed post's answer."""
+        return (await self.ask(log_type, body, **headers)).status
+
+    async def ask(self, log_type: str, body: bytes, **headers: str) -> Answer:
+        """A signed post's answer."""
         date = format_datetime(datetime.fromtimestamp(self.clock.now() / SECOND, UTC), usegmt=True)
         signature = base64.b64encode(sign(KEY, len(body), "application/json", date)).decode()
         sent = {
@@ -88,8 +92,8 @@ class Posts:
             headers=[(name.encode(), value.encode()) for name, value in sent.items()],
             pieces=(body,),
         )
-        assert isinstance(answer, Answer)
-        return answer.status
+        assert answer is not None
+        return answer
 
     def entries(self) -> list[Entry]:
         """What is in the journal."""
@@ -145,6 +149,13 @@ def test_a_short_post_does_not_wait_for_the_check_of_a_long_one(
 def test_what_is_wrong_at_the_end_of_a_long_post_is_found(posts: Posts, body: bytes) -> None:
     assert posts.runner.run(posts.post("Long", body)) == 400
     assert posts.entries() == []
+
+
+def test_a_sender_that_waits_for_100_need_not_send_what_is_refused(posts: Posts) -> None:
+    answer = posts.runner.run(posts.ask("no name", LONG, expect="100-continue"))
+    assert (answer.status, answer.taken, answer.header("connection")) == (400, 0, "close")
+    answer = posts.runner.run(posts.ask("no name", LONG))
+    assert (answer.status, answer.taken, answer.header("connection")) == (400, len(LONG), None)
 
 
 def test_a_long_record_need_not_stand_in_an_array(posts: Posts) -> None:

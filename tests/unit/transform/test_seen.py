@@ -30,9 +30,10 @@ def call(
     at: float = 0,
     version: int = 1,
     stream: str = STREAM,
+    resource: str = "",
 ) -> Record:
     request = f"00000000-0000-4000-8000-{offset:012d}"
-    entry = Entry(request, client, "p", RULE, version, stream, "", body, len(body), 1)
+    entry = Entry(request, client, "p", RULE, version, stream, "", body, len(body), 1, resource_id=resource)
     return Record(journal, offset, START + int(at * SECOND), entry)
 
 
@@ -61,8 +62,11 @@ def test_only_the_same_call_is_a_repeat(tmp_path: Path) -> None:
         call(8, stream=LOG_ERRORS),
         call(9, stream=LOG_ERRORS),
         call(10),
+        call(11, resource="/one"),
+        call(12, resource="/two"),
+        call(13, resource="/one"),
     ]
-    assert repeats(seen, records) == [1, 10]
+    assert repeats(seen, records) == [1, 10, 13]
     assert seen.original(ONE, 10) == "00000000-0000-4000-8000-000000000000"
     seen.close()
 
