@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -99,7 +97,6 @@ _KEY_LOOK_SECONDS = 60.0
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
     """Steps 5 and 6, the control plane and identity: the one process that writes the store and the tables."""
-    _take_long_turns()
     folder = DataFolder(config.settings.data_dir)
     settings = config.settings
     clock = SystemClock()
@@ -222,16 +219,6 @@ def _journal_readers(folder: DataFolder, seen: SeenCalls | None) -> Callable[[],
         return known
 
     return readers
-
-
-def _take_long_turns() -> None:
-    """Run where processors are short without pushing the gateways aside, for the same share of them.
-
-    First of all, because threads take it over when they start. It is but a hint: some sandboxes refuse it.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _seen_calls(

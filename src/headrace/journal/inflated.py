@@ -192,7 +192,10 @@ def _attached(place: str) -> _Ring | None:
     """The ring that the file `inflated` tells of; None where it is not whole, gone, or not for this process."""
     path, _, nonce = place.strip().partition("\n")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # In another namespace of processes it may be anything.
+        if not Path(path).is_file():
+            return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         _log.info("the writer's inflated bodies cannot be shared: %s", error)
         return None

@@ -121,6 +121,12 @@ def test_a_broken_or_old_place_is_an_ordinary_case(tmp_path: Path, place: str) -
     assert find(InflatedReader(tmp_path), 0, content(0)) is None
 
 
+def test_a_place_that_is_a_pipe_does_not_hold_the_reader_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / INFLATED_NAME).write_text(f"{tmp_path / 'pipe'}\n00\n", encoding="ascii")
+    assert find(InflatedReader(tmp_path), 0, content(0)) is None
+
+
 def test_a_writer_that_starts_again_is_found(tmp_path: Path) -> None:
     now = 0.0
     first = writer(tmp_path)
