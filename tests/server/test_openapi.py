@@ -70,6 +70,7 @@ def known_values(api: Api) -> dict[str, list[str]]:
         "app": [stranger, "x"],
         "api-version": ["2023-03-11", "2022-10-01", "2021-04-01", "nonsense"],
         "providerName": ["Microsoft.Insights", "Microsoft.Nothing"],
+        "contentType": ["metadata", "nothing"],
         "eventtypeName": ["management", "x"],
         "code": ["7000215", "x"],
         "authorization_endpoint": [f"{api.base}/x/oauth2/v2.0/authorize", "https://else.example"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from headrace.arm.ids import GROUP_TYPE, RESOURCES, SUBSCRIPTION_TYPE
+from headrace.arm.ids import GROUP_TYPE, RESOURCES, SENTINEL_TYPES, SUBSCRIPTION_TYPE, WORKSPACE_TYPE
 from headrace.arm.kinds.base import Kind
 from headrace.arm.router import all_kinds
 from headrace.wire.openapi import ANY, TEXT, Operation, Schema, many, obj, ref
@@ -23,17 +23,19 @@ _DONE: dict[int, Schema | None] = {200: ref("Resource"), 201: ref("Resource"), 2
 
 
 def operations() -> list[Operation]:
-    """Every method of every kind, at the scope where it is usually called."""
-    return [one for kind in all_kinds() for one in _operations(kind)]
+    """Every method of every kind, at the scope where it is usually called; one of Sentinel's kinds stands for all."""
+    return [one for kind in all_kinds() if kind.type not in SENTINEL_TYPES[1:] for one in _operations(kind)]
 
 
 def _operations(kind: Kind) -> Iterator[Operation]:
     collection, names = _place(kind.type)
     item = f"{collection}/{{{names}}}"
 
+    shown = "Microsoft.SecurityInsights/{contentType}" if kind.type in SENTINEL_TYPES else kind.type
+
     def made(method: str, path: str, what: str, **more: object) -> Operation:
         values = {"answers": {200: ref("Resource")}, "query": _VERSION, "needed": _VERSION} | more
-        return Operation(method, path, f"{what} {kind.type}", kind.type.partition("/")[0], **values)  # type: ignore[arg-type]
+        return Operation(method, path, f"{what} {shown}", kind.type.partition("/")[0], **values)  # type: ignore[arg-type]
 
     if _has(kind, "list"):
         listed = many({"type": "object"}) if kind.bare_list else ref("ResourceList")
@@ -58,6 +60,9 @@ def _has(kind: Kind, method: str) -> bool:
 
 def _place(type_name: str) -> tuple[str, str]:
     """The path of the kind's collection, and the name of the parameter for one of it."""
+    if type_name in SENTINEL_TYPES:
+        workspace = f"{_GROUP}/providers/{WORKSPACE_TYPE}/{{workspaceName}}"
+        return f"{workspace}/providers/Microsoft.SecurityInsights/{{contentType}}", "contentName"
     namespace, *types = type_name.split("/")
     name = f"{_singular(types[-1])}Name"
     if type_name == SUBSCRIPTION_TYPE:

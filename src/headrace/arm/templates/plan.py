@@ -19,6 +19,7 @@ from headrace.arm.templates.values import shown
 
 GROUP = "microsoft.resources/resourcegroups"
 DEPLOYMENT = "microsoft.resources/deployments"
+_RULE = "microsoft.insights/datacollectionrules"
 _NOT_SENT = frozenset(
     {
         "type", "name", "apiVersion", "dependsOn", "condition", "scope", "resources", "copy", "comments", "metadata",
@@ -405,12 +406,16 @@ def _asked_in(node: Node, scope: Scope, run: Evaluator) -> Iterator[str]:
 
 
 def _ordered(planned: Sequence[Planned]) -> tuple[Planned, ...]:
-    """The template's own order as far as dependencies allow."""
+    """The template's own order as far as dependencies allow; of what may come next, rules come last.
+
+    A rule is checked against its tables, which templates often forget to name as what it depends on.
+    """
     done: set[str] = set()
     known = {item.key for item in planned if not item.existing}
     waiting, result = list(planned), []
     while waiting:
-        ready = next((item for item in waiting if not (item.depends & known) - done), None)
+        able = [item for item in waiting if not (item.depends & known) - done]
+        ready = next((item for item in able if item.type.lower() != _RULE), able[0] if able else None)
         if ready is None:
             names = ", ".join(f"'{item.id}'" for item in waiting[:5])
             raise TemplateError(
