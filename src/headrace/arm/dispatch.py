@@ -5,7 +5,7 @@ Calls of clients come here, and the calls that a deployment makes for its resour
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -167,33 +167,33 @@ class _InnerCalls:
     dispatcher: Dispatcher
     outer: Request
 
-    def lasting(
-        self,
-        method: str,
-        path: str,
-        version: str,
-        body: dict[str, Any] | None = None,
-        query: Mapping[str, str] = NO_QUERY,
-    ) -> Answer:
+    @property
+    def lasting(self) -> Inner:
         """See `InnerCalls.lasting`."""
-        return self.dispatcher.answer(self._request(method, path, version, body, query))[0]
+        return self._calls(lambda request: self.dispatcher.answer(request)[0])
 
     @contextmanager
     def rehearsal(self) -> Iterator[Inner]:
         """See `InnerCalls.rehearsal`."""
         with self.dispatcher.deps.database.rehearsal() as connection:
 
-            def call(
-                method: str,
-                path: str,
-                version: str,
-                body: dict[str, Any] | None = None,
-                query: Mapping[str, str] = NO_QUERY,
-            ) -> Answer:
+            def run(request: Request) -> Answer:
                 with connection.begin_nested():
-                    return self.dispatcher.run(self._request(method, path, version, body, query), connection)
+                    return self.dispatcher.run(request, connection)
 
-            yield call
+            yield self._calls(run)
+
+    def _calls(self, run: Callable[[Request], Answer]) -> Inner:
+        def call(
+            method: str,
+            path: str,
+            version: str,
+            body: dict[str, Any] | None = None,
+            query: Mapping[str, str] = NO_QUERY,
+        ) -> Answer:
+            return run(self._request(method, path, version, body, query))
+
+        return call
 
     def _request(
         self, method: str, path: str, version: str, body: dict[str, Any] | None, query: Mapping[str, str]

@@ -116,15 +116,9 @@ class Inner(Protocol):
 class InnerCalls(Protocol):
     """The calls that a call makes itself: a deployment puts its resources by them."""
 
-    def lasting(
-        self,
-        method: str,
-        path: str,
-        version: str,
-        body: dict[str, Any] | None = None,
-        query: Mapping[str, str] = NO_QUERY,
-    ) -> Answer:
-        """A call with a transaction of its own. See `Inner`."""
+    @property
+    def lasting(self) -> Inner:
+        """Calls with a transaction each."""
         ...
 
     def rehearsal(self) -> AbstractContextManager[Inner]:

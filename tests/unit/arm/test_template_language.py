@@ -160,6 +160,7 @@ def test_hashes_are_azures() -> None:
         ("[copyIndex()]", "give it the name of the loop"),
         ("[guid()]", "takes 1 argument(s)"),
         ("[json('{')]", "cannot read"),
+        ("[if(true(), fail('use another name'), 1)]", "use another name"),
         ("[range(0, 100000)]", "0 to 10000"),
         ("[lambda('x', 1)]", "nothing else"),
         ("[createArray(lambda('x', 1))]", "takes no lambda"),

@@ -6,7 +6,6 @@ and what connects a workspace with agents, other accounts and clusters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from headrace.arm import store
@@ -21,70 +20,52 @@ from headrace.arm.kinds.base import (
     check_tags,
     clean,
     new_resource,
-    not_found,
     render,
     require_parent,
 )
-from headrace.arm.kinds.scopes import require_scope_resource
+from headrace.arm.kinds.scopes import ExtensionKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 
 _FILTERED = frozenset({"kind"})
 
 
-class KeptDocuments(Kind):
+class KeptDocuments(ExtensionKind):
     """A kind of resource below a workspace, or in any scope, that is shown as it was put and does nothing."""
 
     def __init__(self, name: str) -> None:
         self.type = name
         self._below = name.startswith(f"{WORKSPACE_TYPE}/")
 
-    def get(self, call: Call) -> Answer:
-        """GET of one resource."""
-        self._require_parent(call)
-        item = store.get(call.connection, call.target.key)
-        if item is None:
-            raise not_found(call)
-        return answer(item, self._shown(item))
+    def check_scope(self, call: Call) -> None:
+        """See `ExtensionKind.check_scope`: the workspace, or the scope."""
+        if self._below:
+            require_parent(call, WORKSPACE_TYPE)
+        else:
+            super().check_scope(call)
+
+    def shown(self, item: Resource) -> dict[str, Any]:
+        """See `ExtensionKind.shown`."""
+        return render(item, item.properties, location=False)
 
     def list(self, call: Call) -> Answer:
         """GET of those in a workspace or scope; `$filter=kind eq 'x'` lets one kind through."""
-        self._require_parent(call)
+        self.check_scope(call)
         terms = parse_filter(call.query.get("$filter"), _FILTERED)
         items = store.select_page(call.connection, self.type, parent_key=call.target.parent_id.lower())
         wanted = [item for item in items if all(term.holds(_kind(item)) for term in terms)]
-        return Answer(200, {"value": [self._shown(item) for item in wanted]})
+        return Answer(200, {"value": [self.shown(item) for item in wanted]})
 
     def put(self, call: Call) -> Answer:
         """PUT: 200, whether it is new or replaces another, which every client of these takes."""
-        self._require_parent(call)
+        self.check_scope(call)
         existing = store.get(call.connection, call.target.key)
         check_etag(call, existing)
         check_tags(call.body)
         document = clean(call.body)
         item = changed(call, existing, document) if existing else new_resource(call, document, "")
         store.save(call.connection, item)
-        return answer(item, self._shown(item))
-
-    def delete(self, call: Call) -> Answer:
-        """DELETE: 200 when it was there, 204 when not."""
-        self._require_parent(call)
-        item = store.get(call.connection, call.target.key)
-        check_etag(call, item)
-        if item is None:
-            return Answer(204)
-        store.remove(call.connection, item.key)
-        return Answer(200)
-
-    def _require_parent(self, call: Call) -> None:
-        if self._below:
-            require_parent(call, WORKSPACE_TYPE)
-        else:
-            require_scope_resource(call)
-
-    @staticmethod
-    def _shown(item: Resource) -> Mapping[str, Any]:
-        return render(item, item.properties, location=False)
+        return answer(item, self.shown(item))
 
 
 class Solutions(TrackedKind):

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.arm.templates.errors import TemplateError
 from headrace.arm.templates.evaluate import Evaluator, Function, Scope
 from headrace.arm.templates.syntax import Node
-from headrace.arm.templates.values import need_bool, same, shown, type_name
+from headrace.arm.templates.values import need_bool, need_text, same, shown, type_name
 
 
 def _if(run: Evaluator, arguments: tuple[Node, ...], scope: Scope) -> Any:
@@ -45,6 +45,10 @@ def _ordered(name: str, compare: Callable[[Any, Any], bool]) -> Function:
     return Function(name, 2, 2, run)
 
 
+def _fail(_run: Evaluator, arguments: list[Any]) -> Any:
+    raise TemplateError(need_text("fail", arguments[0]))
+
+
 def _bool(_run: Evaluator, arguments: list[Any]) -> bool:
     value = arguments[0]
     if isinstance(value, (bool, int)):
@@ -67,6 +71,7 @@ FUNCTIONS = (
     _ordered("greater", lambda left, right: bool(left > right)),
     _ordered("greaterOrEquals", lambda left, right: bool(left >= right)),
     Function("bool", 1, 1, _bool),
+    Function("fail", 1, 1, _fail),
     Function("true", 0, 0, lambda _run, _arguments: True),
     Function("false", 0, 0, lambda _run, _arguments: False),
     Function("null", 0, 0, lambda _run, _arguments: None),
