@@ -41,6 +41,7 @@ class Delays:
     answered: dict[int, float] = field(default_factory=dict)
     seen: dict[int, float] = field(default_factory=dict)
     answer_seconds: list[float] = field(default_factory=list)
+    refused: int = 0
 
     def waited(self) -> list[float]:
         """The delay of each row that was seen; a look that began before the answer came shows it at once."""
@@ -92,6 +93,7 @@ def run(shape: str, body: str, seconds: float, rules: int, arguments: list[str])
             "quiet_max_ms": round(waited[-1] * 1e3),
             "quiet_204_p50_ms": _at(sorted(delays.answer_seconds), 0.5),
             "quiet_204_max_ms": round(max(delays.answer_seconds) * 1e3),
+            "quiet_refused": delays.refused,
             "noisy_accepted_mb_s": round(sent.json_bytes / sent.seconds / 1e6, 1),
             "noisy_behind_s": round(_drain(target, sent.kept_rows, sent.started + sent.seconds), 1),
         }
@@ -104,7 +106,9 @@ def _send(quiet: Rule, delays: Delays, end: float, done: threading.Event) -> Non
         time.sleep(max(0.0, due - time.monotonic()))
         number = len(delays.answered)
         began = time.monotonic()
-        quiet.send([{"Number": number}])
+        while quiet.post(b'[{"Number": %d}]' % number).status_code != 204:
+            delays.refused += 1
+            time.sleep(_LOOK_SECONDS)
         now = time.monotonic()
         delays.answered[number] = now
         delays.answer_seconds.append(now - began)
