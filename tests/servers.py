@@ -31,8 +31,13 @@ class ServerProcess:
 
     def children(self, role: str) -> list[psutil.Process]:
         """The processes of one role (`gateway`, `engine`, `query`)."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if child.environ().get("HEADRACE_ROLE") == role]
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            # One that has just ended has no variables any more.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.environ().get("HEADRACE_ROLE") == role:
+                    found.append(child)
+        return found
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""

@@ -21,6 +21,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +95,8 @@ class InflatedWriter:
     def close(self) -> None:
         """Let go of the memory, by which readers find it; what they have open stays theirs."""
         os.close(self._descriptor)
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink()
 
     def keep(self, content: bytes) -> int | None:
         """Leave a body in the ring; where it begins, for `name`. None for one that is too small or too large."""
