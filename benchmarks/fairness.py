@@ -101,19 +101,21 @@ def run(shape: str, body: str, seconds: float, rules: int, arguments: list[str])
 
 def _send(quiet: Rule, delays: Delays, end: float, done: threading.Event) -> None:
     """A row a second, whatever became of those before."""
-    due = time.monotonic()
-    while due < end:
-        time.sleep(max(0.0, due - time.monotonic()))
-        number = len(delays.answered)
-        began = time.monotonic()
-        while quiet.post(b'[{"Number": %d}]' % number).status_code != 204:
-            delays.refused += 1
-            time.sleep(_LOOK_SECONDS)
-        now = time.monotonic()
-        delays.answered[number] = now
-        delays.answer_seconds.append(now - began)
-        due += _ROW_SECONDS
-    done.set()
+    try:
+        due = time.monotonic()
+        while due < end:
+            time.sleep(max(0.0, due - time.monotonic()))
+            number = len(delays.answered)
+            began = time.monotonic()
+            while quiet.post(b'[{"Number": %d}]' % number).status_code != 204:
+                delays.refused += 1
+                time.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            delays.answered[number] = now
+            delays.answer_seconds.append(now - began)
+            due += _ROW_SECONDS
+    finally:
+        done.set()
 
 
 def _look(api: Api, delays: Delays, sent_all: threading.Event) -> None:
