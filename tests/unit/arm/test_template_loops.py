@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.arm.conftest import GROUP, World
 from tests.unit.arm.test_arm_deployments import DEPLOYMENT, ENDPOINT, body, nested, start, template
 from tests.unit.arm.test_template_language import evaluator, plan, resource, scope_of
@@ -93,6 +95,31 @@ def test_a_variable_does_not_see_the_loop_it_is_used_in() -> None:
         evaluated(
             {"copy": [{"name": "rows", "count": 1, "input": "[variables('bad')]"}]}, variables=variables
         )
+
+
+_TEXTS = st.sampled_from(
+    ["x", "", "[copyIndex()]", "[copyIndex('a')]", "[copyIndex('b', 1)]", "[[y]", "[", "[add(1,2)]"]
+)
+_NAMES = st.sampled_from(["a", "b", "count", "copy", "input", "name"])
+_LOOPS = st.fixed_dictionaries({}, optional={"name": _NAMES, "count": st.integers(-1, 3), "input": _TEXTS})
+_VALUES = st.recursive(
+    st.one_of(_TEXTS, st.integers(-1, 3), st.booleans(), st.none(), _LOOPS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(_NAMES, inner, max_size=4),
+        st.fixed_dictionaries({"copy": st.lists(_LOOPS | inner, max_size=3)}, optional={"a": inner}),
+    ),
+    max_leaves=12,
+)
+
+
+@given(_VALUES)
+def test_any_loops_have_a_value_or_an_error(value: Any) -> None:
+    for document in ({}, {"variables": {"copy": [value], "v": value}}):
+        try:
+            evaluated([value, "[variables('v')]"] if document else value, **document)
+        except TemplateError as error:
+            assert error.message
 
 
 # Resources
