@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,12 +172,32 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def azure(server: ServerProcess) -> Iterator[Azure]:
     """The clients of the shared server."""
+    yield from clients_of(server)
+
+
+def clients_of(server: ServerProcess) -> Iterator[Azure]:
+    """The clients of a server, which trust its CA while they are open."""
     patch = pytest.MonkeyPatch()
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         patch.setenv(name, server.env[name])
     with connect(server.env) as clients:
         yield clients
     patch.undo()
+
+
+@contextmanager
+def running(command: list[str], folder: Path, variables: dict[str, str]) -> Iterator[Path]:
+    """A log shipper at work in a folder; where its own log is. It is killed at the end."""
+    log = folder / "shipper.log"
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            command, env=os.environ | variables, cwd=folder, stdout=written, stderr=written
+        )
+    try:
+        yield log
+    finally:
+        process.kill()
+        process.wait()
 
 
 class connect:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients.conftest import Azure, connect, eventually, headrace
+from tests.clients.conftest import Azure, clients_of, eventually, headrace, running
 from tests.servers import ServerProcess, running_server
 
 FLUENT_BIT = os.environ.get("HEADRACE_TEST_FLUENT_BIT") or shutil.which("fluent-bit")
@@ -105,12 +104,7 @@ def plain_tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPro
 
 @pytest.fixture(scope="module")
 def logs(plain_tokens: ServerProcess) -> Iterator[Azure]:
-    patch = pytest.MonkeyPatch()
-    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-        patch.setenv(name, plain_tokens.env[name])
-    with connect(plain_tokens.env) as clients:
-        yield clients
-    patch.undo()
+    yield from clients_of(plain_tokens)
 
 
 @contextmanager
@@ -124,21 +118,9 @@ def shipping(logs: Azure, folder: Path, output: str, **variables: str) -> Iterat
     )
     configuration = folder / "fluent-bit.conf"
     configuration.write_text(service + TAIL.format(folder=folder) + output)
-    port = logs.env["HEADRACE_INGEST_URL"].rpartition(":")[2]
-    log = folder / "fluent-bit.log"
-    with log.open("wb") as written:
-        process = subprocess.Popen(
-            [FLUENT_BIT, "--config", str(configuration)],
-            env=os.environ | logs.env | {"PORT": port} | variables,
-            cwd=folder,
-            stdout=written,
-            stderr=written,
-        )
-    try:
+    variables |= logs.env | {"PORT": logs.env["HEADRACE_INGEST_URL"].rpartition(":")[2]}
+    with running([FLUENT_BIT, "--config", str(configuration)], folder, variables) as log:
         yield log
-    finally:
-        process.kill()
-        process.wait()
 
 
 def write_rows(folder: Path, count: int = ROWS, name: str = "rows") -> None:

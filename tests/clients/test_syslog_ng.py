@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure, eventually, running
 
 SYSLOG_NG = shutil.which("syslog-ng")
 
@@ -54,20 +52,10 @@ def shipping(azure: Azure, folder: Path) -> Iterator[Path]:
     keys = azure.log_analytics.shared_keys.get_shared_keys(azure.group, azure.env["HEADRACE_WORKSPACE_NAME"])
     (folder / "syslog-ng.conf").write_text(CONFIGURATION)
     state = ["--persist-file", "state", "--control", "control", "--pidfile", "pid"]
-    log = folder / "messages"
-    with log.open("wb") as written:
-        process = subprocess.Popen(
-            [SYSLOG_NG, "--foreground", "--stderr", "--no-caps", "--cfgfile", "syslog-ng.conf", *state],
-            env=os.environ | azure.env | {"SHARED_KEY": str(keys.primary_shared_key)},
-            cwd=folder,
-            stdout=written,
-            stderr=written,
-        )
-    try:
+    command = [SYSLOG_NG, "--foreground", "--stderr", "--no-caps", "--cfgfile", "syslog-ng.conf", *state]
+    variables = azure.env | {"SHARED_KEY": str(keys.primary_shared_key)}
+    with running(command, folder, variables) as log:
         yield log
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_lines_of_a_file_arrive_once(azure: Azure, tmp_path: Path) -> None:

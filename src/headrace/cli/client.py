@@ -27,6 +27,13 @@ EnvFileOption = Annotated[
     ),
 ]
 
+WorkspaceOption = Annotated[
+    str | None, typer.Option("--workspace", "-w", metavar="NAME", help="Default: the sample's.")
+]
+GroupOption = Annotated[
+    str | None, typer.Option("--resource-group", "-g", metavar="NAME", help="Default: the sample's.")
+]
+
 INGESTION_SCOPE = "https://monitor.azure.com/.default"
 ARM_SCOPE = "https://management.azure.com/.default"
 QUERY_SCOPE = "https://api.loganalytics.io/.default"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, GroupOption, Server, WorkspaceOption
 from headrace.cli.output import console
 from headrace.errors import Problem, ProblemError
 
@@ -26,12 +26,8 @@ def migrate(
     log_type: Annotated[
         str, typer.Argument(metavar="LOG-TYPE", help="The log type, or its table's name (with _CL).")
     ],
-    workspace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The workspace. Default: the sample's.")
-    ] = None,
-    resource_group: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its resource group. Default: the sample's.")
-    ] = None,
+    workspace: WorkspaceOption = None,
+    resource_group: GroupOption = None,
     rule: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the rule to make. Default: LOG-TYPE-rule.")
     ] = None,

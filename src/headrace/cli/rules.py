@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, GroupOption, Server
 from headrace.cli.documents import read_rows, read_rule, read_table
 from headrace.cli.output import (
     OutputForm,
@@ -44,9 +44,6 @@ _ANY_WORKSPACE = (
 
 RuleFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="The rule: its JSON, its properties, or a template with one.")
-]
-GroupOption = Annotated[
-    str | None, typer.Option("--resource-group", "-g", metavar="NAME", help="Default: the sample's.")
 ]
 TablesOption = Annotated[
     list[Path] | None,

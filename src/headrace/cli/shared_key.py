@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, GroupOption, Server, WorkspaceOption
 
 _VERSION = "2022-10-01"
 
@@ -17,12 +17,8 @@ def register(app: typer.Typer) -> None:
 
 
 def shared_key(
-    workspace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The workspace. Default: the sample's.")
-    ] = None,
-    resource_group: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its resource group. Default: the sample's.")
-    ] = None,
+    workspace: WorkspaceOption = None,
+    resource_group: GroupOption = None,
     secondary: Annotated[
         bool, typer.Option("--secondary", help="The second key, which is as good as the first.")
     ] = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, GroupOption, Server, WorkspaceOption
 from headrace.cli.documents import read_rows, read_table_schema
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.cli.sources import SourceFormat
@@ -24,13 +24,6 @@ group = typer.Typer(help="Tables: list, show, create, infer from samples.", no_a
 
 _VERSION = "2022-10-01"
 _RULES = "2023-03-11"
-
-GroupOption = Annotated[
-    str | None, typer.Option("--resource-group", "-g", metavar="NAME", help="Default: the sample's.")
-]
-WorkspaceOption = Annotated[
-    str | None, typer.Option("--workspace", "-w", metavar="NAME", help="Default: the sample's.")
-]
 
 
 @group.command("list")
