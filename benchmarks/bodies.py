@@ -1,4 +1,4 @@
-"""Rows and gzip bodies for the load generator: every body is distinct, and making one costs microseconds.
+"""Rows and bodies for the load generator: every body is distinct, and making one costs microseconds.
 
 A gzip body is put together from a stored block that holds one row with a serial number and a part that was
 deflated beforehand; only the checksum is computed anew.
@@ -85,9 +85,10 @@ SHAPES = {"plain": PLAIN, "parse": PARSE}
 
 
 class BodyMaker:
-    """Makes distinct request bodies of about `size` bytes of JSON. Not shared between threads."""
+    """Makes distinct request bodies of about `size` bytes of JSON, gzip or as they are. Not shared between threads."""
 
-    def __init__(self, shape: str, size: int, time: str, seed: int) -> None:
+    def __init__(self, shape: str, size: int, time: str, seed: int, *, gzip: bool = True) -> None:
+        self._gzip = gzip
         self._random = random.Random(seed)
         self._make_row = _plain_row if shape == "plain" else _parse_row
         rows: list[bytes] = []
@@ -106,8 +107,10 @@ class BodyMaker:
         self.json_bytes = length - 1 + len(self._prefix) + _ID_DIGITS + len(self._suffix) - len(first)
 
     def make(self, serial: int) -> bytes:
-        """A gzip body whose first row has this serial number."""
+        """A body whose first row has this serial number."""
         head = self._prefix + b"%0*d" % (_ID_DIGITS, serial) + self._suffix
+        if not self._gzip:
+            return head + self._rest
         crc = isal_zlib.crc32(self._rest, isal_zlib.crc32(head))
         size = len(head)
         stored = b"\x00" + struct.pack("<HH", size, size ^ 0xFFFF) + head

@@ -41,6 +41,8 @@ class Load:
     first_serial: int = 0
     more_urls: tuple[str, ...] = ()
     """Further places to send to: each request goes to the next one in turn."""
+    gzip: bool = True
+    """Whether bodies are compressed, as the SDKs do."""
 
 
 @dataclass
@@ -92,7 +94,8 @@ def start_load(load: Load) -> Running:
 
 def _generate(load: Load, result: Connection, kept: MutableSequence[int]) -> None:
     makers = [
-        BodyMaker(load.shape, load.body_bytes, load.event_time, seed) for seed in range(load.connections)
+        BodyMaker(load.shape, load.body_bytes, load.event_time, seed, gzip=load.gzip)
+        for seed in range(load.connections)
     ]
     started = time.monotonic()
     used = time.process_time()
@@ -229,10 +232,11 @@ class _Client:
 def _head(load: Load, url: str) -> bytes:
     """A request up to its length."""
     parts = urlsplit(url)
+    encoding = "Content-Encoding: gzip\r\n" if load.gzip else ""
     return (
         f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         f"Authorization: Bearer {load.token}\r\n"
-        "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: "
+        f"Content-Type: application/json\r\n{encoding}Content-Length: "
     ).encode()
 
 
