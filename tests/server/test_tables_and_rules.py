@@ -279,20 +279,17 @@ def test_a_column_that_comes_while_rows_flow_is_filled_from_then_on(api: Api) ->
     assert old + new == other
 
 
-def test_a_workspace_takes_its_tables_and_rules_along(api: Api) -> None:
+def test_a_purged_workspace_takes_its_tables_along(api: Api) -> None:
     path, customer = api.make_workspace("passing-ws")
     api.make_table("Passing_CL", ID, path)
     rule = api.make_rule("passing", ID, "Passing_CL", workspace=path)
     rule.send([{"Id": "old"}])
     wait_for_ids(api, "Passing_CL", {"old"}, customer)
-    api.delete(path, "2023-09-01")
-    for gone, version in (
-        (path, "2023-09-01"),
-        (f"{path}/tables/Passing_CL", TABLES),
-        (rule.path, "2023-03-11"),
-    ):
+    assert api.arm("DELETE", path, version="2023-09-01", force="true").status_code == 200
+    for gone, version in ((path, "2023-09-01"), (f"{path}/tables/Passing_CL", TABLES)):
         assert api.arm("GET", gone, version=version).status_code == 404, gone
-    assert rule.post(b"[]").status_code == 404
+    assert api.arm("GET", rule.path, version="2023-03-11").status_code == 200
+    assert rule.post(b"[]").status_code == 204
     assert api.query("Passing_CL", customer).status_code == 404
     again, other = api.make_workspace("passing-ws")
     assert again == path
@@ -309,16 +306,19 @@ def test_a_group_takes_everything_in_it_along(api: Api) -> None:
     path, customer = api.make_workspace("group-ws", group)
     assert path == workspace_id(group, "group-ws")
     api.make_table("Grouped_CL", ID, path)
-    inside = api.make_rule("grouped", ID, "Grouped_CL", workspace=path)
-    inside.send([{"Id": "old"}])
+    elsewhere = api.make_rule("grouped", ID, "Grouped_CL", workspace=path)
+    inside = f"{group}/providers/Microsoft.Insights/dataCollectionRules/inside"
+    api.put(inside, rule_body(api, ID, "Grouped_CL", "source | extend TimeGenerated = now()", path))
+    elsewhere.send([{"Id": "old"}])
     wait_for_ids(api, "Grouped_CL", {"old"}, customer)
     answer = api.arm("DELETE", group, version="2021-04-01")
     assert answer.status_code in (200, 202), answer.text
     eventually(lambda: api.arm("HEAD", group, version="2021-04-01").status_code, lambda seen: seen == 404)
-    assert inside.post(b"[]").status_code == 404
+    assert elsewhere.post(b"[]").status_code == 204
     assert api.query("Grouped_CL", customer).status_code == 404
     api.put(group, {"location": api.env["HEADRACE_LOCATION"]}, "2021-04-01")
     assert api.arm("GET", path, version="2023-09-01").status_code == 404
+    assert api.arm("GET", inside).status_code == 404
 
 
 def test_workspaces_never_mix(api: Api) -> None:
