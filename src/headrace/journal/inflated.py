@@ -73,23 +73,23 @@ class InflatedWriter:
     @classmethod
     def create(cls, folder: Path, size: int) -> InflatedWriter | None:
         """A ring of about `size` bytes for the journal in `folder`; None where there is to be none, or can be none."""
-        path = folder / INFLATED_NAME
-        path.unlink(missing_ok=True)
         size = size // _HEADER_BYTES * _HEADER_BYTES
         if size < SMALLEST_BYTES or not hasattr(os, "memfd_create"):
             return None
-        descriptor = os.memfd_create("headrace-inflated", os.MFD_CLOEXEC)
+        path = folder / INFLATED_NAME
         try:
-            os.ftruncate(descriptor, _HEADER_BYTES + _slot_bytes(size) + size)
-            shared = mmap.mmap(descriptor, 0)
+            descriptor = os.memfd_create("headrace-inflated", os.MFD_CLOEXEC)
+            try:
+                shared = _shared_memory(descriptor, size)
+                nonce = shared[len(_MAGIC) : len(_MAGIC) + _NONCE_BYTES].hex()
+                path.write_text(f"/proc/{os.getpid()}/fd/{descriptor}\n{nonce}\n", encoding="ascii")
+            except OSError:
+                os.close(descriptor)
+                raise
         except OSError as error:
-            os.close(descriptor)
-            _log.info("no memory to share inflated bodies in: %s", error)
+            # A full disk, for one: the journal does without.
+            _log.warning("inflated bodies are not shared with the engine: %s", error)
             return None
-        nonce = os.urandom(_NONCE_BYTES)
-        shared[: len(_MAGIC) + _NONCE_BYTES] = _MAGIC + nonce
-        memoryview(shared)[:_HEADER_BYTES].cast("Q")[_SIZE] = size
-        path.write_text(f"/proc/{os.getpid()}/fd/{descriptor}\n{nonce.hex()}\n", encoding="ascii")
         return cls(_Ring(shared), path, descriptor)
 
     def close(self) -> None:
@@ -182,6 +182,15 @@ class InflatedReader:
             self._place = place
             self._ring = _attached(place)
             return self._ring is not None
+
+
+def _shared_memory(descriptor: int, size: int) -> mmap.mmap:
+    """Memory for a ring of `size` bytes, its header written. Raises `OSError`."""
+    os.ftruncate(descriptor, _HEADER_BYTES + _slot_bytes(size) + size)
+    shared = mmap.mmap(descriptor, 0)
+    shared[: len(_MAGIC) + _NONCE_BYTES] = _MAGIC + os.urandom(_NONCE_BYTES)
+    memoryview(shared)[:_HEADER_BYTES].cast("Q")[_SIZE] = size
+    return shared
 
 
 def _slot_bytes(size: int) -> int:
