@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tests.servers import running_server
 
 from benchmarks.bodies import SHAPES
 from benchmarks.ingest import BODIES, Target
-from benchmarks.sender import Load, start_load
+from benchmarks.sender import start_load
 
 _TABLE = "Quiet_CL"
 _ROW_SECONDS = 1.0
@@ -59,20 +58,8 @@ def run(shape: str, body: str, seconds: float, rules: int, arguments: list[str])
         target = Target(server, shape, rules)
         api.make_table(_TABLE, {"Number": "long"})
         quiet = api.make_rule("quiet", {"Number": "long"}, _TABLE)
-        size, connections = BODIES[body]
-        load = Load(
-            url=target.urls[0],
-            more_urls=tuple(target.urls[1:]),
-            ca=server.env["HEADRACE_CA_FILE"],
-            token=target.token("https://monitor.azure.com/.default"),
-            shape=shape,
-            body_bytes=size,
-            connections=connections,
-            seconds=seconds,
-            event_time=datetime.now(UTC).isoformat(),
-        )
         delays, sent_all = Delays(), threading.Event()
-        running = start_load(load)
+        running = start_load(target.load(body, seconds))
         time.sleep(_WARM_UP_SECONDS)
         sender = threading.Thread(
             target=_send, args=(quiet, delays, time.monotonic() + seconds - 2 * _WARM_UP_SECONDS, sent_all)

@@ -54,6 +54,7 @@ class Target:
 
     def __init__(self, server: ServerProcess, shape: str, rules: int = 1, tables: int = 1) -> None:
         self.env = server.env
+        self._shape = shape
         self._client = httpx.Client(
             verify=ssl.create_default_context(cafile=server.env["HEADRACE_CA_FILE"]),
             timeout=60,
@@ -88,6 +89,22 @@ class Target:
         )
         answer.raise_for_status()
         return str(answer.json()["access_token"])
+
+    def load(self, body: str, seconds: float, max_mb_s: float | None = None) -> Load:
+        """Bodies of a size of `BODIES` to all rules in turn, for so long and no faster than this."""
+        size, connections = BODIES[body]
+        return Load(
+            url=self.urls[0],
+            more_urls=tuple(self.urls[1:]),
+            ca=self.env["HEADRACE_CA_FILE"],
+            token=self.token("https://monitor.azure.com/.default"),
+            shape=self._shape,
+            body_bytes=size,
+            connections=connections,
+            seconds=seconds,
+            event_time=datetime.now(UTC).isoformat(),
+            max_mb_s=max_mb_s,
+        )
 
     def count(self) -> int:
         """Rows that a query sees now."""
@@ -177,19 +194,7 @@ def run(
         running_server(Path(folder), "--ephemeral", "--port", "0", "--quiet", *arguments) as server,
     ):
         target = Target(server, shape, rules, tables)
-        size, connections = BODIES[body]
-        load = Load(
-            url=target.urls[0],
-            more_urls=tuple(target.urls[1:]),
-            ca=server.env["HEADRACE_CA_FILE"],
-            token=target.token("https://monitor.azure.com/.default"),
-            shape=shape,
-            body_bytes=size,
-            connections=connections,
-            seconds=seconds,
-            event_time=datetime.now(UTC).isoformat(),
-            max_mb_s=max_mb_s,
-        )
+        load = target.load(body, seconds, max_mb_s)
         watch = Watch()
         done = threading.Event()
         before = _cpu_seconds(server)
