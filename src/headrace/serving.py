@@ -29,6 +29,8 @@ from headrace.wire.heads import (
     MOST_TARGET_BYTES,
     head_too_large,
     malformed,
+    names_host,
+    no_host,
     no_upgrade,
     refusal,
     target_too_long,
@@ -247,6 +249,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refusal = no_upgrade()
         elif self.parser.get_http_version() not in _VERSIONS:
             self._refusal = malformed()
+        elif not names_host(_hosts(self.headers), self.parser.get_http_version()):
+            self._refusal = no_host()
         if self._refusal is not None:
             raise self._refusal
         super().on_headers_complete()
@@ -291,6 +295,10 @@ def _has_body(headers: Headers) -> bool:
         name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
         for name, value in headers
     )
+
+
+def _hosts(headers: Headers) -> list[bytes]:
+    return [value for name, value in headers if name == b"host"]
 
 
 def _security_headers(config: ProcessConfig) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from headrace.ingest.call import Call
 from headrace.ingest.intake import Intake, journal_refusal
 from headrace.journal.model import Pending
 from headrace.wire.asgi import Headers
-from headrace.wire.heads import MOST_HEAD_BYTES, MOST_LINES, MOST_TARGET_BYTES, refusal, rendered
+from headrace.wire.heads import MOST_HEAD_BYTES, MOST_LINES, MOST_TARGET_BYTES, names_host, refusal, rendered
 from headrace.wire.problems import HttpError
 from headrace.wire.targets import path_segments
 
@@ -400,11 +400,12 @@ class IngestConnection(asyncio.BufferedProtocol):
 class _Head:
     """Takes what the parser finds in a request's head. `alone`: nothing stands in front of it or behind it."""
 
-    __slots__ = ("alone", "headers", "url", "whole")
+    __slots__ = ("alone", "headers", "hosts", "url", "whole")
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
+        self.hosts: list[bytes] = []
         self.alone = True
         self.whole = False
 
@@ -418,7 +419,10 @@ class _Head:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self.headers[name.lower()] = value
+        name = name.lower()
+        self.headers[name] = value
+        if name == b"host":
+            self.hosts.append(value)
 
     def on_headers_complete(self) -> None:
         """All of the head is there."""
@@ -444,7 +448,7 @@ def _parsed(head: bytes) -> _Head | None:
         pass
     whole = found.whole and found.alone
     common = whole and parser.get_http_version() == "1.1" and parser.should_keep_alive()
-    common = common and len(found.url) <= MOST_TARGET_BYTES
+    common = common and len(found.url) <= MOST_TARGET_BYTES and names_host(found.hosts, "1.1")
     return found if common and _UNCOMMON.isdisjoint(found.headers) else None
 
 

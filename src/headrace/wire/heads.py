@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from headrace.wire.asgi import Headers, error_parts
@@ -13,6 +15,20 @@ MOST_TARGET_BYTES = 32 * 1024
 MOST_HEADERS = 100
 MOST_LINES = MOST_HEADERS + 2
 """A head's line feeds: those of the request line and the empty one come to the headers'."""
+
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[-0-9A-Za-z._~%!$&'()*+,;=]*)(?::[0-9]*)?")
+
+
+def names_host(hosts: Sequence[bytes], version: str) -> bool:
+    """Whether a request of this version of HTTP names the host that it is for: `hosts` are its headers Host.
+
+    There is to be one, with the form of a host and its port; only HTTP/1.0 may do without. Of two, each part of a
+    chain might go by another one.
+    Source: RFC 9112, 3.2.
+    """
+    if not hosts:
+        return version == "1.0"
+    return len(hosts) == 1 and _HOST.fullmatch(hosts[0].strip(b" \t")) is not None
 
 
 def target_too_long() -> HttpError:
@@ -38,6 +54,12 @@ def no_upgrade() -> HttpError:
 def malformed() -> HttpError:
     """400 for what is no HTTP/1.1."""
     return http_error(400, "BadRequest", "What came is not a request by HTTP/1.1.")
+
+
+def no_host() -> HttpError:
+    """400 for a head that does not say, or not in one way, which host the request is for."""
+    message = "A request has one header Host: the host's name, or its address, and the port if it has one."
+    return http_error(400, "BadRequest", message)
 
 
 def refusal(error: HttpError, headers: Headers) -> bytes:

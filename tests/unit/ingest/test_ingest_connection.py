@@ -196,6 +196,17 @@ def test_a_body_over_the_limit_is_drained_before_413(tmp_path: Path, tenant: Ten
         talk_to(world, talk)
 
 
+@pytest.mark.parametrize("hosts", [[], ["Host: localhost", "host: localhost"], ["Host: localhost/a"]])
+def test_a_post_says_once_which_host_it_is_for(world: World, hosts: list[str]) -> None:
+    async def talk(client: Client) -> None:
+        await client.send(client.request() + client.request(BODY, *hosts, host=None))
+        assert await client.statuses(2) == [204, 400]
+        assert await client.ended()
+
+    talk_to(world, talk)
+    assert bodies(world) == [BODY]
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -111,6 +111,13 @@ def test_what_never_ends_ends_the_connection(start: bytes, piece: bytes) -> None
         (b"GET /" + b"y" * 32_768 + b" HTTP/1.1\r\nHost: h", 414),
         (b"GET / HTTP/1.1\r\nno header", 400),
         (b"GET / HTTP/2.0\r\nHost: h", 400),
+        (b"GET / HTTP/1.1", 400),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nx: y\r\nhost: h", 400),
+        (b"GET / HTTP/1.1\r\nHost: h, i", 400),
+        (b"GET / HTTP/1.1\r\nHost: h/a", 400),
+        (b"GET / HTTP/1.1\r\nHost: [::1]:8443 ", 204),
+        (b"GET / HTTP/1.1\r\nHost: ", 204),
+        (b"GET / HTTP/1.0\r\nHost: h\r\nHost: h", 400),
         (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: upgrade\r\nUpgrade: h2c", 501),
     ],
 )
@@ -144,6 +151,14 @@ def test_strangers_write_nothing_into_the_log(caplog: pytest.LogCaptureFixture) 
 
     assert asyncio.run(_talk(talk)).startswith(b"HTTP/1.1 400 ")
     assert caplog.records == []
+
+
+def test_only_http_1_0_may_leave_out_the_host() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        return await reader.read()
+
+    assert asyncio.run(_talk(talk)).startswith(b"HTTP/1.1 204 ")
 
 
 def test_requests_before_a_head_that_is_refused_are_answered() -> None:
