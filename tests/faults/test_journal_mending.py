@@ -150,6 +150,35 @@ async def test_it_breaks_and_mends_again(tmp_path: Path) -> None:
         assert parts.opened == 4
 
 
+@pytest.mark.parametrize("error", [*REFUSALS, errno.EACCES])
+@pytest.mark.parametrize("before", [(), ("a", "b")])
+async def test_a_disk_that_refuses_at_the_start(
+    error: int, before: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether there is a journal already or not: nothing is acknowledged until it could be opened."""
+    async with mending(tmp_path) as first:
+        await first.send(*before)
+    system = RefusingSystem(monkeypatch)
+    system.error = error
+    async with mending(tmp_path) as parts:
+        for _ in range(3):
+            with pytest.raises(JournalBrokenError, match=os.strerror(error)):
+                await parts.send("x")
+            await asyncio.sleep(0.02)
+        assert (parts.opened, parts.journal.backlog()) == (1, 0)
+        system.error = None
+        await parts.mended()
+        await parts.send("c")
+        assert parts.opened == 2
+        assert [record.entry.request_id for record in parts.found()] == [*before, "c"]
+
+
+async def test_one_that_never_opens_closes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RefusingSystem(monkeypatch).error = errno.EROFS
+    async with mending(tmp_path) as parts:
+        assert parts.journal.broken is not None
+
+
 async def test_one_that_stays_broken_closes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = RefusingSystem(monkeypatch)
     async with mending(tmp_path) as parts:

@@ -136,7 +136,51 @@ def _until_read_only(api: Api, server: ServerProcess, data: Path) -> set[str]:
     told = r"gateway-0 ERROR .* takes nothing more: the disk refused a write: Read-only file system\."
     eventually(server.log.read_text, lambda seen: re.search(told, seen) is not None)
     assert [child.pid for child in server.children("gateway")] == gateways
+    for child in server.children("gateway"):
+        child.kill()
+    eventually(lambda: _answer(rule), lambda answer: answer is not None and refused(answer))
+    assert broken_journals(api) == 1
+    started = [child.pid for child in server.children("gateway")]
+    assert not set(started) & set(gateways)
+    for _ in range(3):
+        assert refused(rule.post(b'[{"Id": "later"}]'))
+    assert [child.pid for child in server.children("gateway")] == started
     return sent
+
+
+def _answer(rule: Rule) -> httpx.Response | None:
+    """The answer to a payload; None while nobody listens, or does not know the rules yet."""
+    try:
+        answer = rule.post(b'[{"Id": "later"}]')
+    except httpx.TransportError:
+        return None
+    return answer if "disk" in answer.text else None
+
+
+def test_a_start_on_a_read_only_disk_of_the_journal(tmp_path: Path) -> None:
+    """A server with that runs: it answers queries, and 503 to payloads until the disk takes data."""
+    data = tmp_path / "data"
+    journal = data / "journal"
+    arguments = ("--data-dir", str(data), "--port", "0", "--quiet")
+    with small_disk(journal, "64m"):
+        with running_server(tmp_path, *arguments, variables=SETTINGS) as server, api_of(server) as api:
+            api.make_table("Start_CL", ID)
+            rule = api.make_rule("start", ID, "Start_CL")
+            rule.send([{"Id": "before"}])
+            eventually(lambda: ids_of(api, "Start_CL"), bool)
+        subprocess.run(["mount", "-o", "remount,ro", str(journal)], check=True)
+        with running_server(tmp_path, *arguments, variables=SETTINGS) as server, api_of(server) as api:
+            rule = Rule(api, rule.path, rule.immutable_id, rule.stream)
+            gateways = [child.pid for child in server.children("gateway")]
+            for _ in range(3):
+                assert refused(rule.post(b'[{"Id": "never"}]'))
+            assert broken_journals(api) == 1
+            assert ids_of(api, "Start_CL") == {"before": 1}
+            subprocess.run(["mount", "-o", "remount,rw", str(journal)], check=True)
+            accepted_again(rule, "after")
+            assert broken_journals(api) == 0
+            assert [child.pid for child in server.children("gateway")] == gateways
+            eventually(lambda: ids_of(api, "Start_CL"), lambda seen: seen == {"before": 1, "after": 1})
 
 
 def _end_all_but_the_engine(server: ServerProcess) -> None:

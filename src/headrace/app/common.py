@@ -125,15 +125,15 @@ async def following(folder: DataFolder, *refreshes: Callable[[], bool]) -> Async
 @contextlib.asynccontextmanager
 async def telling_numbers(
     folder: DataFolder, config: ProcessConfig, own: Callable[[], Snapshot] = dict
-) -> AsyncIterator[None]:
-    """Give this process's numbers, and `own`, to the gateway that is asked for the metrics."""
+) -> AsyncIterator[Callable[[], Snapshot]]:
+    """Give this process's numbers, and `own`, to the gateway that is asked for the metrics, and to the block."""
     started = now_seconds()
 
     def snapshot() -> Snapshot:
         return {**own(), **process_snapshot(config.name, started, config.restarts)}
 
     async with giving_numbers(numbers_socket(folder.sockets, config.name), snapshot):
-        yield
+        yield snapshot
 
 
 @contextlib.asynccontextmanager

@@ -78,7 +78,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
                 "headrace_journal_broken": [(own, float(journal.broken is not None))],
             }
 
-        await stack.enter_async_context(telling_numbers(folder, config, numbers))
+        snapshot = await stack.enter_async_context(telling_numbers(folder, config, numbers))
         reach = settings.server.metrics
         observer = AuditingObserver(CountingObserver(counters), remote_auditor(folder, settings), clock.now)
         intake = Intake(
@@ -104,7 +104,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             proxy=proxy,
             ready=ready.is_set,
             collector=collector if settings.collector.enabled else None,
-            metrics=MetricsPage(folder.sockets, reach) if reach != "off" else None,
+            metrics=MetricsPage(folder.sockets, reach, {config.name: snapshot}) if reach != "off" else None,
         )
         _rest_the_collector()
         async with serving_tls(gateway, intake, config):

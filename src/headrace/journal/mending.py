@@ -2,7 +2,8 @@
 
 A broken journal acknowledges nothing more, and no sync is ever tried again on its files. Opening it anew is what a
 restart would do: the tail is read back and repaired, and whatever is not known to be on the disk is written once more
-before it counts. So a disk that was read-only for a while, or failed, ends in answers 503 and in nothing worse.
+before it counts. So a disk that was read-only for a while, or failed, ends in answers 503 and in nothing worse. The
+same goes for one that is read-only at the start: the journal is broken until it can be opened.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.journal.files import FileJournal
-from headrace.journal.model import Entry, JournalFormatError, Pending
+from headrace.journal.model import Entry, JournalBrokenError, JournalFormatError, Pending
 
 LOOK_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 5.0
@@ -30,39 +31,52 @@ _log = logging.getLogger(__name__)
 class MendingJournal:
     """`JournalWriter` that goes on by itself once the disk takes data again, as long as `mend` runs beside.
 
-    `open_journal` opens the journal below `root`; it is called at once, and raises what it raises. `pause` are the
-    seconds between two tries to open it again.
+    `open_journal` opens the journal below `root`; it is called at once. `pause` are the seconds between two tries to
+    open it again.
     """
 
     def __init__(
         self, root: Path, open_journal: Callable[[], FileJournal], pause: float = PAUSE_SECONDS
     ) -> None:
+        """Raises `JournalFormatError`; where the disk refuses, the journal begins as a broken one."""
         self._root = root
         self._open = open_journal
         self._pause = pause
-        self._journal = open_journal()
+        self._journal: FileJournal | None = None
+        self._unopened = ""
+        """Why there is no journal yet."""
+        try:
+            self._journal = open_journal()
+        except OSError as error:
+            self._unopened = f"the disk refused to open it: {os.strerror(error.errno or 0)}"
 
     @property
     def journal_id(self) -> str:
-        """See `JournalWriter.journal_id`; another one where another process took the journal over meanwhile."""
-        return self._journal.journal_id
+        """See `JournalWriter.journal_id`; another one where another process took the journal over meanwhile.
+
+        Empty before it could be opened for the first time.
+        """
+        return self._journal.journal_id if self._journal is not None else ""
 
     @property
     def broken(self) -> str | None:
         """Why nothing is acknowledged at present; None while all is well."""
-        return self._journal.broken
+        return self._journal.broken if self._journal is not None else self._unopened
 
     def submit(self, entry: Entry, inflated: bytes | None = None) -> Pending:
         """See `JournalWriter.submit`."""
+        if self._journal is None:
+            raise JournalBrokenError(self._unopened)
         return self._journal.submit(entry, inflated)
 
     def backlog(self) -> int:
         """See `JournalWriter.backlog`."""
-        return self._journal.backlog()
+        return self._journal.backlog() if self._journal is not None else 0
 
     async def close(self) -> None:
         """See `JournalWriter.close`."""
-        await self._journal.close()
+        if self._journal is not None:
+            await self._journal.close()
 
     async def mend(self) -> None:
         """Look whether the journal is broken, and open it anew when the disk allows; until cancelled."""
@@ -85,7 +99,8 @@ class MendingJournal:
     def _reopen(self) -> None:
         try:
             _probe(self._root)
-            self._journal.abort()
+            if self._journal is not None:
+                self._journal.abort()
             self._journal = self._open()
         except (OSError, JournalFormatError) as error:
             _log.debug("journal %s cannot be opened yet: %s", self.journal_id, error)

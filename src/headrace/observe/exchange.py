@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -15,7 +17,10 @@ from headrace.store import sockets
 _PREFIX = "numbers-"
 _SUFFIX = ".sock"
 _SECONDS = 2.0
+_PAUSE_SECONDS = 5.0
 _MOST_BYTES = 64 * 1024 * 1024
+_NONE: Mapping[str, Callable[[], Snapshot]] = MappingProxyType({})
+_log = logging.getLogger(__name__)
 
 
 def numbers_socket(folder: Path, process: str) -> Path:
@@ -25,7 +30,29 @@ def numbers_socket(folder: Path, process: str) -> Path:
 
 @contextlib.asynccontextmanager
 async def giving_numbers(path: Path, snapshot: Callable[[], Snapshot]) -> AsyncIterator[None]:
-    """Answer each connection to `path` with a snapshot inside the block. Raises `OSError`."""
+    """Answer each connection to `path` with a snapshot inside the block; if the disk takes no socket, once it does."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(_serving(path, snapshot))
+        except OSError as error:
+            _log.warning("numbers are not told yet: %s: %s", path, error.strerror or error)
+            later = asyncio.create_task(_serve_later(path, snapshot))
+            stack.push_async_callback(asyncio.wait, (later,))
+            stack.callback(later.cancel)
+        yield
+
+
+async def _serve_later(path: Path, snapshot: Callable[[], Snapshot]) -> None:
+    while True:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        with contextlib.suppress(OSError):
+            async with _serving(path, snapshot):
+                await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def _serving(path: Path, snapshot: Callable[[], Snapshot]) -> AsyncIterator[None]:
+    """Raises `OSError`."""
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -42,10 +69,14 @@ async def giving_numbers(path: Path, snapshot: Callable[[], Snapshot]) -> AsyncI
         sockets.remove(path)
 
 
-async def all_numbers(folder: Path) -> list[Snapshot]:
-    """The snapshots of all processes. One that does not answer is told as `headrace_process_up` 0."""
-    paths = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
-    return list(await asyncio.gather(*(_ask(path) for path in paths)))
+async def all_numbers(folder: Path, own: Mapping[str, Callable[[], Snapshot]] = _NONE) -> list[Snapshot]:
+    """The snapshots of all processes. One that does not answer is told as `headrace_process_up` 0.
+
+    `own` are those, by the process, that are at hand; on a read-only disk they may have no socket.
+    """
+    known = {numbers_socket(folder, process) for process in own}
+    paths = sorted(path for path in folder.glob(f"{_PREFIX}*{_SUFFIX}") if path not in known)
+    return [*(give() for give in own.values()), *await asyncio.gather(*(_ask(path) for path in paths))]
 
 
 async def _ask(path: Path) -> Snapshot:

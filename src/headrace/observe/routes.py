@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from starlette.types import Receive, Scope, Send
 
 from headrace.observe.exchange import all_numbers
-from headrace.observe.metrics import render
+from headrace.observe.metrics import Snapshot, render
 from headrace.wire.asgi import answer_bytes, answer_error
 from headrace.wire.problems import http_error
 
@@ -18,12 +19,16 @@ from headrace.wire.problems import http_error
 class MetricsPage:
     """An ASGI application. `folder` is the one of the processes' sockets.
 
-    `reach` says who is answered: anyone (`open`), or only callers on this machine (`local`).
+    `reach` says who is answered: anyone (`open`), or only callers on this machine (`local`). `own` gives the numbers of
+    the process that answers, by its name.
     """
 
-    def __init__(self, folder: Path, reach: Literal["open", "local"]) -> None:
+    def __init__(
+        self, folder: Path, reach: Literal["open", "local"], own: Mapping[str, Callable[[], Snapshot]]
+    ) -> None:
         self._folder = folder
         self._reach = reach
+        self._own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -34,7 +39,7 @@ class MetricsPage:
         if scope["method"] not in ("GET", "HEAD"):
             await answer_error(send, http_error(405, "MethodNotAllowed", "Metrics are read with GET."))
             return
-        numbers = await all_numbers(self._folder)
+        numbers = await all_numbers(self._folder, self._own)
         # Thousands of rules make a long text; calls of the ingestion API should not wait for it.
         text, content_type = await asyncio.to_thread(render, numbers)
         await answer_bytes(

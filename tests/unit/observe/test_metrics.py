@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.clock import ManualClock
+from headrace.observe import exchange
 from headrace.observe.exchange import all_numbers, giving_numbers, numbers_socket
 from headrace.observe.metrics import METRICS, CallCounters, Snapshot, decode, encode, process_snapshot, render
 from headrace.transform.numbers import pipeline_snapshot
@@ -86,3 +88,27 @@ def test_processes_are_joined_and_one_that_is_gone_is_told(tmp_path: Path) -> No
     assert calls == [1, 1]
     assert found["headrace_process_up", frozenset({("process", "query-0")})] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["numbers-query-0.sock"]
+
+
+def test_where_the_disk_takes_no_socket_a_process_still_tells_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And all others as soon as the disk does."""
+    monkeypatch.setattr(exchange, "_PAUSE_SECONDS", 0.01)
+    folder = tmp_path / "run"
+    counters = CallCounters(0)
+    counters.answered("dcr-1", "Custom-A", 204)
+
+    async def ask() -> tuple[list[Snapshot], list[Snapshot]]:
+        own = numbers_socket(folder, "gateway-0")
+        async with giving_numbers(own, counters.snapshot):
+            first = await all_numbers(folder, {"gateway-0": counters.snapshot})
+            folder.mkdir()
+            while not own.exists():
+                await asyncio.sleep(0.01)
+            assert len(await all_numbers(folder, {"gateway-0": counters.snapshot})) == 1
+            return first, await all_numbers(folder)
+
+    first, second = asyncio.run(ask())
+    assert samples(render(first)[0]) == samples(render(second)[0])
+    assert not any(folder.iterdir())
