@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The bounds of the years 1 to 9999."""
 
 
 class Clock(Protocol):
@@ -92,6 +98,23 @@ def to_datetime(microseconds: int) -> datetime:
     """UTC microseconds as an aware `datetime`."""
     seconds, micros = divmod(microseconds, SECOND)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def from_datetime(moment: datetime) -> int:
+    """The reverse of `to_datetime`; a moment without a time zone is UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // _MICROSECOND
+
+
+def from_iso(text: str) -> int:
+    """UTC microseconds of an ISO 8601 time; UTC unless it says otherwise.
+
+    Raises `ValueError`, also for a time that is not within the years 1 to 9999 of UTC.
+    """
+    microseconds = from_datetime(datetime.fromisoformat(text))
+    if not FIRST <= microseconds <= LAST:
+        raise ValueError(f"a time beyond the years 1 to 9999: {text}")
+    return microseconds
 
 
 def iso(microseconds: int) -> str:

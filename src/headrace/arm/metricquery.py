@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace.clock import DAY, HOUR, MINUTE, to_datetime
+from headrace.clock import DAY, HOUR, MINUTE, SECOND, from_iso, to_datetime
 from headrace.observe.rule_metrics import DEFINITIONS, STREAM, Definition, Point
 from headrace.wire.problems import HttpError, http_error
 
@@ -24,7 +23,6 @@ MAX_NAMES = 20
 MAX_POINTS = 150_000
 """Points of one answer: the whole retention by the minute of one series."""
 _MOST_SERIES = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_FILTER = 4000
 _TERM = re.compile(r"\s*(\w+)\s+(eq|ne|sw|startswith)\s+'((?:[^']|'')*)'\s*", re.IGNORECASE)
 _DURATION = re.compile(r"P(?:(\d{1,4})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?", re.IGNORECASE)
@@ -262,7 +260,7 @@ def _timespan(text: str, now: int) -> tuple[int, int]:
             return end - _length(first), end
         start = _moment(first)
         end = start + _length(second) if second[:1] in "Pp" else _moment(second)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise _bad("timespan", f"'{text[:80]}' is not of the form START/END, in ISO 8601.") from None
     if end <= start:
         raise _bad("timespan", "it ends before it starts.")
@@ -274,15 +272,12 @@ def _length(text: str) -> int:
     if match is None or not any(match.groups()):
         raise ValueError(text)
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    return span // timedelta(microseconds=1)
+    return days * DAY + hours * HOUR + minutes * MINUTE + seconds * SECOND
 
 
 def _moment(text: str) -> int:
     # A '+' of an offset that was not percent-encoded has become a space.
-    moment = datetime.fromisoformat(re.sub(r" (?=\d\d:\d\d$)", "+", text.strip()))
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return from_iso(re.sub(r" (?=\d\d:\d\d$)", "+", text.strip()))
 
 
 def _iso(moment: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from headrace.cli.client import ARM_SCOPE, QUERY_SCOPE, EnvFileOption, Server
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
+from headrace.clock import from_iso
 from headrace.errors import Problem, ProblemError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _rows(server: Server, workspace: str) -> Any:
             page = _query(server, workspace, text)
             for values in page:
                 row = dict(zip(_COLUMNS, values, strict=True))
-                yield row, _microseconds(row["TimeGenerated"])
+                yield row, from_iso(row["TimeGenerated"])
                 after = int(row["Sequence"])
             if len(page) < _PAGE:
                 break
@@ -126,10 +126,3 @@ def _query(server: Server, workspace: str, text: str) -> list[list[Any]]:
         raise ProblemError(Problem("PartialResult", "The query's result was cut: try again."))
     rows: list[list[Any]] = answer["tables"][0]["rows"]
     return rows
-
-
-def _microseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    delta = moment - epoch
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

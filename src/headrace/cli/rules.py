@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +24,7 @@ from headrace.cli.output import (
     print_rows,
     print_table,
 )
-from headrace.clock import SECOND
+from headrace.clock import SystemClock, from_iso
 from headrace.errors import Problem, ProblemError
 
 if TYPE_CHECKING:
@@ -241,13 +240,12 @@ def _trials(
 def _microseconds(moment: str | None) -> int:
     """A moment in UTC microseconds; now where none is given. Raises `ProblemError`."""
     if moment is None:
-        return time.time_ns() // 1000
+        return SystemClock().now()
     try:
-        parsed = datetime.fromisoformat(moment)
+        return from_iso(moment)
     except ValueError:
         hint = "Write it like 2026-01-31T12:00:00Z."
         raise ProblemError(Problem("InvalidTime", f"'{moment}' is no time.", hint=hint)) from None
-    return int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * SECOND)
 
 
 def _stream_of(rule: Rule, stream: str | None) -> str:

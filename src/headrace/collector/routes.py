@@ -12,7 +12,6 @@ import asyncio
 import math
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
-from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headrace.catalog.names import MAX_CUSTOM_TABLES
-from headrace.clock import SECOND, Clock
+from headrace.clock import SECOND, Clock, from_datetime
 from headrace.collector.errors import CollectorError, error_response
 from headrace.collector.model import (
     API_VERSION,
@@ -294,7 +293,6 @@ def _check_reserved(body: bytes) -> None:
 def _moment(text: str) -> int | None:
     """An RFC 1123 date in microseconds since 1970; None when it is none."""
     try:
-        moment = parsedate_to_datetime(text)
+        return from_datetime(parsedate_to_datetime(text))
     except (ValueError, OverflowError):
         return None
-    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * SECOND

@@ -25,7 +25,6 @@ as ARM's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -33,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from headrace.clock import SECOND, iso
+from headrace.clock import from_iso, iso
 from headrace.identity import apps
 from headrace.identity.federation import DEFAULT_AUDIENCE, add_federated
 from headrace.identity.surface import Admin, Handler, invalid, read_text
@@ -199,9 +198,8 @@ def _end(body: Mapping[str, Any]) -> int | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * SECOND
-    except (TypeError, ValueError, OverflowError) as error:
+        return from_iso(text)
+    except (TypeError, ValueError) as error:
         raise invalid("ends", "ends must be a time in ISO 8601.") from error
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from headrace.clock import DAY, SECOND, iso
+from headrace.clock import DAY, from_datetime, iso
 from headrace.errors import Problem, ProblemError
 from headrace.identity import passwords, store
 from headrace.identity.federation import FederatedCredential, load_federated
@@ -227,8 +227,8 @@ def add_certificate(connection: Connection, app_id: str, pem: str, *, display_na
         new_guid(),
         display_name[:LONGEST_NAME] or read.subject.rfc4514_string()[:LONGEST_NAME],
         base64url(read.fingerprint(hashes.SHA1())),
-        int(read.not_valid_before_utc.timestamp()) * SECOND,
-        int(read.not_valid_after_utc.timestamp()) * SECOND,
+        from_datetime(read.not_valid_before_utc),
+        from_datetime(read.not_valid_after_utc),
     )
     connection.execute(
         insert(store.certificate).values(

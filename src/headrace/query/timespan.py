@@ -6,6 +6,7 @@ import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 
+from headrace.clock import from_datetime, to_datetime
 from headrace.query.model import TimeRange
 
 _DURATION = re.compile(
@@ -15,7 +16,6 @@ _DURATION = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"\.(\d+)")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 100
 
 
@@ -33,17 +33,17 @@ def parse_timespan(text: str, now: int) -> TimeRange:
     first, slash, second = text.strip().partition("/")
     try:
         if not slash:
-            return _microseconds(_shift(_moment(now), first, -1)), now
+            return from_datetime(_shift(to_datetime(now), first, -1)), now
         if first[:1] in "Pp":
             end = _datetime(second)
-            return _microseconds(_shift(end, first, -1)), _microseconds(end) - 1
+            return from_datetime(_shift(end, first, -1)), from_datetime(end) - 1
         start = _datetime(first)
         end = _shift(start, second, +1) if second[:1] in "Pp" else _datetime(second)
     except OverflowError:
         raise TimespanError(f"The timespan '{text}' reaches beyond the years 1 to 9999.") from None
     if end < start:
         raise TimespanError(f"The timespan '{text}' ends before it starts.")
-    return _microseconds(start), _microseconds(end) - 1
+    return from_datetime(start), from_datetime(end) - 1
 
 
 def intersect(one: TimeRange, other: TimeRange) -> TimeRange:
@@ -83,11 +83,3 @@ def _datetime(text: str) -> datetime:
         raise TimespanError(
             f"'{text}' is not an ISO 8601 date and time, such as 2024-05-01T00:00:00Z."
         ) from None
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from headrace.catalog.model import Column, Table
 from headrace.catalog.system import OFFSET, RESOURCE_ID, ROW, RULE_VERSION, SOURCE, TIME_RECEIVED
-from headrace.clock import to_datetime
+from headrace.clock import FIRST, LAST, to_datetime
 from headrace.kql.types import KustoType
 from headrace.tables.model import TIME, StoredFile
 
@@ -31,8 +31,6 @@ SQL_TYPES = {
 """SQL types of a scan's columns, by Kusto type."""
 
 _GUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
-_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The years 1 to 9999 in UTC microseconds: outside them a bound is no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def build_scan(
 
 
 def _newest(file: StoredFile) -> int:
-    return _FIRST if file.max_time is None else file.max_time
+    return FIRST if file.max_time is None else file.max_time
 
 
 def _physical_columns(
@@ -124,16 +122,16 @@ def _time_conditions(group: Sequence[StoredFile], request: ScanRequest) -> list[
     time = exp.column(TIME, quoted=True)
     conditions: list[exp.Expr] = []
     low, high = request.low, request.high
-    if low is not None and low > _FIRST and any(f.min_time is None or f.min_time < low for f in group):
+    if low is not None and low > FIRST and any(f.min_time is None or f.min_time < low for f in group):
         conditions.append(exp.GTE(this=time.copy(), expression=moment(low)))
-    if high is not None and high < _LAST and any(f.max_time is None or f.max_time > high for f in group):
+    if high is not None and high < LAST and any(f.max_time is None or f.max_time > high for f in group):
         conditions.append(exp.LTE(this=time.copy(), expression=moment(high)))
     return conditions
 
 
 def moment(microseconds: int) -> exp.Expr:
     """A TIMESTAMPTZ constant."""
-    text = to_datetime(min(max(microseconds, _FIRST), _LAST)).isoformat(sep=" ")
+    text = to_datetime(min(max(microseconds, FIRST), LAST)).isoformat(sep=" ")
     # Built by hand: a type given as text is parsed each time.
     kind = exp.DataType(this=exp.DataType.Type.TIMESTAMPTZ)
     return exp.Cast(this=exp.Literal.string(text), to=kind)

@@ -8,17 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
 
-from headrace.clock import iso
+from headrace.clock import from_iso, iso
 from headrace.tables.model import TIME
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +129,4 @@ def _is_timestamp(column: pq.ColumnSchema) -> bool:
 
 
 def _micros(text: object) -> int | None:
-    if not isinstance(text, str):
-        return None
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    return from_iso(text) if isinstance(text, str) else None

@@ -11,7 +11,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from headrace.clock import SECOND
+from headrace.clock import from_iso
 from headrace.kql.sql.session import prepare as prepare_session
 from headrace.tables.model import DataFile
 from headrace.transform import coerce
@@ -261,7 +260,7 @@ class Session:
         if rows == 0:
             return Written(0, 0, None, None)
         times = statistics[f'"{live.time_column}"']
-        return Written(rows, size, _microseconds(times["min"]), _microseconds(times["max"]))
+        return Written(rows, size, from_iso(times["min"]), from_iso(times["max"]))
 
     def select(self, sql: str, batch: pa.Table) -> list[tuple[Any, ...]]:
         """The rows of a select over `batch` (see `batch_table`). Raises `RowsError` or `EngineError`."""
@@ -299,11 +298,6 @@ class Session:
     def close(self) -> None:
         """Close the session."""
         self._cursor.close()
-
-
-def _microseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    return int(moment.replace(microsecond=0).timestamp()) * SECOND + moment.microsecond
 
 
 def _fault(error: duckdb.Error) -> RowsError | EngineError:

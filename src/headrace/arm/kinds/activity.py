@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from http.client import responses
 from itertools import islice
 from typing import Any
@@ -13,7 +12,7 @@ from headrace.arm.filters import Term, parse_filter
 from headrace.arm.ids import EVENT_TYPE, parse_id
 from headrace.arm.kinds.base import Kind, invalid, require_scope
 from headrace.arm.model import Activity, Answer, Call
-from headrace.clock import iso, to_datetime
+from headrace.clock import from_iso, iso
 
 MAX_EVENTS = 5000
 _TIME = "eventtimestamp"
@@ -28,8 +27,6 @@ _TEXTS: dict[str, Callable[[Activity], str]] = {
     "status": lambda event: _status(event),
     "operations": lambda event: event.operation,
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _KEPT_WHOLE = frozenset({"eventchannels", "levels"})
 """Terms of Azure's that let every event of this log through."""
 
@@ -60,11 +57,9 @@ class Events(Kind):
         return Answer(200, {"value": shown})
 
 
-def _window(terms: Sequence[Term], times: Mapping[str, datetime]) -> tuple[int | None, int | None]:
+def _window(terms: Sequence[Term], times: Mapping[str, int]) -> tuple[int | None, int | None]:
     """The span of time that no event outside of it can be let through by, in UTC microseconds."""
-    bounds = [
-        (term.op, (times[term.value] - _EPOCH) // _MICROSECOND) for term in terms if term.field == _TIME
-    ]
+    bounds = [(term.op, times[term.value]) for term in terms if term.field == _TIME]
     since = max((moment for op, moment in bounds if op in ("ge", "gt", "eq")), default=None)
     until = min((moment for op, moment in bounds if op in ("le", "lt", "eq")), default=None)
     return since, until
@@ -75,12 +70,12 @@ def _inside(event: Activity, root: str) -> bool:
     return scope == key or scope.startswith(f"{key}/")
 
 
-def _holds(event: Activity, term: Term, times: Mapping[str, datetime]) -> bool:
+def _holds(event: Activity, term: Term, times: Mapping[str, int]) -> bool:
     if term.field in _KEPT_WHOLE:
         return True
     if term.field != _TIME:
         return term.holds(_TEXTS[term.field](event))
-    moment, wanted = to_datetime(event.time), times[term.value]
+    moment, wanted = event.time, times[term.value]
     return {
         "ge": moment >= wanted,
         "gt": moment > wanted,
@@ -90,11 +85,10 @@ def _holds(event: Activity, term: Term, times: Mapping[str, datetime]) -> bool:
     }.get(term.op, True)
 
 
-def _moment(text: str) -> datetime:
+def _moment(text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
+        return from_iso(text)
+    except ValueError:
         raise invalid("eventTimestamp is compared with an ISO 8601 time.", "$filter") from None
 
 
