@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import statistics
 import tempfile
@@ -169,14 +168,12 @@ class Runner:
 
     async def kql(self, kql: str) -> pa.Table:
         """Compile, pin, run and fetch."""
-        with contextlib.ExitStack() as pins:
-            prepared = self.engine.prepare(self.view, QueryRequest(kql), pins)
-            return self._cursor.execute(prepared.queries[0].sql).to_arrow_table()
+        prepared = self.engine.prepare(self.view, QueryRequest(kql))
+        return self._cursor.execute(prepared.queries[0].sql).to_arrow_table()
 
     def plan(self, kql: str) -> str:
         """The SQL that a KQL text becomes."""
-        with contextlib.ExitStack() as pins:
-            return self.engine.prepare(self.view, QueryRequest(kql), pins).queries[0].sql
+        return self.engine.prepare(self.view, QueryRequest(kql)).queries[0].sql
 
     def handwritten(self, case: Case) -> str:
         """The SQL of a case over the files that it can need."""
@@ -184,9 +181,9 @@ class Runner:
         tables = {}
         for key, name in (("requests", NAME), ("hosts", HOSTS)):
             table = self._data.workspace.tables[name]
-            with self._reader.pin(table) as snapshot:
-                folder = self._data.root / table.workspace / table.name / table.incarnation
-                paths = [str(folder / file.path) for file in snapshot.files if file.overlaps(low, high)]
+            snapshot = self._reader.pin(table)
+            folder = self._data.root / table.workspace / table.name / table.incarnation
+            paths = [str(folder / file.path) for file in snapshot.files if file.overlaps(low, high)]
             tables[key] = f"read_parquet({paths!r})"
         return case.sql.format(**tables)
 

@@ -158,16 +158,16 @@ class Bench:
         self, columns: Sequence[str], table: Table | None = None, **options: object
     ) -> list[tuple[object, ...]]:
         """Rows of a scan, read through a fresh snapshot."""
-        with self.reader.pin(table or self.table) as snapshot:
-            pairs = [(f"c{place}", name) for place, name in enumerate(columns)]
-            sql = snapshot.scan(pairs, **options).sql("duckdb")  # type: ignore[arg-type]
-            found: list[tuple[object, ...]] = self.engine.execute(sql).fetchall()
-            return found
+        snapshot = self.reader.pin(table or self.table)
+        pairs = [(f"c{place}", name) for place, name in enumerate(columns)]
+        sql = snapshot.scan(pairs, **options).sql("duckdb")  # type: ignore[arg-type]
+        found: list[tuple[object, ...]] = self.engine.execute(sql).fetchall()
+        return found
 
     def places(self) -> Counter[tuple[str, int, int]]:
         """How often each row's place in the journal is in the files of a fresh snapshot."""
-        with self.reader.pin(self.table) as snapshot:
-            paths = [str(self.folder / file.path) for file in snapshot.files]
+        snapshot = self.reader.pin(self.table)
+        paths = [str(self.folder / file.path) for file in snapshot.files]
         return read_places(self.engine, paths)
 
 

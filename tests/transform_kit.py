@@ -245,16 +245,16 @@ class PipelineBench:
     def rows(self, *columns: str, table: Table | None = None) -> list[tuple[object, ...]]:
         """Columns of a table, or SQL calls on them, through a fresh snapshot, by place in the journal."""
         reader = TableReader(self.root / "tables")
-        with reader.pin(table or self.tables[0]) as snapshot:
-            folder = TableKey.of(table or self.tables[0]).folder(self.root / "tables")
-            paths = [str(folder / file.path) for file in snapshot.files]
-            if not paths:
-                return []
-            named = ", ".join(name if "(" in name else f'"{name}"' for name in columns)
-            found: list[tuple[object, ...]] = self.sql.execute(
-                f'SELECT {named} FROM read_parquet(?) ORDER BY "_Offset", "_Row"', [paths]
-            ).fetchall()
-            return found
+        snapshot = reader.pin(table or self.tables[0])
+        folder = TableKey.of(table or self.tables[0]).folder(self.root / "tables")
+        paths = [str(folder / file.path) for file in snapshot.files]
+        if not paths:
+            return []
+        named = ", ".join(name if "(" in name else f'"{name}"' for name in columns)
+        found: list[tuple[object, ...]] = self.sql.execute(
+            f'SELECT {named} FROM read_parquet(?) ORDER BY "_Offset", "_Row"', [paths]
+        ).fetchall()
+        return found
 
 
 def wait_idle(pipeline: Pipeline, seconds: float = 60.0) -> None:

@@ -36,11 +36,11 @@ def count_until_told(root: Path, table: Table, stop: Path) -> list[int]:
         last = False
         while not last:
             last = stop.exists()
-            with reader.pin(table) as snapshot:
-                sql = snapshot.scan([("c0", "Count")]).sql("duckdb")
-                found = engine.execute(f"SELECT count(c0) FROM ({sql})").fetchone()
-                assert found is not None
-                assert found[0] == snapshot.rows
+            snapshot = reader.pin(table)
+            sql = snapshot.scan([("c0", "Count")]).sql("duckdb")
+            found = engine.execute(f"SELECT count(c0) FROM ({sql})").fetchone()
+            assert found is not None
+            assert found[0] == snapshot.rows
             counts.append(int(found[0]))
     return counts
 

@@ -84,13 +84,12 @@ class ActivityLog:
             raise http_error(503, "ServiceUnavailable", "The older events cannot be read now.") from None
 
     def _rows(self, table: Table, since: int | None, until: int | None) -> Iterator[Activity]:
-        with contextlib.ExitStack() as stack:
-            snapshot = stack.enter_context(self._reader.pin(table))
-            if not snapshot.files:
-                return
-            names = ("Category", _TIME, *_COLUMNS)
-            scan = snapshot.scan([(name, name) for name in names], (since, until))
-            connection = stack.enter_context(_engine())
+        snapshot = self._reader.pin(table)
+        if not snapshot.files:
+            return
+        names = ("Category", _TIME, *_COLUMNS)
+        scan = snapshot.scan([(name, name) for name in names], (since, until))
+        with _engine() as connection:
             connection.execute(_newest_first(scan).sql(dialect="duckdb"))
             while rows := connection.fetchmany(_FETCHED):
                 for time, *values in rows:

@@ -177,13 +177,12 @@ class QueryEngine:
         tables: list[ResultTable] = []
         partial: Problem | None = None
         limits = _Limits.of(self._settings, request)
-        with contextlib.ExitStack() as pins:
-            prepared = self.prepare(view, request, pins, cursor)
-            for index, query in enumerate(prepared.queries):
-                name = "PrimaryResult" if index == 0 else f"Table_{index}"
-                table, cut = self._fetch(cursor, query, name, limits)
-                tables.append(table)
-                partial = partial or cut
+        prepared = self.prepare(view, request, cursor)
+        for index, query in enumerate(prepared.queries):
+            name = "PrimaryResult" if index == 0 else f"Table_{index}"
+            table, cut = self._fetch(cursor, query, name, limits)
+            tables.append(table)
+            partial = partial or cut
         renders = (query.statement.render for query in prepared.queries)
         render = next((render for render in renders if render), None)
         seconds = self._clock.monotonic() - started
@@ -193,16 +192,15 @@ class QueryEngine:
         self,
         view: WorkspaceView,
         request: QueryRequest,
-        pins: contextlib.ExitStack,
         cursor: duckdb.DuckDBPyConnection | None = None,
     ) -> PreparedQueries:
-        """The SQL of a query over one snapshot, which holds as long as `pins`.
+        """The SQL of a query over one snapshot.
 
         With a cursor the text may ask for columns that only the data knows (`pivot`, `bag_unpack`). Raises
         `KqlError`, and `QueryFailedError` where asking fails.
         """
         now = self._clock.now()
-        pinned = _Pinned(self._reader, pins, view, request.time_range, now)
+        pinned = _Pinned(self._reader, view, request.time_range, now)
 
         def probe(statement: Statement) -> Sequence[Sequence[Any]]:
             assert cursor is not None
@@ -274,13 +272,11 @@ class _Pinned:
     def __init__(
         self,
         reader: TableReader,
-        pins: contextlib.ExitStack,
         view: WorkspaceView,
         time_range: TimeRange,
         now: int,
     ) -> None:
         self._reader = reader
-        self._pins = pins
         self._view = view
         self._time_range = time_range
         self._now = now
@@ -299,9 +295,7 @@ class _Pinned:
             return
         scanned = self._view if scan.workspace is None else self._view.workspace(scan.workspace)
         assert isinstance(scanned, WorkspaceView)
-        self._snapshots[key] = [
-            (table, self._pins.enter_context(self._reader.pin(table))) for table in scanned.tables(scan.table)
-        ]
+        self._snapshots[key] = [(table, self._reader.pin(table)) for table in scanned.tables(scan.table)]
 
     def _provide(self, scan: Scan) -> exp.Query:
         snapshots = self._snapshots[scan.workspace, scan.table]

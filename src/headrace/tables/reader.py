@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow.parquet as pq
 from sqlglot import exp
@@ -35,7 +34,7 @@ class _Committed:
 
 
 class Snapshot:
-    """A table as it was when it was pinned. Use it as a context manager for as long as its SQL runs."""
+    """A table as it was when it was pinned; its SQL runs for as long as replaced files stay."""
 
     def __init__(
         self, folder: Path, table: Table, manifest: Manifest, committed: Mapping[str, StoredFile]
@@ -75,17 +74,6 @@ class Snapshot:
         return build_scan(
             self._folder, self.table, self.files, ScanRequest(columns, low, high), _footer_columns
         )
-
-    def close(self) -> None:
-        """Let the snapshot go."""
-
-    def __enter__(self) -> Snapshot:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class TableReader:

@@ -211,13 +211,12 @@ async def test_one_query_reads_one_snapshot_of_every_table(tmp_path: Path) -> No
     async with things(tmp_path) as made:
         made.things.publish(0, rows=2)
         made.others.publish(0, rows=3)
-        with contextlib.ExitStack() as pins:
-            prepared = made.engine.prepare(made.view(), QueryRequest(text), pins)
-            made.things.publish(1, rows=5)
-            made.others.publish(1, rows=7)
-            made.things.store.commit(made.things.table)
-            with made.engine.cursor() as cursor:
-                before = cursor.execute(prepared.queries[0].sql).fetchall()
+        prepared = made.engine.prepare(made.view(), QueryRequest(text))
+        made.things.publish(1, rows=5)
+        made.others.publish(1, rows=7)
+        made.things.store.commit(made.things.table)
+        with made.engine.cursor() as cursor:
+            before = cursor.execute(prepared.queries[0].sql).fetchall()
         assert sorted(before) == [(2,), (3,)]
         assert sorted(await made.rows(text)) == [[7], [10]]
 

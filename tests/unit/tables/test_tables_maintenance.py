@@ -35,16 +35,16 @@ def _files(bench: Bench) -> set[str]:
 
 def test_small_files_of_a_day_are_joined_and_stay_readable_for_a_while(bench: Bench) -> None:
     _commit_each(bench, range(6))
-    with bench.reader.pin(bench.table) as old:
-        assert len(old.files) == 6
-        assert bench.store.maintain().failures == ()
-        with bench.reader.pin(bench.table) as new:
-            assert [file.rows for file in new.files] == [18]
-        assert bench.places() == expected(6)
-        bench.clock.advance(14 * MINUTE)
-        bench.store.maintain()
-        sql = old.scan([("c0", "Count")]).sql("duckdb")
-        assert len(bench.engine.execute(sql).fetchall()) == 18
+    old = bench.reader.pin(bench.table)
+    assert len(old.files) == 6
+    assert bench.store.maintain().failures == ()
+    new = bench.reader.pin(bench.table)
+    assert [file.rows for file in new.files] == [18]
+    assert bench.places() == expected(6)
+    bench.clock.advance(14 * MINUTE)
+    bench.store.maintain()
+    sql = old.scan([("c0", "Count")]).sql("duckdb")
+    assert len(bench.engine.execute(sql).fetchall()) == 18
     bench.clock.advance(MINUTE)
     bench.store.maintain()
     assert len(_files(bench)) == 1
@@ -57,12 +57,12 @@ def test_while_the_pipeline_lags_small_files_wait_for_more(tmp_path: Path) -> No
     with Bench(tmp_path / "tables", settings=_SETTINGS, compaction=rule) as bench:
         _commit_each(bench, range(4))
         bench.store.maintain(busy=True)
-        with bench.reader.pin(bench.table) as pinned:
-            assert len(pinned.files) == 4
+        pinned = bench.reader.pin(bench.table)
+        assert len(pinned.files) == 4
         _commit_each(bench, range(4, 5))
         bench.store.maintain(busy=True)
-        with bench.reader.pin(bench.table) as pinned:
-            assert len(pinned.files) == 1
+        pinned = bench.reader.pin(bench.table)
+        assert len(pinned.files) == 1
         assert bench.places() == expected(5)
 
 
@@ -74,8 +74,8 @@ def test_days_and_schema_versions_are_joined_apart(tmp_path: Path) -> None:
             bench.publish(offset, start=DAY_ONE + offset % 2 * DAY, table=older if offset < 4 else table)
             bench.store.commit(table)
         bench.store.maintain()
-        with bench.reader.pin(table) as snapshot:
-            groups = [(file.schema_version, file.day, file.rows) for file in snapshot.files]
+        snapshot = bench.reader.pin(table)
+        groups = [(file.schema_version, file.day, file.rows) for file in snapshot.files]
         day = DAY_ONE // DAY
         assert sorted(groups) == [(1, day, 6), (1, day + 1, 6), (2, day, 6), (2, day + 1, 6)]
         assert bench.places() == expected(8)
@@ -85,14 +85,14 @@ def test_raw_files_are_made_dense_once(tmp_path: Path) -> None:
     with Bench(tmp_path / "tables", settings=_SETTINGS, compaction=Compaction(below=100, least=2)) as bench:
         _commit_each(bench, range(4))
         bench.store.maintain()
-        with bench.reader.pin(bench.table) as snapshot:
-            (dense,) = snapshot.files
+        snapshot = bench.reader.pin(bench.table)
+        (dense,) = snapshot.files
         assert dense.dense
         _commit_each(bench, range(4, 8))
         bench.store.maintain()
-        with bench.reader.pin(bench.table) as snapshot:
-            assert len(snapshot.files) == 2
-            assert dense in snapshot.files
+        snapshot = bench.reader.pin(bench.table)
+        assert len(snapshot.files) == 2
+        assert dense in snapshot.files
         assert bench.places() == expected(8)
 
 
@@ -102,8 +102,8 @@ def test_files_that_tell_of_the_same_times_again_are_sorted(tmp_path: Path) -> N
             bench.publish(offset, start=DAY_ONE + offset, rows=10)
             bench.store.commit(bench.table)
         bench.store.maintain()
-        with bench.reader.pin(bench.table) as snapshot:
-            (file,) = snapshot.files
+        snapshot = bench.reader.pin(bench.table)
+        (file,) = snapshot.files
         times = bench.engine.execute(
             """SELECT epoch_us("TimeGenerated") FROM read_parquet(?)""", [str(bench.folder / file.path)]
         ).fetchall()
@@ -194,11 +194,11 @@ def test_files_that_nobody_names_go_after_a_while(bench: Bench) -> None:
 def test_a_commit_removes_the_small_files_only_after_a_while(tmp_path: Path) -> None:
     with Bench(tmp_path / "tables") as bench:
         small = {bench.publish(offset).path for offset in range(3)}
-        with bench.reader.pin(bench.table) as old:
-            bench.store.commit(bench.table)
-            bench.store.maintain()
-            assert small < _files(bench)
-            assert len(bench.engine.execute(old.scan([("c0", "Count")]).sql("duckdb")).fetchall()) == 9
+        old = bench.reader.pin(bench.table)
+        bench.store.commit(bench.table)
+        bench.store.maintain()
+        assert small < _files(bench)
+        assert len(bench.engine.execute(old.scan([("c0", "Count")]).sql("duckdb")).fetchall()) == 9
         bench.clock.advance(HOUR)
         bench.store.maintain()
         assert not small & _files(bench)

@@ -29,8 +29,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_every_column_of_the_schema_can_be_scanned_empty_or_not(bench: Bench) -> None:
     columns = query_schema(bench.table).columns
     for rows in (0, 3):
-        with bench.reader.pin(bench.table) as snapshot:
-            query = snapshot.scan([(f"c{place}", column.name) for place, column in enumerate(columns)])
+        snapshot = bench.reader.pin(bench.table)
+        query = snapshot.scan([(f"c{place}", column.name) for place, column in enumerate(columns)])
         relation = bench.engine.sql(query.sql("duckdb"))
         assert relation.columns == [f"c{place}" for place in range(len(columns))]
         found = ["TIMESTAMPTZ" if "ZONE" in str(kind) else str(kind) for kind in relation.types]
@@ -70,9 +70,9 @@ def test_the_billed_size_is_that_of_the_rows_own_columns_as_text(bench: Bench) -
 
 def test_only_the_wanted_columns_are_read(bench: Bench) -> None:
     bench.publish(0)
-    with bench.reader.pin(bench.table) as snapshot:
-        sql = snapshot.scan([("c0", "Count"), ("c1", "Count")]).sql("duckdb")
-        nothing = snapshot.scan([]).sql("duckdb")
+    snapshot = bench.reader.pin(bench.table)
+    sql = snapshot.scan([("c0", "Count"), ("c1", "Count")]).sql("duckdb")
+    nothing = snapshot.scan([]).sql("duckdb")
     assert "Message" not in sql
     assert bench.engine.execute(sql).fetchall() == [(0, 0), (1, 1), (2, 2)]
     assert len(bench.engine.execute(nothing).fetchall()) == 3
@@ -80,8 +80,8 @@ def test_only_the_wanted_columns_are_read(bench: Bench) -> None:
 
 def test_an_unknown_column_is_refused(bench: Bench) -> None:
     for offset in range(2):
-        with bench.reader.pin(bench.table) as snapshot, pytest.raises(KeyError):
-            snapshot.scan([("c0", "message")])
+        with pytest.raises(KeyError):
+            bench.reader.pin(bench.table).scan([("c0", "message")])
         bench.publish(offset)
 
 
@@ -101,8 +101,8 @@ def test_files_of_two_schema_versions_are_one_table(bench: Bench) -> None:
         ]
         assert len(bench.query(["Message"], table)) == 3, "an older catalog still reads all rows"
         bench.store.commit(wider)
-    with bench.reader.pin(wider) as snapshot:
-        assert sorted(file.schema_version for file in snapshot.files) == [1, 1, 2]
+    snapshot = bench.reader.pin(wider)
+    assert sorted(file.schema_version for file in snapshot.files) == [1, 1, 2]
 
 
 def test_a_file_of_a_version_that_the_catalog_does_not_know_yet(bench: Bench) -> None:
@@ -120,8 +120,8 @@ def test_a_column_keeps_its_data_by_id_not_by_name(bench: Bench) -> None:
     bench.publish(1, rows=1, table=changed)
     for _ in range(2):
         assert sorted(bench.query(["Text", "Count"], changed), key=str) == [("m0", 0), ("m0", None)]
-        with bench.reader.pin(changed) as snapshot, pytest.raises(KeyError):
-            snapshot.scan([("c0", "Message")])
+        with pytest.raises(KeyError):
+            bench.reader.pin(changed).scan([("c0", "Message")])
         bench.store.commit(changed)
 
 
@@ -146,10 +146,10 @@ def test_files_outside_the_time_range_are_not_opened(bench: Bench) -> None:
         bench.publish(offset, start=DAY_ONE + offset * DAY)
         if offset == 1:
             bench.store.commit(bench.table)
-    with bench.reader.pin(bench.table) as snapshot:
-        late = snapshot.scan([("c0", "Count")], (DAY_ONE + 3 * DAY, None)).sql("duckdb")
-        one = snapshot.scan([("c0", "Count")], (DAY_ONE + DAY, DAY_ONE + DAY + HOUR)).sql("duckdb")
-        none = snapshot.scan([("c0", "Count")], (DAY_ONE + 9 * DAY, None)).sql("duckdb")
+    snapshot = bench.reader.pin(bench.table)
+    late = snapshot.scan([("c0", "Count")], (DAY_ONE + 3 * DAY, None)).sql("duckdb")
+    one = snapshot.scan([("c0", "Count")], (DAY_ONE + DAY, DAY_ONE + DAY + HOUR)).sql("duckdb")
+    none = snapshot.scan([("c0", "Count")], (DAY_ONE + 9 * DAY, None)).sql("duckdb")
     assert (late.count(".parquet"), one.count(".parquet"), none.count(".parquet")) == (1, 1, 0)
     assert bench.engine.execute(none).fetchall() == []
 
@@ -167,8 +167,8 @@ def test_a_time_range_gives_exactly_the_rows_inside(
         None if low is None else DAY_ONE + low * SECOND + nudge,
         None if high is None else DAY_ONE + high * SECOND + nudge,
     )
-    with ranged.reader.pin(ranged.table) as snapshot:
-        sql = snapshot.scan([("t", "TimeGenerated")], bounds).sql("duckdb")
+    snapshot = ranged.reader.pin(ranged.table)
+    sql = snapshot.scan([("t", "TimeGenerated")], bounds).sql("duckdb")
     found = ranged.engine.execute(f"SELECT epoch_us(t) FROM ({sql}) ORDER BY 1").fetchall()
     times = [DAY_ONE + second * SECOND for second in range(30)]
     first, last = bounds
@@ -195,18 +195,18 @@ def test_bounds_past_the_calendar_are_no_bounds(bench: Bench) -> None:
 
 def test_a_pinned_snapshot_does_not_move(bench: Bench) -> None:
     bench.publish(0)
-    with bench.reader.pin(bench.table) as snapshot:
-        for offset in range(1, 4):
-            bench.publish(offset)
-        bench.store.commit(bench.table)
-        assert snapshot.rows == 3
-        assert bench.engine.execute(snapshot.scan([("c0", "Count")]).sql("duckdb")).fetchall() == [
-            (0,),
-            (1,),
-            (2,),
-        ]
-    with bench.reader.pin(bench.table) as snapshot:
-        assert snapshot.rows == 12
+    snapshot = bench.reader.pin(bench.table)
+    for offset in range(1, 4):
+        bench.publish(offset)
+    bench.store.commit(bench.table)
+    assert snapshot.rows == 3
+    assert bench.engine.execute(snapshot.scan([("c0", "Count")]).sql("duckdb")).fetchall() == [
+        (0,),
+        (1,),
+        (2,),
+    ]
+    snapshot = bench.reader.pin(bench.table)
+    assert snapshot.rows == 12
 
 
 def test_a_reader_follows_the_log_as_a_new_reader_sees_it(bench: Bench) -> None:

@@ -77,8 +77,8 @@ def test_small_files_become_one_sorted_file_a_day(bench: Bench) -> None:
     bench.publish(4, start=DAY_ONE + 23 * HOUR, step=HOUR, rows=30)
     bench.publish(5, start=DAY_ONE + 3 * DAY)
     bench.store.commit(bench.table)
-    with bench.reader.pin(bench.table) as snapshot:
-        files = sorted(snapshot.files, key=lambda file: file.day or 0)
+    snapshot = bench.reader.pin(bench.table)
+    files = sorted(snapshot.files, key=lambda file: file.day or 0)
     first = DAY_ONE // DAY
     assert [(file.day, file.rows) for file in files] == [
         (first, 13),
@@ -101,25 +101,25 @@ def test_large_files_of_one_day_are_committed_as_they_are(tmp_path: Path) -> Non
     with Bench(tmp_path / "tables", settings=_NO_SMALL) as bench:
         published = [bench.publish(offset).path for offset in range(3)]
         bench.store.commit(bench.table)
-        with bench.reader.pin(bench.table) as snapshot:
-            assert sorted(file.path for file in snapshot.files) == sorted(published)
+        snapshot = bench.reader.pin(bench.table)
+        assert sorted(file.path for file in snapshot.files) == sorted(published)
 
 
 def test_rows_before_1970_keep_their_day(bench: Bench) -> None:
     bench.publish(0, start=-DAY // 2, step=DAY, rows=2)
     bench.store.commit(bench.table)
-    with bench.reader.pin(bench.table) as snapshot:
-        assert sorted(file.day or 0 for file in snapshot.files) == [-1, 0]
+    snapshot = bench.reader.pin(bench.table)
+    assert sorted(file.day or 0 for file in snapshot.files) == [-1, 0]
 
 
 def test_rows_on_the_edge_of_a_day_keep_their_day(bench: Bench) -> None:
     bench.publish(0, start=DAY_ONE + DAY - 1, step=1, rows=2)
     bench.store.commit(bench.table)
-    with bench.reader.pin(bench.table) as snapshot:
-        assert sorted((file.day, file.rows) for file in snapshot.files) == [
-            (DAY_ONE // DAY, 1),
-            (DAY_ONE // DAY + 1, 1),
-        ]
+    snapshot = bench.reader.pin(bench.table)
+    assert sorted((file.day, file.rows) for file in snapshot.files) == [
+        (DAY_ONE // DAY, 1),
+        (DAY_ONE // DAY + 1, 1),
+    ]
 
 
 def test_one_commit_carries_several_applications(bench: Bench) -> None:

@@ -113,8 +113,8 @@ def test_rules_that_do_the_same_share_a_file_and_keep_their_own_places_and_count
         wait_idle(pipeline)
         assert bench.store is not None
         assert bench.reader is not None
-        with TableReader(tmp_path / "tables").pin(bench.tables[0]) as snapshot:
-            assert [file.rows for file in snapshot.files] == [4], "one file for the three rules"
+        snapshot = TableReader(tmp_path / "tables").pin(bench.tables[0])
+        assert [file.rows for file in snapshot.files] == [4], "one file for the three rules"
         places = {
             name: bench.store.position(bench.tables[0], f"{JOURNAL}/{name}/0")
             for name in ("dcr-a", "dcr-b", "dcr-c")
