@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from headrace.errors import Problem
 from headrace.identity.model import TokenError
+from headrace.query.engine import BusyError, QueryFailedError, QueryTimeoutError
 from headrace.wire.problems import HttpError, error_object, http_error
 
 BAD_ARGUMENT = "BadArgumentError"
+_BUSY_SECONDS = 5
 _SYNTAX_PREFIX = "KQL00"
 
 
@@ -47,25 +51,31 @@ def forbidden(object_id: str) -> HttpError:
     return HttpError(403, Problem("InsufficientAccessError", message, details=(detail,)))
 
 
-def throttled(seconds: int) -> HttpError:
-    """429: too many queries wait."""
-    problem = Problem(
-        "ThrottledError", "Too many queries are running or waiting.", hint=f"Try again in {seconds} s."
-    )
-    return HttpError(429, problem, {"Retry-After": str(seconds)})
+@contextmanager
+def failures_told(wait: int) -> Iterator[None]:
+    """What the engine raises in the block as `HttpError`: 504 after `wait` seconds, 429, 500; not `KqlError`."""
+    try:
+        yield
+    except QueryTimeoutError:
+        message = f"The query did not end within {wait} seconds and was stopped."
+        raise HttpError(504, Problem("GatewayTimeout", message)) from None
+    except BusyError:
+        hint = f"Try again in {_BUSY_SECONDS} s."
+        problem = Problem("ThrottledError", "Too many queries are running or waiting.", hint=hint)
+        raise HttpError(429, problem, {"Retry-After": str(_BUSY_SECONDS)}) from None
+    except QueryFailedError:
+        raise http_error(500, "InternalServerError", "The query failed in the engine.") from None
 
 
-def gateway_timeout(wait: int) -> HttpError:
-    """504: the query ran longer than it may."""
-    return HttpError(
-        504, Problem("GatewayTimeout", f"The query did not end within {wait} seconds and was stopped.")
-    )
+def is_syntax(problem: Problem) -> bool:
+    """Whether a problem is one of the text's syntax, and not of its meaning."""
+    return problem.code.startswith(_SYNTAX_PREFIX)
 
 
 def compile_error(problems: tuple[Problem, ...]) -> dict[str, Any]:
     """The error object of a query that does not compile, nested as clients unwrap it."""
     first = problems[0]
-    syntax = first.code.startswith(_SYNTAX_PREFIX)
+    syntax = is_syntax(first)
     inner: dict[str, Any] = {
         "code": "SyntaxError" if syntax else "SemanticError",
         "message": "A recognition error occurred in the query." if syntax else "A semantic error occurred.",

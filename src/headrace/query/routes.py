@@ -17,7 +17,7 @@ from headrace.identity.model import Caller
 from headrace.kql.api import KqlError, Render
 from headrace.query import errors
 from headrace.query.database import WorkspaceView
-from headrace.query.engine import BusyError, QueryEngine, QueryFailedError, QueryTimeoutError
+from headrace.query.engine import QueryEngine
 from headrace.query.log import Outcome, QueryLog
 from headrace.query.metadata import describe
 from headrace.query.model import Preferences, QueryRequest, QueryResult
@@ -35,8 +35,6 @@ from headrace.query.routing import any_case_route
 from headrace.settings import QuerySettings
 from headrace.wire import correlation
 from headrace.wire.problems import JSON_TYPE, HttpError, error_object, http_error, json_response
-
-_BUSY_SECONDS = 5
 
 
 def _path_not_found() -> HttpError:
@@ -145,16 +143,11 @@ class QueryService:
         self, view: WorkspaceView, asked: QueryRequest, preferences: Preferences, outcome: Outcome
     ) -> tuple[int, bytes]:
         try:
-            result = await self.engine.run(view, asked, preferences.wait)
+            with errors.failures_told(preferences.wait):
+                result = await self.engine.run(view, asked, preferences.wait)
         except KqlError as error:
             outcome.status = 400
             return 400, msgspec.json.encode({"error": errors.compile_error(error.problems)})
-        except QueryTimeoutError:
-            raise errors.gateway_timeout(preferences.wait) from None
-        except BusyError:
-            raise errors.throttled(_BUSY_SECONDS) from None
-        except QueryFailedError:
-            raise http_error(500, "InternalServerError", "The query failed in the engine.") from None
         outcome.answered(result)
         return 200, _encode(result, preferences)
 

@@ -18,21 +18,12 @@ from headrace.errors import Problem, ProblemError
 from headrace.kql.syntax.literals import name_text
 from headrace.kql.types import Schema
 from headrace.query.database import WorkspaceView
-from headrace.query.kusto.frames import Listing
+from headrace.query.kusto.frames import DOTNET, Listing
 from headrace.query.saved import parted
 
 _WORD = re.compile(r"""\s*(?:(\[\s*(?:'[^']*'|"[^"]*")\s*\])|("[^"]*"|'[^']*')|([\w.\-]+)|(\S))""")
-_BUILTIN: Final = {
-    "bool": "System.SByte",
-    "datetime": "System.DateTime",
-    "dynamic": "System.Object",
-    "guid": "System.Guid",
-    "int": "System.Int32",
-    "long": "System.Int64",
-    "real": "System.Double",
-    "string": "System.String",
-    "timespan": "System.TimeSpan",
-    "decimal": "System.Data.SqlTypes.SqlDecimal",
+_BUILTIN: Final = {kusto: f"System.{name}" for kusto, name in DOTNET.items()} | {
+    "decimal": "System.Data.SqlTypes.SqlDecimal"
 }
 _TABLES: Final = (
     ("TableName", "string"),

@@ -20,7 +20,7 @@ from headrace.query.model import QueryResult, ResultTable
 Columns = Sequence[tuple[str, str]]
 """Names and KQL types."""
 
-_DOTNET: Final = {
+DOTNET: Final = {
     "bool": "SByte",
     "datetime": "DateTime",
     "dynamic": "Object",
@@ -32,6 +32,8 @@ _DOTNET: Final = {
     "timespan": "TimeSpan",
     "decimal": "SqlDecimal",
 }
+""".NET's names of KQL's types."""
+
 _PROPERTIES: Final = (("TableId", "int"), ("Key", "string"), ("Value", "dynamic"))
 _COMPLETION: Final = (
     ("Timestamp", "datetime"),
@@ -176,7 +178,7 @@ def _table(name: str, columns: Columns, rows: Any) -> dict[str, Any]:
     return {
         "TableName": name,
         "Columns": [
-            {"ColumnName": column, "DataType": _DOTNET[kusto], "ColumnType": kusto}
+            {"ColumnName": column, "DataType": DOTNET[kusto], "ColumnType": kusto}
             for column, kusto in columns
         ],
         "Rows": rows,

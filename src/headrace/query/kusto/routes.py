@@ -23,7 +23,7 @@ from headrace.identity.model import Caller
 from headrace.kql.api import KqlError
 from headrace.query import errors
 from headrace.query.database import WorkspaceView
-from headrace.query.engine import BusyError, QueryEngine, QueryFailedError, QueryTimeoutError
+from headrace.query.engine import QueryEngine
 from headrace.query.kusto.commands import Commands, no_database
 from headrace.query.kusto.frames import Exchange, error_body, listing, version1, version2
 from headrace.query.kusto.requests import KustoRequest, bad_request, read_request
@@ -35,16 +35,14 @@ from headrace.query.routing import any_case_route
 from headrace.settings import QuerySettings
 from headrace.wire import correlation
 from headrace.wire.addresses import Addresses
-from headrace.wire.problems import JSON_TYPE, HttpError, http_error, json_response
+from headrace.wire.problems import JSON_TYPE, HttpError, json_response
 
 CLIENT_APP = "db662dc1-0cfe-4e1c-a843-19a68e65be58"
 """The public client id that Kusto's tools sign in with.
 
 Source: `azure-kusto-data`, the cloud's default settings."""
 
-_BUSY_SECONDS = 5
 _NO_DATABASE = ("", "netdefaultdb")
-_SYNTAX = "KQL00"
 _log = logging.getLogger(__name__)
 
 
@@ -121,15 +119,10 @@ class KustoService:
 
     async def _answer(self, view: WorkspaceView, query: QueryRequest, wait: int) -> QueryResult:
         try:
-            return await self.engine.run(view, query, wait)
+            with errors.failures_told(wait):
+                return await self.engine.run(view, query, wait)
         except KqlError as error:
             raise _compile_error(error.problems) from None
-        except QueryTimeoutError:
-            raise errors.gateway_timeout(wait) from None
-        except BusyError:
-            raise errors.throttled(_BUSY_SECONDS) from None
-        except QueryFailedError:
-            raise http_error(500, "InternalServerError", "The query failed in the engine.") from None
 
     async def _listing(self, caller: Caller, asked: KustoRequest, exchange: Exchange) -> Response:
         commands = Commands(
@@ -175,7 +168,7 @@ def _compile_error(problems: tuple[Problem, ...]) -> HttpError:
     """400 with the first problem in front and all of them inside."""
     first = problems[0]
     place = f" at line {first.span.line}, column {first.span.column}" if first.span is not None else ""
-    kind = "Syntax" if first.code.startswith(_SYNTAX) else "Semantic"
+    kind = "Syntax" if errors.is_syntax(first) else "Semantic"
     message = f"{kind} error: {first.code}{place}: {first.message}"
     return HttpError(400, Problem("General_BadRequest", message, hint=first.hint, details=problems))
 
@@ -184,7 +177,7 @@ def _refusal(error: HttpError, exchange: Exchange) -> Response:
     problem = error.problem
     kind = "KustoBadRequestException" if error.status < 500 else "KustoServiceException"
     if problem.details and error.status == 400:
-        kind = "SyntaxException" if problem.details[0].code.startswith(_SYNTAX) else "SemanticException"
+        kind = "SyntaxException" if errors.is_syntax(problem.details[0]) else "SemanticException"
     headers = {"x-ms-activity-id": exchange.activity, **error.headers}
     body = error_body(problem, kind, exchange.activity, permanent=error.status < 500 and error.status != 429)
     return Response(msgspec.json.encode(body), error.status, headers, media_type=JSON_TYPE)
