@@ -232,6 +232,8 @@ def test_the_numbers_of_the_metrics_add_up(api: Api) -> None:
     assert by_label(seen["headrace_process_up"], "process") == {"gateway-0": 1, "engine-0": 1, "query-0": 1}
     assert all(number > 0 for number in seen["headrace_process_resident_memory_bytes"].values())
     assert len(seen["headrace_journal_bytes"]) == 1
+    waiting = eventually(lambda: numbers(api), lambda found: "headrace_deleted_workspaces" in found)
+    assert waiting["headrace_deleted_workspace_bytes"][()] >= 0
 
 
 def test_a_killed_process_is_counted_and_the_rest_still_tells(tmp_path: Path) -> None:

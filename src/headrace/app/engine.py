@@ -33,13 +33,11 @@ from headrace.app.control import (
     refreshing,
     sign_in,
 )
+from headrace.app.deleted import DeletedData
 from headrace.app.own_log import OWN_JOURNAL, OwnLog
 from headrace.app.rule_versions import RuleVersionPruner
 from headrace.arm.classic import ClassicTables
-from headrace.arm.ids import DELETED_WORKSPACE_TYPE
-from headrace.arm.kinds.deleted import RECOVERABLE
 from headrace.arm.kinds.tables import ensure_standard
-from headrace.arm.store import deleted_tables, purge_workspaces, select_page
 from headrace.arm.views import CatalogLoader, load_rule
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule
@@ -61,6 +59,7 @@ from headrace.observe.answers import Receipt, make_receipt
 from headrace.observe.audit.events import Auditor, NoAudit
 from headrace.observe.audit.middleware import Audited
 from headrace.observe.exchange import all_numbers
+from headrace.observe.metrics import Snapshot
 from headrace.observe.receipts import Frame, Receipts
 from headrace.observe.rule_metrics import RuleMetrics
 from headrace.observe.usage import UsageMeter
@@ -157,18 +156,18 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         metrics = RuleMetrics(folder.metrics, clock)
         stack.callback(metrics.close)
         await stack.enter_async_context(running_beside(_follow_numbers(folder, metrics)))
+        deleted = DeletedData(database, tables, clock)
         await stack.enter_async_context(
             running_beside(
-                _keep_house(tables, database, _Busy(pipeline, clock), _retention(catalog), versions, clock)
+                _keep_house(tables, _Busy(pipeline, clock), _retention(catalog), deleted, versions)
             )
         )
-        await stack.enter_async_context(
-            telling_numbers(
-                folder,
-                config,
-                lambda: pipeline_snapshot(pipeline.progress(), len(letters), clock, letters.removed),
-            )
-        )
+
+        def numbers() -> Snapshot:
+            pipelines = pipeline_snapshot(pipeline.progress(), len(letters), clock, letters.removed)
+            return {**pipelines, **deleted.snapshot()}
+
+        await stack.enter_async_context(telling_numbers(folder, config, numbers))
         issuers = issuer_keys(config, clock, stack)
         access = LiveView(database, load_access, clock=clock)
         database.on_change(refreshing(access))
@@ -347,19 +346,17 @@ async def _follow_numbers(folder: DataFolder, metrics: RuleMetrics) -> None:
 
 async def _keep_house(
     tables: TableStore,
-    database: Database,
     busy: Callable[[], bool],
     retention: RetentionOf,
+    deleted: DeletedData,
     versions: RuleVersionPruner,
-    clock: Clock,
 ) -> None:
     """Remove old days, compact, vacuum, drop what deleted tables left, forget old versions of rules, now and then."""
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
         try:
-            await asyncio.to_thread(_purge_workspaces, database, clock)
-            await asyncio.to_thread(_drop_deleted_tables, tables, database)
+            await asyncio.to_thread(deleted.look)
             await asyncio.to_thread(versions.look)
         except (SQLAlchemyError, StoreError, OSError) as error:
             # A full disk, say, passes: the next round tries again.
@@ -383,21 +380,3 @@ async def _renew_keys(database: Database, settings: IdentitySettings, clock: Clo
         except (SQLAlchemyError, StoreError) as error:
             _log.warning("signing keys were not looked at: %s", type(error).__name__)
         await asyncio.sleep(_KEY_LOOK_SECONDS)
-
-
-def _purge_workspaces(database: Database, clock: Clock) -> None:
-    """Forget the deleted workspaces that nobody recovered in time."""
-    before = clock.now() - RECOVERABLE
-    with database.read() as connection:
-        if not any(item.modified < before for item in select_page(connection, DELETED_WORKSPACE_TYPE)):
-            return
-    with database.write() as connection:
-        purge_workspaces(connection, before)
-
-
-def _drop_deleted_tables(tables: TableStore, database: Database) -> None:
-    with database.read() as connection:
-        deleted = set(deleted_tables(connection))
-    for key in tables.stored():
-        if (key.workspace, key.name, key.incarnation) in deleted:
-            tables.drop(key)

@@ -120,6 +120,18 @@ METRICS: tuple[Metric, ...] = (
         "Dead letters that went because all of them took more than transform.dead_letter_bytes.",
         (),
     ),
+    Metric(
+        "headrace_deleted_workspaces",
+        "gauge",
+        "Deleted workspaces that can be recovered: they are purged 14 days after they were deleted.",
+        (),
+    ),
+    Metric(
+        "headrace_deleted_workspace_bytes",
+        "gauge",
+        "Bytes of their tables on the disk, looked at every ten minutes. After the purge the files go within the hour.",
+        (),
+    ),
     Metric("headrace_process_up", "gauge", "Whether a process answers: 1 or 0.", _PROCESS),
     Metric("headrace_process_restarts_total", "counter", "How often a process was started again.", _PROCESS),
     Metric(

@@ -6,6 +6,7 @@ calls `commit_due` and `maintain`; readers in any process use `headrace.tables.r
 
 from __future__ import annotations
 
+import stat
 import threading
 import uuid
 import zlib
@@ -225,6 +226,10 @@ class TableStore:
             if state.folder.exists():
                 (state.folder / DROPPED_MARK).touch()
 
+    def stored_bytes(self, workspace: str) -> int:
+        """Bytes on disk of everything in a workspace's tables. Raises `OSError`."""
+        return sum(map(_size, (self._tools.root / workspace).rglob("*")))
+
     def pending_bytes(self) -> int:
         """Bytes of files that are published and not yet committed, over all tables."""
         return sum(file.bytes for state in self._all() for file in state.manifest.published)
@@ -275,6 +280,15 @@ class TableStore:
             return True
         share = 0.75 + 0.25 * (zlib.crc32(state.key.incarnation.encode()) / 2**32)
         return self._tools.clock.monotonic() - oldest >= settings.commit_seconds * share
+
+
+def _size(path: Path) -> int:
+    """A file's bytes; none where it has just gone, or is a folder."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _known(state: TableState, ask: Callable[[], int]) -> int:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tables_kit import Bench, make_table
 from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World, rule_body, table_body
 
+from headrace.app.deleted import DeletedData
 from headrace.arm import store
 from headrace.arm.kinds.deleted import RECOVERABLE
 from headrace.arm.views import CatalogLoader, load_catalog, load_rule, load_rule_heads, load_shared_keys
 from headrace.clock import DAY
+from headrace.observe.metrics import render
+from headrace.tables.model import TableDroppedError
 
 DELETED = "providers/Microsoft.OperationalInsights/deletedWorkspaces"
 SEARCH = f"{WORKSPACE}/savedSearches/mine"
@@ -124,6 +131,46 @@ def test_it_is_recovered_where_it_was(world: World, location: str | None) -> Non
         assert world.get(f"{GROUP}/{DELETED}")["value"]
     else:
         assert answer.json()["properties"]["customerId"] == customer_id
+
+
+def test_the_files_that_wait_for_the_purge_are_told(world: World, tmp_path: Path) -> None:
+    customer_id = start(world)
+    table = catalog(world).workspaces[customer_id].tables["My_CL"]
+    with Bench(tmp_path / "tables", table=make_table(workspace=customer_id), clock=world.clock) as bench:
+        key = replace(table, schemas=bench.table.schemas)
+        size = sum(bench.publish(offset, table=key).bytes for offset in range(2))
+        bench.publish(0)
+        bench.store.commit_due(everything=True)
+        deleted = DeletedData(world.database, bench.store, world.clock)
+        assert told(deleted) is None
+        deleted.look()
+        assert told(deleted) == (0, 0)
+        world.call("DELETE", WORKSPACE)
+        deleted.look()
+        found = told(deleted)
+        assert found is not None
+        assert found[0] == 1
+        assert found[1] == sum(path.stat().st_size for path in bench.root.rglob("*") if path.is_file())
+        assert found[1] > size
+        (bench.folder / "more").write_bytes(bytes(100))
+        world.clock.advance(RECOVERABLE)
+        deleted.look()
+        assert told(deleted) == (1, found[1] + 100)
+        world.clock.advance(1)
+        deleted.look()
+        assert told(deleted) == (0, 0)
+        with pytest.raises(TableDroppedError):
+            bench.store.new_file(key)
+        bench.store.new_file(bench.table)
+
+
+def told(deleted: DeletedData) -> tuple[float, float] | None:
+    """The numbers of the deleted workspaces and of their bytes, as Prometheus gets them; None before there are any."""
+    names = ("headrace_deleted_workspaces", "headrace_deleted_workspace_bytes")
+    text = render([deleted.snapshot()])[0].decode()
+    values = [re.search(rf"^{name} (\S+)$", text, re.MULTILINE) for name in names]
+    numbers = [float(found[1]) for found in values if found is not None]
+    return (numbers[0], numbers[1]) if numbers else None
 
 
 def test_a_group_goes_with_its_workspaces_and_they_come_back(world: World) -> None:
