@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -194,7 +194,8 @@ def run(
         running_server(Path(folder), "--ephemeral", "--port", "0", "--quiet", *arguments) as server,
     ):
         target = Target(server, shape, rules, tables)
-        load = target.load(body, seconds, max_mb_s)
+        anywhere = target.load(body, seconds, max_mb_s)
+        load = replace(anywhere, processors=_left_by_gateways(server))
         watch = Watch()
         done = threading.Event()
         before = _cpu_seconds(server)
@@ -207,7 +208,7 @@ def run(
         done.set()
         watcher.join()
         figures = _figures(sent, watch, drained, target.count()) | _cpu_figures(used, sent)
-    return figures | (run_peer(load) if peer else {})
+    return figures | (run_peer(anywhere) if peer else {})
 
 
 def _watch(
@@ -226,6 +227,13 @@ def _watch(
             watch.problems.append(repr(error))
         watch.query_seconds.append(time.monotonic() - looked)
         watch.pss.append(_pss(server.process.pid))
+
+
+def _left_by_gateways(server: ServerProcess) -> tuple[int, ...]:
+    """The processors that the generator takes: as if it were another machine, those that no gateway has to itself."""
+    every = set(psutil.Process().cpu_affinity() or ())
+    own = {processor for gateway in server.children("gateway") for processor in gateway.cpu_affinity() or ()}
+    return tuple(sorted(every - own))
 
 
 def _pss(pid: int) -> int:

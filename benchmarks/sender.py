@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import select
 import socket
 import ssl
@@ -43,6 +44,8 @@ class Load:
     """Further places to send to: each request goes to the next one in turn."""
     gzip: bool = True
     """Whether bodies are compressed, as the SDKs do."""
+    processors: tuple[int, ...] = ()
+    """Those that the generator may run on; empty: any."""
 
 
 @dataclass
@@ -93,6 +96,8 @@ def start_load(load: Load) -> Running:
 
 
 def _generate(load: Load, result: Connection, kept: MutableSequence[int]) -> None:
+    if load.processors:
+        os.sched_setaffinity(0, load.processors)
     makers = [
         BodyMaker(load.shape, load.body_bytes, load.event_time, seed, gzip=load.gzip)
         for seed in range(load.connections)

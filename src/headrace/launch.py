@@ -22,6 +22,7 @@ from headrace.disk import RealDisk
 from headrace.env_file import Endpoint, Sample
 from headrace.errors import Problem, ProblemError
 from headrace.process import ProcessConfig, Role
+from headrace.processors import processors_for_gateways
 from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
 from headrace.tls import TlsFiles, ensure_tls_files, given_tls_files, with_client_certificate
@@ -81,7 +82,8 @@ async def running_server(
         with _disk_problems_told():
             tls = _tls_files(settings, folder)
         base_url = _base_url(settings.server, ports.public)
-        configs = _processes(settings, ports, base_url, tls, verbose)
+        processors = _gateway_processors(settings.server, part)
+        configs = _processes(settings, ports, base_url, tls, processors, verbose)
         supervisor = Supervisor([one for one in configs if part in (None, _PARTS[one.role])], locks)
         variables = env_file.environment(sample, _endpoint(base_url, tls, ports))
         async with supervisor.running(), _renewing(settings, folder):
@@ -313,8 +315,20 @@ async def _ready_before(
     return True
 
 
+def _gateway_processors(server: ServerSettings, part: Part | None) -> tuple[int, ...]:
+    """Empty for a part of a server: the others may be anywhere."""
+    if part is not None or server.processors == "shared":
+        return ()
+    return processors_for_gateways(server.gateways)
+
+
 def _processes(
-    settings: Settings, ports: _Ports, base_url: str, tls: TlsFiles, verbose: bool
+    settings: Settings,
+    ports: _Ports,
+    base_url: str,
+    tls: TlsFiles,
+    gateway_processors: tuple[int, ...],
+    verbose: bool,
 ) -> list[ProcessConfig]:
     shared = ProcessConfig(
         role="engine",
@@ -328,6 +342,7 @@ def _processes(
         http_authority_port=ports.http_authority,
         managed_identity_port=ports.managed,
         managed_identity_header=ports.managed_header,
+        gateway_processors=gateway_processors,
         verbose=verbose,
     )
     gateways = [

@@ -42,6 +42,8 @@ class ProcessConfig(BaseModel):
     managed_identity_port: int | None = None
     managed_identity_header: str = ""
     """What the App Service form of the managed identity asks for; made anew at each start."""
+    gateway_processors: tuple[int, ...] = ()
+    """The processor that each gateway has to itself; empty where they have none."""
     verbose: bool = False
     restarts: int = 0
     """How often this process was started again."""

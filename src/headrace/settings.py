@@ -53,6 +53,11 @@ class ServerSettings(Section):
         "open", description="who may read /metrics without a token: anyone, callers on this machine, nobody"
     )
     gateways: int = Field(1, ge=1, le=64, description="gateway processes, each with a journal of its own")
+    processors: Literal["own", "shared"] = Field(
+        "own",
+        description="own: a processor for each gateway, where there are more than gateways, which the engine uses "
+        "only when it falls behind; shared: as the operating system decides",
+    )
 
 
 class TlsSettings(Section):

@@ -64,6 +64,7 @@ from headrace.observe.receipts import Frame, Receipts
 from headrace.observe.rule_metrics import RuleMetrics
 from headrace.observe.usage import UsageMeter
 from headrace.process import ProcessConfig
+from headrace.processors import keep_off
 from headrace.serving import serving_http, serving_socket
 from headrace.settings import IdentitySettings, Settings
 from headrace.store.database import Database, StoreError
@@ -92,6 +93,8 @@ _LAG = SECOND // 2
 _BUSY_SHARE = 0.25
 """Of one processor's time: above it compaction is put off."""
 _KEY_LOOK_SECONDS = 60.0
+_BEHIND = 2 * SECOND // 5
+"""From here on the engine needs the gateways' processors, too."""
 
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -142,6 +145,8 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop, _DRAIN_SECONDS)
+        behind = _falls_behind(pipeline, clock)
+        await stack.enter_async_context(running_beside(keep_off(config.gateway_processors, behind)))
         own = OwnLog(
             own_journal, catalog, usage, clock, make_table, lambda: {key.workspace for key in tables.stored()}
         )
@@ -324,6 +329,16 @@ class _Busy:
         self._worked, self._asked = progress.worked, now
         lags = progress.oldest is not None and self._clock.now() - progress.oldest > _LAG
         return lags or worked > _BUSY_SHARE * passed
+
+
+def _falls_behind(pipeline: Pipeline, clock: Clock) -> Callable[[], bool]:
+    """Tells whether payloads wait for longer than a batch takes to fill and to run."""
+
+    def falls_behind() -> bool:
+        waiting_since = pipeline.oldest()
+        return waiting_since is not None and clock.now() - waiting_since > _BEHIND
+
+    return falls_behind
 
 
 def _retention(catalog: LiveView[Catalog]) -> RetentionOf:

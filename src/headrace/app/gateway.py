@@ -36,6 +36,7 @@ from headrace.journal.mending import MendingJournal
 from headrace.observe.metrics import CallCounters, Snapshot
 from headrace.observe.routes import MetricsPage
 from headrace.process import ProcessConfig
+from headrace.processors import stay_on
 from headrace.serving import serving_tls
 from headrace.store.live import LiveView
 
@@ -47,6 +48,7 @@ _MOST_FILES = 65_536
 async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
     """Steps 1 to 4 of a payload's way: take it, check it, make it durable, answer."""
     _allow_connections()
+    stay_on(config.gateway_processors[config.index : config.index + 1])
     folder = DataFolder(config.settings.data_dir)
     settings = config.settings
     clock = SystemClock()

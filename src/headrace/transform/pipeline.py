@@ -211,6 +211,10 @@ class Pipeline:
         read = all(one.place() >= one.end for one in journals) and self._lanes.is_idle()
         return read and not (self._broken or self._mended or self._reset.is_set())
 
+    def oldest(self) -> int | None:
+        """`Progress.oldest` alone, which costs little."""
+        return self._lanes.oldest_received()
+
     def progress(self) -> Progress:
         """Counts of rows by rule and flow since the start, and how far each journal is."""
         with self._lock:
@@ -222,7 +226,7 @@ class Pipeline:
             streams=streams,
             runs=runs,
             errors=errors,
-            oldest=self._lanes.oldest_received(),
+            oldest=self.oldest(),
             journals={
                 key: JournalProgress(
                     watermark=self._lanes.watermark(key, one.place()),
