@@ -21,8 +21,8 @@ _SLICE = 128 * 1024
 """What is looked at in one go: it and what is made of it stay in the processor's cache."""
 _SHORT = 8 * 1024
 _MOST_SPLIT = 1024 * 1024
-_WORD_BYTES = 64
-"""Bytes whose brackets are counted at once: one bit each."""
+_BRACE = np.array(ord("{"), np.uint8)
+_LOWER = np.array(0x20, np.uint8)
 _POSITION = re.compile(r"\(byte (\d+)\)")
 _MEMBER = re.compile(r"got `(\w+)` - at `\$\[(\d+)\]`")
 _TOP = re.compile(r"got `(\w+)`")
@@ -82,34 +82,30 @@ def _decoded(decoder: msgspec.json.Decoder[list[_T]], text: bytes) -> list[_T]:
 
 
 def _shallow_objects(members: Sequence[msgspec.Raw], max_depth: int) -> bool:
-    """Whether all members are objects that are surely not too deep: none holds so many brackets and braces.
+    """Whether all members are objects that are surely not too deep.
 
-    They are counted by words of 64 bytes, those in strings too, in windows that the longest member fits into.
+    So many brackets and braces in a row as would be too deep, those in strings too, then always reach over more
+    bytes than the longest member has.
     """
     if not members:
         return False
     lengths = np.fromiter(map(len, members), np.int64, len(members))
-    text = b"".join(members)
-    codes = np.frombuffer(text, np.uint8)
-    if not np.all(codes[np.cumsum(lengths) - lengths] == ord("{")):
+    codes = np.frombuffer(b"".join(members), np.uint8)
+    if not (codes[lengths.cumsum() - lengths] == _BRACE).all():
         return False
-    whole = len(codes) - len(codes) % _WORD_BYTES
-    rest = np.count_nonzero(_openings(codes[whole:]))
-    sums = np.zeros(whole // _WORD_BYTES + 1, np.int64)
-    for start in range(0, whole, _SLICE):
-        words = np.packbits(_openings(codes[start : min(start + _SLICE, whole)])).view(np.uint64)
-        first = start // _WORD_BYTES
-        sums[first + 1 : first + 1 + len(words)] = np.bitwise_count(words)
-    sums = np.cumsum(sums)
-    window = min(int(lengths.max() - 1) // _WORD_BYTES + 2, len(sums) - 1)
-    most = (sums[window:] - sums[: len(sums) - window]).max() + rest
-    return bool(most < max_depth)
+    openings = _openings(codes)
+    reaches = openings[max_depth - 1 :] - openings[: 1 - max_depth]
+    return not len(reaches) or bool(reaches.min() >= lengths.max())
 
 
-def _openings(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _openings(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Where [ and { are, whose codes differ in one bit."""
-    found: npt.NDArray[np.bool_] = (codes | 0x20) == ord("{")
-    return found
+    # Methods and arrays of one code: half of what numpy's functions and plain numbers cost for a small body.
+    places = [
+        ((codes[start : start + _SLICE] | _LOWER) == _BRACE).nonzero()[0] + start
+        for start in range(0, len(codes), _SLICE)
+    ]
+    return places[0] if len(places) == 1 else np.concatenate(places)
 
 
 def split_array(text: bytes) -> list[bytes] | None:
