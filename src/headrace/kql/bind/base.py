@@ -10,7 +10,7 @@ from typing import NoReturn
 from headrace.errors import Problem
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.functions.gaps import GAPS
-from headrace.kql.bind.scope import Environment, NamedRows, QueryBinding, Relation
+from headrace.kql.bind.scope import Environment, FunctionBinding, NamedRows, QueryBinding, Relation
 from headrace.kql.model import Database, QueryOptions, Render
 from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Poison
 from headrace.kql.profile import Profile
@@ -56,7 +56,9 @@ class BinderBase:
         self.other_rows: Relation | None = None
         self.render: Render | None = None
         self.shared = 0
-        self.named_rows: dict[QueryBinding, NamedRows] = {}
+        self.named_rows: dict[QueryBinding | FunctionBinding, NamedRows] = {}
+        self.saved_functions: dict[str, FunctionBinding] = {}
+        """Those of the workspace that the text uses, by name."""
         self.received: Column | None = None
         self.poisoned: set[Column] = set()
         self.auto_bin: dict[str, Expr] = {}

@@ -64,31 +64,50 @@ class Binder(SpecialBinder):
         self, node: n.Node, name: str, text: str, arguments: tuple[n.Argument, ...] = ()
     ) -> Relation:
         """A saved function of the workspace; problems inside it are reported at its use."""
-        # A bare body is a function without parameters.
-        shown = text if text.lstrip().startswith("(") else "() {\n" + text + "\n}"
-        source = SourceText("let saved = " + shown)
-        parser = Parser(source)
+        binding = self._saved_binding(node, name, text)
+        function = binding.function
+
+        def bind() -> Relation:
+            environment = self.call_environment(node, binding, arguments)
+            outer, count = self.source, len(self.problems)
+            self.source = SourceText(_as_statement(text))
+            try:
+                with self.environment_scope(environment), self.row_scope(None):
+                    self.statements(function.body.statements)
+                    rows = self.relation(function.body.result) if function.body.result is not None else None
+            finally:
+                self.source = outer
+            inner = self.problems[count:]
+            if inner or rows is None:
+                del self.problems[count:]
+                reason = inner[0].message if inner else "it has no result."
+                self.fail("KQL0140", f"The saved function `{name}` has problems: {reason}", node)
+            return rows
+
+        alone = not arguments and not function.parameters
+        rows = self.rows_of_function(binding, bind) if alone else bind()
+        return replace(rows, name=name, _by_name={})
+
+    def _saved_binding(self, node: n.Node, name: str, text: str) -> FunctionBinding:
+        """A saved function, parsed once."""
+        known = self.saved_functions.get(name)
+        if known is not None:
+            return known
+        parser = Parser(SourceText(_as_statement(text)))
         script = parser.script()
         function = script.statements[0] if script.statements else None
         if parser.problems or not isinstance(function, n.LetFunction):
             reason = parser.problems[0].message if parser.problems else "it is no function."
             self.fail("KQL0140", f"The saved function `{name}` has problems: {reason}", node)
-        function = replace(function, name=name)
-        environment = self.call_environment(node, FunctionBinding(function, Environment()), arguments)
-        outer, count = self.source, len(self.problems)
-        self.source = source
-        try:
-            with self.environment_scope(environment), self.row_scope(None):
-                self.statements(function.body.statements)
-                rows = self.relation(function.body.result) if function.body.result is not None else None
-        finally:
-            self.source = outer
-        inner = self.problems[count:]
-        if inner or rows is None:
-            del self.problems[count:]
-            reason = inner[0].message if inner else "it has no result."
-            self.fail("KQL0140", f"The saved function `{name}` has problems: {reason}", node)
-        return replace(rows, name=name, _by_name={})
+        binding = FunctionBinding(replace(function, name=name), Environment())
+        self.saved_functions[name] = binding
+        return binding
+
+
+def _as_statement(text: str) -> str:
+    """A saved function's text as a `let`; a bare body is a function without parameters."""
+    shown = text if text.lstrip().startswith("(") else "() {\n" + text + "\n}"
+    return "let saved = " + shown
 
 
 class TransformBinder(Binder):

@@ -302,13 +302,19 @@ class QueryBinder(SharedRowsBinder):
         self, node: n.Node, binding: FunctionBinding, arguments: tuple[n.Argument, ...]
     ) -> Relation:
         """A user's function that gives a table."""
-        environment = self.call_environment(node, binding, arguments)
-        body = binding.function.body
-        with self.environment_scope(environment), self.row_scope(None):
-            self.statements(body.statements)
-            if body.result is None:
-                self.fail("KQL0135", f"The function `{binding.function.name}` has no result.", node)
-            return self.relation(body.result)
+
+        def bind() -> Relation:
+            environment = self.call_environment(node, binding, arguments)
+            body = binding.function.body
+            with self.environment_scope(environment), self.row_scope(None):
+                self.statements(body.statements)
+                if body.result is None:
+                    self.fail("KQL0135", f"The function `{binding.function.name}` has no result.", node)
+                return self.relation(body.result)
+
+        if arguments or binding.function.parameters:
+            return bind()
+        return self.rows_of_function(binding, bind)
 
     def bind_user_function(self, node: n.Call, binding: FunctionBinding) -> Expr:
         """A user's function that gives a value."""

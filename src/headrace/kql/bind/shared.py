@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from headrace.kql.bind.joins import JoinBinder
-from headrace.kql.bind.scope import NamedRows, QueryBinding, Relation, SharedBinding
+from headrace.kql.bind.scope import FunctionBinding, NamedRows, QueryBinding, Relation, SharedBinding
 from headrace.kql.plan.expressions import Column, Expr, Ref, rebuild, ref
 from headrace.kql.plan.nodes import Plan, Shared, SharedPlan
+from headrace.kql.plan.rewrites.sharing import steady
 from headrace.kql.syntax import nodes as n
 
 
@@ -24,22 +25,39 @@ class SharedRowsBinder(JoinBinder):
 
     def rows_of_name(self, binding: QueryBinding) -> Relation:
         """The rows of a `let` or `as`: bound once, and then read again wherever that means the same."""
+
+        def bind() -> Relation:
+            with self.environment_scope(binding.environment), self.row_scope(None):
+                before, self.input_rows = self.input_rows, binding.rows
+                try:
+                    return self.relation(binding.value)
+                finally:
+                    self.input_rows = before
+
+        return self._bound_once(binding, bind, lambda _: binding.rows is None)
+
+    def rows_of_function(self, binding: FunctionBinding, bind: Callable[[], Relation]) -> Relation:
+        """The rows of a function without parameters: as those of a `let`, but each use throws its own chance."""
+        alone = self.input_rows is None
+        return self._bound_once(binding, bind, lambda rows: alone and steady(rows.plan, throughout=True))
+
+    def _bound_once(
+        self,
+        binding: QueryBinding | FunctionBinding,
+        bind: Callable[[], Relation],
+        readable: Callable[[Relation], bool],
+    ) -> Relation:
         known = self.named_rows.get(binding)
         if known is not None and known.repeatable:
             self.count(known.size)
             return self._read_again(known.rows)
         size = self._size
-        with self.environment_scope(binding.environment), self.row_scope(None):
-            before, self.input_rows = self.input_rows, binding.rows
-            try:
-                rows = self.relation(binding.value)
-            finally:
-                self.input_rows = before
-        if known is None and binding.rows is None:
+        rows = bind()
+        if known is None and readable(rows):
             rows = self.readable_again(binding, rows, self._size - size)
         return rows
 
-    def readable_again(self, binding: QueryBinding, rows: Relation, size: int) -> Relation:
+    def readable_again(self, binding: QueryBinding | FunctionBinding, rows: Relation, size: int) -> Relation:
         """The same rows, remembered as what a name means."""
         shared = self._shared(rows.plan, once=False)
         rows = rows.with_plan(Shared(rows.columns, shared, rows.columns))

@@ -19,8 +19,9 @@ COLUMNS = {"TimeGenerated": _T.DATETIME, "Host": _T.STRING, "Code": _T.LONG, "Te
 DATABASE = Tables({"Logs": Schema(tuple(SchemaColumn(name, kind) for name, kind in COLUMNS.items()))})
 
 
-def _compiled(text: str) -> tuple[Statement, ...]:
-    return compile_query(text, DATABASE, QueryOptions(now=638_500_000_000_000_000)).statements
+def _compiled(text: str, saved: str = "Logs") -> tuple[Statement, ...]:
+    options = QueryOptions(now=638_500_000_000_000_000, functions={"Saved": saved})
+    return compile_query(text, DATABASE, options).statements
 
 
 def _select(scan: Scan) -> exp.Query:
@@ -28,8 +29,8 @@ def _select(scan: Scan) -> exp.Query:
     return exp.Select(expressions=items or [exp.Literal.number(1)]).from_(exp.to_table(scan.table))
 
 
-def _sql(text: str, place: int = 0) -> str:
-    return sql_text(_compiled(text)[place].to_sql(_select))
+def _sql(text: str, place: int = 0, saved: str = "Logs") -> str:
+    return sql_text(_compiled(text, saved)[place].to_sql(_select))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,17 @@ def test_a_name_means_what_is_written_out(engine: duckdb.DuckDBPyConnection, bod
     )
     wanted = sorted(engine.execute(_sql(readers.format(f"({body})"))).fetchall())
     assert wanted
-    for text in (named, same, f"let F = () {{ {body} }}; let R = F; let R2 = R; {readers.format('R2')}"):
-        assert sorted(engine.execute(_sql(text)).fetchall()) == wanted
+    function = f"let F = () {{ let R = {body}; R }};"
+    for text in (
+        named,
+        same,
+        f"{function} let R = F; let R2 = R; {readers.format('R2')}",
+        f"{function} {readers.format('F()')}",
+        f"{function} {readers.format('F')}",
+        f"let F = (less: long = 1) {{ {body} }}; {readers.format('F()')}",
+        readers.format("Saved()"),
+    ):
+        assert sorted(engine.execute(_sql(text, saved=body)).fetchall()) == wanted
 
 
 @pytest.mark.parametrize(
@@ -81,9 +91,22 @@ def test_a_name_means_what_is_written_out(engine: duckdb.DuckDBPyConnection, bod
     ],
 )
 def test_what_costs_much_is_computed_once(body: str, times: int) -> None:
-    sql = _sql(f"let R = {body}; R | join kind=inner (R | summarize max(Code) by Host) on Host")
-    assert len(re.findall(r"\bLogs\b", sql)) == times
-    assert ("MATERIALIZED" in sql) == (times == 1)
+    readers = "{0} | join kind=inner ({0} | summarize max(Code) by Host) on Host"
+    for text in (
+        f"let R = {body}; {readers.format('R')}",
+        f"let F = () {{ {body} }}; {readers.format('F()')}",
+        f"let F = () {{ let R = {body}; R }}; let G = view () {{ F() }}; {readers.format('G')}",
+        readers.format("Saved()"),
+        readers.format("Saved"),
+    ):
+        sql = _sql(text, saved=body)
+        assert len(re.findall(r"\bLogs\b", sql)) == times
+        assert ("MATERIALIZED" in sql) == (times == 1)
+
+
+def test_a_function_is_bound_anew_for_other_arguments() -> None:
+    text = "let F = (most: long) { Logs | where Code < most | top 3 by Code }; F(1) | join kind=inner F(2) on Host"
+    assert len(re.findall(r"\bLogs\b", _sql(text))) == 2
 
 
 def test_what_one_place_reads_is_put_in_there() -> None:
@@ -136,6 +159,14 @@ def test_chance_is_thrown_for_each_reader() -> None:
     assert len(re.findall(r"\bLogs\b", sql)) == 2 and "MATERIALIZED" not in sql
 
 
+def test_each_call_of_a_function_throws_its_own_chance() -> None:
+    body = "materialize(Logs | extend x = rand())"
+    sql = _sql(f"let F = () {{ {body} }}; F() | join kind=inner (F() | where x > 0.5) on Host")
+    assert len(re.findall(r"\bLogs\b", sql)) == 2
+    sql = _sql(f"let R = {body}; R | join kind=inner (R | where x > 0.5) on Host")
+    assert len(re.findall(r"\bLogs\b", sql)) == 1
+
+
 def test_statements_that_read_other_columns_do_not_disturb_each_other() -> None:
     text = "let R = materialize(Logs | extend x = strcat(Host, 1)); R | project Host; R | project x"
     assert "CONCAT" not in _sql(text, 0)
@@ -143,10 +174,11 @@ def test_statements_that_read_other_columns_do_not_disturb_each_other() -> None:
 
 
 def test_names_that_double_each_other_are_bounded() -> None:
-    doubled = "".join(f"let R{i + 1} = union R{i}, R{i};" for i in range(40))
-    with pytest.raises(KqlError) as raised:
-        compile_query(f"let R0 = Logs;{doubled} R40", DATABASE)
-    assert [problem.code for problem in raised.value.problems] == ["KQL0004"]
+    for form in ("let R{1} = union R{0}, R{0};", "let R{1} = () {{ union R{0}, R{0} }};"):
+        doubled = "".join(form.format(i, i + 1) for i in range(40))
+        with pytest.raises(KqlError) as raised:
+            compile_query(f"let R0 = Logs;{doubled} R40", DATABASE)
+        assert [problem.code for problem in raised.value.problems] == ["KQL0004"]
 
 
 def test_a_problem_in_a_name_is_told_once() -> None:

@@ -41,12 +41,16 @@ def may_repeat(plan: p.Plan) -> bool:
     )
 
 
-def steady(plan: p.Plan) -> bool:
-    """Whether a plan gives the same rows each time that it is computed."""
+def steady(plan: p.Plan, *, throughout: bool = False) -> bool:
+    """Whether a plan gives the same rows each time that it is computed.
+
+    What is computed once for all its readers counts as the same; `throughout`: it is looked into, too.
+    """
     for part in parts_of(plan):
         if isinstance(part, Apply) and part.function.volatile:
             return False
-        if isinstance(part, p.Shared) and not part.shared.once and not steady(part.shared.plan):
+        looked_into = isinstance(part, p.Shared) and (throughout or not part.shared.once)
+        if looked_into and not steady(part.shared.plan, throughout=throughout):
             return False
     return True
 
