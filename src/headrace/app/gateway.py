@@ -78,6 +78,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
                 **counters.snapshot(),
                 "headrace_journal_bytes": [(own, float(journal.backlog()))],
                 "headrace_journal_broken": [(own, float(journal.broken is not None))],
+                "headrace_journal_ahead_seconds": [(own, journal.ahead_seconds())],
             }
 
         snapshot = await stack.enter_async_context(telling_numbers(folder, config, numbers))

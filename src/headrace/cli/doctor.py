@@ -219,13 +219,12 @@ def _check_query(server: Server) -> Iterator[Finding]:
 
 def check_numbers(text: str) -> Iterator[Finding]:
     """What the metrics say of the pipeline."""
-    numbers: dict[str, float] = {}
+    numbers: dict[str, list[float]] = {}
     for line in text.splitlines():
         name, _, value = line.rpartition(" ")
         if name and not line.startswith("#"):
-            plain = name.partition("{")[0]
-            numbers[plain] = numbers.get(plain, 0.0) + float(value)
-    lag = numbers.get("headrace_pipeline_lag_seconds")
+            numbers.setdefault(name.partition("{")[0], []).append(float(value))
+    lag = max(numbers.get("headrace_pipeline_lag_seconds", ()), default=None)
     if lag is not None and lag > _LAG_SECONDS:
         cure = (
             "Give it more threads (transform.threads) or memory; the log says if a table cannot be written."
@@ -233,7 +232,14 @@ def check_numbers(text: str) -> Iterator[Finding]:
         yield Finding("pipeline", "warning", f"Rows wait for {lag:.0f} s for their tables.", cure)
     elif lag is not None:
         yield Finding("pipeline", "good", "Rows reach their tables without delay.")
-    letters = numbers.get("headrace_dead_letters", 0.0)
+    ahead = max(numbers.get("headrace_journal_ahead_seconds", ()), default=0.0)
+    if ahead > _LAG_SECONDS:
+        message = (
+            f"The clock was set back; what comes is stamped with the time it had, {ahead / 3600:.1f} h ahead."
+        )
+        cure = "Wait until the clock has caught up, or mark the journals as closed and restart: docs/how-to/clock.md."
+        yield Finding("received times", "warning", message, cure)
+    letters = sum(numbers.get("headrace_dead_letters", ()))
     if letters:
         cure = "`headrace dead-letters list` shows them with their reasons."
         yield Finding("dead letters", "warning", f"{letters:.0f} could not be stored.", cure)

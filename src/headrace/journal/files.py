@@ -2,6 +2,7 @@
 
     journal/{journal id}/
         lock                        held by the one writer
+        closed                      there if no writer is to go on with the journal; made by hand
         end                         how far the journal is durable, shared memory for the readers
         inflated                    where the last bodies are in memory without compression, for the readers
         00000000000000000000.seg    segments, named by their first offset
@@ -28,7 +29,7 @@ from queue import SimpleQueue
 from typing import Final
 from uuid import UUID
 
-from headrace.clock import Clock
+from headrace.clock import SECOND, Clock
 from headrace.disk import Disk
 from headrace.ids import new_guid
 from headrace.journal.end import End, EndMark
@@ -73,6 +74,8 @@ SITES: Final = frozenset(
     }
 )
 """Every sync that a promise of the journal rests on."""
+
+CLOSED_NAME: Final = "closed"
 
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULL_DISK_RETRY_SECONDS = 5.0
@@ -216,6 +219,10 @@ class FileJournal:
     async def append(self, entry: Entry) -> Record:
         """`submit`, and wait for it."""
         return await self.submit(entry)
+
+    def ahead_seconds(self) -> float:
+        """How far the last received time is ahead of the clock, which was set back; 0 while it is not."""
+        return max(0, self._floor - self._clock.now()) / SECOND
 
     def backlog(self) -> int:
         """See `JournalWriter.backlog`."""
@@ -401,9 +408,12 @@ def journal_folders(root: Path) -> list[Path]:
 def open_free_journal(root: Path, settings: JournalSettings, disk: Disk, clock: Clock) -> FileJournal:
     """Open the first journal below `root` that no other writer holds, else begin a new one.
 
-    Gateways that restart thereby go on with the journals that are there.
+    Gateways that restart thereby go on with the journals that are there, but for those marked as closed: a journal
+    whose received times are far ahead, since the clock was, is worked off and takes nothing more.
     """
     for folder in journal_folders(root):
+        if (folder / CLOSED_NAME).exists():
+            continue
         try:
             return FileJournal.open(folder, settings, disk, clock)
         except JournalLockedError:

@@ -73,6 +73,10 @@ class MendingJournal:
         """See `JournalWriter.backlog`."""
         return self._journal.backlog() if self._journal is not None else 0
 
+    def ahead_seconds(self) -> float:
+        """See `FileJournal.ahead_seconds`."""
+        return self._journal.ahead_seconds() if self._journal is not None else 0.0
+
     async def close(self) -> None:
         """See `JournalWriter.close`."""
         if self._journal is not None:

@@ -61,6 +61,13 @@ METRICS: tuple[Metric, ...] = (
         ("gateway", "journal"),
     ),
     Metric(
+        "headrace_journal_ahead_seconds",
+        "gauge",
+        "How far a journal's received times are ahead of the clock, which was set back: they stand still until it has "
+        "caught up.",
+        ("gateway", "journal"),
+    ),
+    Metric(
         "headrace_flow_rows_received_total",
         "counter",
         "Rows that a data flow is done with: always the sum of headrace_flow_rows_total over its results. "

@@ -91,6 +91,14 @@ def test_numbers_of_the_metrics() -> None:
     )
 
 
+def test_a_clock_that_was_ahead() -> None:
+    lines = [f'headrace_journal_ahead_seconds{{gateway="{n}",journal="j{n}"}} 172800.0\n' for n in range(2)]
+    found = one(doctor.check_numbers("".join(lines)))
+    assert (found.level, found.check) == ("warning", "received times")
+    assert "48.0 h" in found.message and "clock.md" in found.cure
+    assert list(doctor.check_numbers("headrace_journal_ahead_seconds 1.5\n")) == []
+
+
 def test_an_address_where_nothing_answers() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

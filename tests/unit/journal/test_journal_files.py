@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from isal import isal_zlib
 
-from headrace.clock import MINUTE, SECOND, ManualClock
+from headrace.clock import DAY, MINUTE, SECOND, ManualClock
 from headrace.disk import Disk, RealDisk
 from headrace.journal.files import (
     FileJournal,
@@ -315,6 +315,28 @@ async def test_a_free_journal_is_taken_over_before_a_new_one_is_made(tmp_path: P
     assert again.journal_id == second.journal_id
     await first.close()
     await again.close()
+
+
+async def test_a_journal_that_is_marked_as_closed_is_read_and_takes_nothing_more(tmp_path: Path) -> None:
+    """The cure for a clock that was ahead: the next journal goes by the clock as it is."""
+    root = tmp_path / "journal"
+    clock = ManualClock()
+    clock.advance(3 * DAY)
+    ahead = open_free_journal(root, SMALL, RealDisk(), clock)
+    await ahead.append(entry("a"))
+    assert ahead.ahead_seconds() == 0
+    clock.set(clock.now() - 3 * DAY)
+    kept = await ahead.append(entry("b"))
+    assert (kept.received - clock.now(), ahead.ahead_seconds()) == (3 * DAY, 3 * DAY / SECOND)
+    (root / ahead.journal_id / "closed").touch()
+    await ahead.close()
+    following = open_free_journal(root, SMALL, RealDisk(), clock)
+    assert following.journal_id != ahead.journal_id
+    assert (await following.append(entry("c"))).received == clock.now()
+    await following.close()
+    reader = FileJournalReader(root / ahead.journal_id)
+    assert [record.entry.request_id for record in read_all(reader)] == ["request-a", "request-b"]
+    reader.close()
 
 
 async def test_what_is_not_a_journal_or_a_newer_one_is_refused_by_name(tmp_path: Path, folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_every_number_is_in_the_list_with_its_labels() -> None:
     calls.accepted("dcr-1", "Custom-A", 10, 20, 2)
     calls.left_out("dcr-1", "Custom-A", 1)
     known = {metric.name: metric for metric in METRICS}
-    given: set[str] = {"headrace_journal_bytes", "headrace_journal_broken"}
+    given: set[str] = {f"headrace_journal_{name}" for name in ("bytes", "broken", "ahead_seconds")}
     given |= {"headrace_deleted_workspaces", "headrace_deleted_workspace_bytes"}
     for snapshot in (calls.snapshot(), engine_snapshot(), process_snapshot("engine-0", 1.0, 2)):
         assert decode(encode(snapshot)) == snapshot
