@@ -62,44 +62,38 @@ class AggregateBinder(OperatorBinder):
             frozenset(value.column for _, value in keys if isinstance(value, Ref)),
         )
         outputs: list[tuple[Column, Expr]] = []
-        unnamed = 1
         try:
             for item in items:
-                unnamed = self._aggregate_item(item, keys, names, outputs, unnamed)
+                self._aggregate_item(item, keys, names, outputs)
             return self.aggregates, outputs
         finally:
             self.aggregates, self.star_excluded = before, excluded
 
     def _aggregate_item(
-        self, item: n.Named, keys: Keys, names: Names, outputs: list[tuple[Column, Expr]], unnamed: int
-    ) -> int:
+        self, item: n.Named, keys: Keys, names: Names, outputs: list[tuple[Column, Expr]]
+    ) -> None:
         assert self.aggregates is not None
         node = item.value
         function = self.functions.find(node.name) if isinstance(node, n.Call) else None
         if isinstance(node, n.Call) and function is not None and function.kind is Kind.AGGREGATE:
             applied = self.aggregate_call(node, function)
             if applied is None:
-                return unnamed
+                return
             shown = self._aggregate_names(item, node, applied)
             columns: list[Column] = []
             for place, (name, type) in enumerate(zip(shown, applied.resolution.results, strict=True)):
-                if not name:
-                    name, unnamed = f"Column{unnamed}", unnamed + 1
-                name = self.free_name(names, name, item, place < len(item.names))
+                name = self.free_name(names, name or self.default_name(), item, place < len(item.names))
                 columns.append(self.new_column(name, type))
             self.aggregates.append((tuple(columns), applied))
             outputs.extend((column, ref(column)) for column in columns)
-            return unnamed
+            return
         value = self.bind(node)
         if isinstance(value, Poison):
-            return unnamed
+            return
         value = self._over_groups(item, value, keys)
         given = item.names[0] if item.names else self.own_name(node)
-        name = given or f"Column{unnamed}"
-        unnamed += 0 if given else 1
-        name = self.free_name(names, name, item, bool(item.names))
+        name = self.free_name(names, given or self.default_name(), item, bool(item.names))
         outputs.append((self.column_for(name, value), value))
-        return unnamed
 
     def _aggregate_names(self, item: n.Named, node: n.Call, applied: Apply) -> tuple[str, ...]:
         """A name for each column of an aggregate's result, "" where its place decides."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import NoReturn
@@ -63,6 +63,7 @@ class BinderBase:
         self.poisoned: set[Column] = set()
         self.auto_bin: dict[str, Expr] = {}
         self._columns = 0
+        self._unnamed = 0
         self._size = 0
         self._calls = 0
         self._reported: set[tuple[str, int, int, str]] = set()
@@ -71,6 +72,14 @@ class BinderBase:
         """A column with an identity of its own."""
         self._columns += 1
         return Column(self._columns, name, type, hidden)
+
+    def default_name(self, taken: Container[str] = ()) -> str:
+        """A name for a column that the text leaves unnamed; numbers run through the text, past names that are there."""
+        while True:
+            self._unnamed += 1
+            name = f"Column{self._unnamed}"
+            if name not in taken and self.environment.find(name) is None:
+                return name
 
     def column_for(self, name: str, value: Expr) -> Column:
         """A column for a value; one that stands for a problem makes no further problems."""
@@ -122,10 +131,15 @@ class BinderBase:
             self.rows, self.other_rows = before
 
     @contextmanager
-    def environment_scope(self, environment: Environment) -> Iterator[None]:
-        """Let names mean what they do in `environment`; bounds how deep names use each other."""
-        before = self.environment
+    def environment_scope(self, environment: Environment, *, body: bool = False) -> Iterator[None]:
+        """Let names mean what they do in `environment`; bounds how deep names use each other.
+
+        `body`: it is a function's, which numbers its unnamed columns for itself.
+        """
+        before, unnamed = self.environment, self._unnamed
         self.environment = environment
+        if body:
+            self._unnamed = 0
         self._calls += 1
         try:
             if self._calls > MAX_CALLS:
@@ -135,6 +149,8 @@ class BinderBase:
             yield
         finally:
             self.environment = before
+            if body:
+                self._unnamed = unnamed
             self._calls -= 1
 
     def did_you_mean(self, name: str, known: Iterable[str]) -> str | None:

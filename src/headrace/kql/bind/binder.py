@@ -72,7 +72,7 @@ class Binder(SpecialBinder):
             outer, count = self.source, len(self.problems)
             self.source = SourceText(_as_statement(text))
             try:
-                with self.environment_scope(environment), self.row_scope(None):
+                with self.environment_scope(environment, body=True), self.row_scope(None):
                     self.statements(function.body.statements)
                     rows = self.relation(function.body.result) if function.body.result is not None else None
             finally:

@@ -153,6 +153,8 @@ class ExpandingBinder(QueryBinder):
     def mv_apply(self, rows: Relation, operator: t.MvApply) -> Relation:
         """`mv-apply`: the sub-query runs over each row's elements."""
         rows, bound = self.expand_items(rows, operator.items, "mv-apply")
+        row = self.new_column("", _T.LONG)
+        rows = rows.with_plan(self.compute(rows, [(row, self.call("row_number"))]))
         index = self.new_column(operator.index_name or "", _T.LONG)
         made = [(self.new_column(name, type), value, type) for name, value, type in bound]
         items = tuple(ExpandItem(column, value, type) for column, value, type in made)
@@ -172,12 +174,16 @@ class ExpandingBinder(QueryBinder):
         if _windows_over(body.plan, set(outer)):
             message = "A window function inside `mv-apply` reads the elements, not columns of the outer row."
             self.report("KQL0203", message, operator, "Compute it before or after the `mv-apply`.")
-        # Columns of the outer rows that the sub-query keeps are read from the outer row itself.
-        own_columns = tuple(column for column in body.columns if column not in rows.columns)
-        names = {column.name for column in own_columns}
-        kept = tuple(column for column in rows.columns if column.name not in names)
+        # Columns of the outer rows that the sub-query keeps are read from the outer row itself; a column that is
+        # spread under its own name is left only if the sub-query gives it.
+        spread = {
+            item.value.name for item in operator.items if not item.name and isinstance(item.value, n.Name)
+        }
+        shown = {column.name: column for column in rows.columns if column.name not in spread}
+        shown.update((column.name, column) for column in body.columns if column not in rows.columns)
         plan = Correlated((*rows.plan.columns, *body.plan.columns), rows.plan, body.plan)
-        return Relation(plan, (*kept, *own_columns), open=rows.open)
+        order = (OrderKey(ref(row), False, False), *body.order) if body.order else ()
+        return Relation(plan, tuple(shown.values()), order, open=rows.open)
 
     def union_source_rows(self, operator: t.Union) -> Relation:
         """`union` that begins a pipeline."""

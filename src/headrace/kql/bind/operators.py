@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,18 @@ from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.patterns import pattern_fault
 from headrace.kql.bind.scope import Relation
 from headrace.kql.model import CHARTS, Render
-from headrace.kql.plan.expressions import Apply, Column, Expr, Literal, Nth, Poison, Ref, ref, walk
+from headrace.kql.plan.expressions import (
+    Apply,
+    Column,
+    Convert,
+    Expr,
+    Literal,
+    Nth,
+    Poison,
+    Ref,
+    ref,
+    walk,
+)
 from headrace.kql.plan.nodes import (
     Aggregate,
     Compute,
@@ -90,11 +101,13 @@ class OperatorBinder(ExpressionBinder):
     # Columns.
 
     def bind_items(
-        self, items: Sequence[n.Named], prefix: str = "Column", first: int = 1
+        self, items: Sequence[n.Named], taken: Container[str] = ()
     ) -> list[tuple[str, Expr, bool, n.Named]]:
-        """Each item's column names with its value and whether the name was given; several names unpack."""
+        """Each item's column names with its value and whether the name was given; several names unpack.
+
+        `taken`: names that a column without a name of its own must not get.
+        """
         bound: list[tuple[str, Expr, bool, n.Named]] = []
-        unnamed = first
         for item in items:
             if isinstance(item.value, n.Wildcard) and item.value.pattern == "*" and not item.names:
                 for column in self.rows.visible if self.rows is not None else ():
@@ -102,10 +115,7 @@ class OperatorBinder(ExpressionBinder):
                 continue
             values, names = self.unpacked(item)
             for value, name in zip(values, names, strict=True):
-                if not name:
-                    name = f"{prefix}{unnamed}" if prefix != "print_" else f"print_{len(bound)}"
-                    unnamed += 1
-                bound.append((name, value, bool(item.names), item))
+                bound.append((name or self.default_name(taken), value, bool(item.names), item))
         return bound
 
     def unpacked(self, item: n.Named) -> tuple[list[Expr], list[str | None]]:
@@ -179,17 +189,10 @@ class OperatorBinder(ExpressionBinder):
 
     def extended(self, rows: Relation, named: Sequence[n.Named]) -> Relation:
         """Rows with items added or replaced."""
+        taken = frozenset(column.name for column in rows.columns)
         with self.row_scope(rows):
-            bound = self.bind_items(named)
-        taken = {column.name for column in rows.columns}
-        fresh: list[tuple[str, Expr, bool, n.Named]] = []
-        for name, value, given, item in bound:
-            plain = isinstance(item.value, n.Name | n.Wildcard)
-            if not given and not plain and name in taken and not self.own_name(item.value):
-                name = unique(name, taken)
-            taken.add(name)
-            fresh.append((name, value, given, item))
-        return self.replaced(rows, [(self.column_for(name, value), value) for name, value, _, _ in fresh])
+            bound = self.bind_items(named, taken)
+        return self.replaced(rows, [(self.column_for(name, value), value) for name, value, _, _ in bound])
 
     def replaced(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Relation:
         """Rows with columns added, or put in the place of those of the same name."""
@@ -259,6 +262,9 @@ class OperatorBinder(ExpressionBinder):
             if column is None:
                 with self.row_scope(rows):
                     self.unknown_name(item.value, item.value.name)
+                continue
+            if column not in columns:
+                self.report("KQL0116", f"The column `{column.name}` is renamed twice.", item)
                 continue
             new = self.new_column(item.names[0], column.type)
             if item.names[0] in (other.name for other in columns) and item.names[0] != column.name:
@@ -376,21 +382,30 @@ class OperatorBinder(ExpressionBinder):
         """`print`."""
         base = self.one_row()
         with self.row_scope(Relation(base.plan, ())):
-            bound = self.bind_items(operator.items, "print_")
+            bound = [part for place, item in enumerate(operator.items) for part in self._printed(item, place)]
         items = self.name_columns(bound)
         return Relation(self.compute(base, items), tuple(column for column, _ in items), serialized=True)
+
+    def _printed(self, item: n.Named, place: int) -> list[tuple[str, Expr, bool, n.Named]]:
+        """One item of `print`: a single value without a name is named after its place, whatever it is."""
+        values, names = self.unpacked(item)
+        if len(values) == 1 and not item.names:
+            names = [f"print_{place}"]
+        return [
+            (name or f"print_{place}", value, bool(item.names), item)
+            for value, name in zip(values, names, strict=True)
+        ]
 
     def range_source(self, operator: t.RangeSource) -> Relation:
         """`range`."""
         low, high, step = (self.bind(node) for node in (operator.low, operator.high, operator.step))
         if any(isinstance(value, Poison) for value in (low, high, step)):
             raise BindProblem
+        types = (low.type, high.type, step.type)
         type = low.type
-        if _T.REAL in (low.type, high.type, step.type):
+        if _T.REAL in types:
             type = _T.REAL
-        elif low.type is _T.INT:
-            type = _T.LONG
-        if type is _T.DYNAMIC:
+        elif type in (_T.INT, _T.DYNAMIC):
             type = _T.LONG
         step_type = _T.TIMESPAN if type in (_T.DATETIME, _T.TIMESPAN) else type
         if type not in (_T.LONG, _T.REAL, _T.DATETIME, _T.TIMESPAN):
@@ -399,11 +414,21 @@ class OperatorBinder(ExpressionBinder):
             self.fail(
                 "KQL0119", f"`range` over {type} needs a timespan as step, not {step.type}.", operator.step
             )
+        if _T.STRING in (high.type, step.type):
+            self.fail("KQL0119", "`range` counts numbers or times, not string values.", operator)
         if step.constant is not None and step.constant.value == 0:
             self.fail("KQL0119", "`range` needs a step other than 0.", operator.step)
         column = self.new_column(operator.name, type)
         bounds = (self.as_type(low, type), self.as_type(high, type), self.as_type(step, step_type))
-        return Relation(SequencePlan((column,), *bounds), (column,), serialized=True)
+        rows = Relation(SequencePlan((column,), *bounds), (column,), serialized=True)
+        return self.typed(rows, _T.INT) if types == (_T.INT,) * 3 else rows
+
+    def typed(self, rows: Relation, type: KustoType) -> Relation:
+        """Rows of one column as another type."""
+        (column,) = rows.columns
+        made = self.new_column(column.name, type)
+        plan = self.compute(rows, [(made, Convert(type, ref(column)))])
+        return rows.with_columns(plan, (made,))
 
     def datatable(self, operator: t.DataTable) -> Relation:
         """`datatable`."""

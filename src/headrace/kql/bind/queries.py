@@ -306,7 +306,7 @@ class QueryBinder(SharedRowsBinder):
         def bind() -> Relation:
             environment = self.call_environment(node, binding, arguments)
             body = binding.function.body
-            with self.environment_scope(environment), self.row_scope(None):
+            with self.environment_scope(environment, body=True), self.row_scope(None):
                 self.statements(body.statements)
                 if body.result is None:
                     self.fail("KQL0135", f"The function `{binding.function.name}` has no result.", node)
@@ -321,7 +321,7 @@ class QueryBinder(SharedRowsBinder):
         try:
             environment = self.call_environment(node, binding, node.arguments)
             body = binding.function.body
-            with self.environment_scope(environment), self.row_scope(None):
+            with self.environment_scope(environment, body=True), self.row_scope(None):
                 self.statements(body.statements)
                 if body.result is None:
                     self.fail("KQL0135", f"The function `{node.name}` has no result.", node)

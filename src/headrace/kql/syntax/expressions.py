@@ -42,7 +42,7 @@ _STRING_WORDS = _LIKE_WORDS | frozenset(
 _OLD_WORDS = {"notcontains": "!contains", "notcontains_cs": "!contains_cs"}
 """Spellings that the language still takes."""
 _LIST_WORDS = frozenset(["in", "has_any", "has_all"])
-_NEGATABLE = (_STRING_WORDS - _LIKE_WORDS) | {"in", "between", "has_any"}
+_NEGATABLE = (_STRING_WORDS - _LIKE_WORDS) | {"in", "between"}
 _EQUALITY = frozenset(["==", "!=", "<>", "=~", "!~"])
 _ORDER = frozenset(["<", ">", "<=", ">="])
 _SOURCES = frozenset(["print", "range", "datatable", "union", "search", "find", "externaldata", "evaluate"])

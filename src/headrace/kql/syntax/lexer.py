@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from headrace.errors import Problem, Span
@@ -91,10 +92,27 @@ def tokenize(source: SourceText) -> tuple[list[Token], list[Problem]]:
             continue
         if kind == "digits":
             kind = NAME
+        elif kind == STRING and "\\" in match.group():
+            problems.extend(_wrong_escapes(source, match.group(), match.start()))
         tokens.append(Token(kind or OP, match.group(), match.start(), position, space))
         space = False
     tokens.append(Token(END, "", size, size, space))
     return tokens, problems
+
+
+def _wrong_escapes(source: SourceText, text: str, start: int) -> Iterator[Problem]:
+    """Backslashes of a string token that begin nothing; Kusto refuses them, and a pattern would silently change."""
+    if text.lstrip("hH")[0] not in "\"'":
+        return
+    for match in _ESCAPE.finditer(text):
+        escape = match.group(1)
+        if len(escape) == 1 and escape not in _ESCAPES and escape not in "\\\"'01234567":
+            yield Problem(
+                "KQL0001",
+                f"`{match.group()}` is no escape of a string.",
+                span=source.span(start + match.start(), start + match.end()),
+                hint=f'Write `\\{match.group()}`, or the string as `@"..."`, where backslashes are plain.',
+            )
 
 
 def string_value(text: str) -> str:

@@ -212,7 +212,7 @@ FUNCTIONS = (
         "An old name of `make_bag`, for at most 128 properties unless it is told otherwise.",
         "value: dynamic, size?: long!",
         DYNAMIC,
-        prefix="bag",
+        prefix="dictionary",
     ),
     _aggregate(
         "makeset",

@@ -29,6 +29,7 @@ def _to(
     aliases: tuple[str, ...] = (),
     listed: bool = True,
     naming: Naming = Naming.FIRST,
+    prefix: str = "",
 ) -> Function:
     return scalar(
         name,
@@ -39,6 +40,7 @@ def _to(
         aliases=aliases,
         transform=DOCUMENTED if listed else EXTENDED,
         naming=naming,
+        prefix=prefix,
     )
 
 
@@ -60,7 +62,7 @@ FUNCTIONS = (
         listed=False,
         aliases=("parsejson", "toobject"),
     ),
-    _to("gettype", STRING, "The name of the value's type.", naming=Naming.PREFIX),
+    _to("gettype", STRING, "The name of the value's type.", naming=Naming.PREFIX, prefix="type"),
     _to("isnull", BOOL, "Whether the value is null.", naming=Naming.COLUMN),
     _to("isnotnull", BOOL, "Whether the value is not null.", aliases=("notnull",), naming=Naming.COLUMN),
     _to("dynamic_to_json", STRING, "The value as canonical JSON text.", listed=False, naming=Naming.COLUMN),

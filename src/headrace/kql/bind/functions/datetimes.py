@@ -49,21 +49,20 @@ def _moment(name: str, doc: str, text: str) -> Function:
 
 
 def _ends(unit: str, doc: str) -> tuple[Function, Function]:
-    naming = Naming.FIRST if unit == "day" else Naming.COLUMN
     return (
         _listed(
             f"startof{unit}",
             f"The start of the {doc}, shifted by a number of {unit}s.",
             "date: datetime, offset?: long",
             DATETIME,
-            naming=naming,
+            naming=Naming.FIRST if unit == "day" else Naming.COLUMN,
         ),
         _listed(
             f"endof{unit}",
             f"The last tick of the {doc}, shifted by a number of {unit}s.",
             "date: datetime, offset?: long",
             DATETIME,
-            naming=naming,
+            naming=Naming.COLUMN,
         ),
     )
 

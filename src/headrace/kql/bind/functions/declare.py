@@ -86,6 +86,7 @@ def scalar(
     aliases: tuple[str, ...] = (),
     transform: Surface = EXTENDED,
     naming: Naming = Naming.COLUMN,
+    prefix: str = "",
     check: Check | None = None,
 ) -> Function:
     """A plain scalar function with one signature or several."""
@@ -98,6 +99,7 @@ def scalar(
         aliases=aliases,
         transform=transform,
         naming=naming,
+        prefix=prefix,
         check=check,
     )
 

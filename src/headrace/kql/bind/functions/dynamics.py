@@ -215,5 +215,7 @@ FUNCTIONS = (
         "keys: dynamic, values: dynamic",
         DYNAMIC,
     ),
-    _extended("treepath", "All paths of an object.", "value: dynamic", DYNAMIC, naming=Naming.PREFIX),
+    _extended(
+        "treepath", "All paths of an object.", "value: dynamic", DYNAMIC, naming=Naming.PREFIX, prefix="tree"
+    ),
 )

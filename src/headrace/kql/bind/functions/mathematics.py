@@ -60,8 +60,8 @@ def _absolute(arguments: Sequence[Argument]) -> KustoType:
     return LONG if arguments[0].type is INT else arguments[0].type
 
 
-def _reals(*rows: tuple[str, str]) -> tuple[Function, ...]:
-    return tuple(_extended(name, doc, "value: real", REAL) for name, doc in rows)
+def _reals(*rows: tuple[str, str], naming: Naming = Naming.FIRST) -> tuple[Function, ...]:
+    return tuple(_extended(name, doc, "value: real", REAL, naming=naming) for name, doc in rows)
 
 
 def _random(name: str, doc: str, text: str) -> Function:
@@ -112,10 +112,10 @@ FUNCTIONS = (
     _listed("log2", "The logarithm to base 2.", "value: real", REAL),
     _listed("log10", "The logarithm to base 10.", "value: real", REAL),
     _listed("pow", "The base to the power.", "base: real, exponent: real", REAL),
-    _listed("sign", "-1, 0 or 1.", "value: real", REAL),
-    _listed("isnan", "Whether the value is not a number.", "value: real", BOOL),
-    _listed("isinf", "Whether the value is infinite.", "value: real", BOOL),
-    _listed("isfinite", "Whether the value is a finite number.", "value: real", BOOL),
+    _listed("sign", "-1, 0 or 1.", "value: real", REAL, naming=Naming.COLUMN),
+    _listed("isnan", "Whether the value is not a number.", "value: real", BOOL, naming=Naming.COLUMN),
+    _listed("isinf", "Whether the value is infinite.", "value: real", BOOL, naming=Naming.COLUMN),
+    _listed("isfinite", "Whether the value is a finite number.", "value: real", BOOL, naming=Naming.COLUMN),
     *_reals(
         ("sqrt", "The square root."),
         ("sin", "The sine of radians."),
@@ -124,13 +124,16 @@ FUNCTIONS = (
         ("asin", "The arc sine in radians."),
         ("acos", "The arc cosine in radians."),
         ("atan", "The arc tangent in radians."),
-        ("cot", "The cotangent of radians."),
-        ("degrees", "Radians as degrees."),
-        ("radians", "Degrees as radians."),
         ("gamma", "The gamma function."),
         ("loggamma", "The logarithm of the gamma function."),
         ("erf", "The error function."),
         ("erfc", "The complementary error function."),
+    ),
+    *_reals(
+        ("cot", "The cotangent of radians."),
+        ("degrees", "Radians as degrees."),
+        ("radians", "Degrees as radians."),
+        naming=Naming.COLUMN,
     ),
     _extended("atan2", "The angle of a point in radians.", "y: real, x: real", REAL),
     _plain("pi", "The number pi.", "", REAL),

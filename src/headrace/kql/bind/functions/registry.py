@@ -303,13 +303,12 @@ def _count_text(least: int, most: int | None) -> str:
 
 def _each_name(prefix: str, names: Sequence[str | None]) -> tuple[str, ...]:
     """`arg_max` and its like: an expression is named after its place."""
-    if prefix == "any" and len(names) == 1:
-        return (f"any_{names[0] or ''}",)
+    if prefix == "any":
+        return tuple(f"any_{name or f'arg{place}' * (len(names) > 1)}" for place, name in enumerate(names))
     if prefix in ("max", "min"):
         rest = [name or f"{prefix}_{names[0] or ''}_arg{place}" for place, name in enumerate(names)]
         return (names[0] or f"{prefix}_", *rest[1:])
-    start = "" if prefix == "any" else "any_"
-    return tuple(name or f"{start}arg{place}" for place, name in enumerate(names))
+    return tuple(name or f"any_arg{place}" for place, name in enumerate(names))
 
 
 def _percentile_names(prefix: str, first: str, constants: Sequence[Constant | None]) -> tuple[str, ...]:

@@ -6,7 +6,15 @@ from headrace.kql.bind.functions.declare import DYNAMIC, EXTENDED, LONG, REAL, w
 from headrace.kql.bind.functions.registry import Function, Kind, Naming
 from headrace.kql.types import KustoType
 
-_STATS = tuple((name, REAL) for name in ("min", "min_idx", "max", "max_idx", "avg", "stdev", "variance"))
+_STATS = (
+    ("min", REAL),
+    ("min_idx", LONG),
+    ("max", REAL),
+    ("max_idx", LONG),
+    ("avg", REAL),
+    ("stdev", REAL),
+    ("variance", REAL),
+)
 _LINE = (
     ("rsquare", REAL),
     ("slope", REAL),
