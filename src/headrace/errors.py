@@ -15,6 +15,10 @@ class Span:
     line: int
     column: int
 
+    def of(self, text: str) -> str:
+        """What stands there in the text that it is a place of."""
+        return text[self.start : self.start + self.length]
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

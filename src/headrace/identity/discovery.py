@@ -41,6 +41,7 @@ def openid_configuration(base: str, named: str, tenant: str, version: Version) -
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "issuer": issuer,
         "request_uri_parameter_supported": False,
+        "userinfo_endpoint": f"{root}/openid/userinfo",
         "authorization_endpoint": f"{oauth}/authorize",
         "device_authorization_endpoint": f"{oauth}/devicecode",
         "http_logout_supported": False,
@@ -50,10 +51,12 @@ def openid_configuration(base: str, named: str, tenant: str, version: Version) -
             *("sub", "iss", "aud", "exp", "iat", "nbf", "tid", "oid", "appid", "appidacr", "idtyp", "ver")
         ],
         "grant_types_supported": ["client_credentials"],
+        "kerberos_endpoint": f"{root}/kerberos",
         "tenant_region_scope": None,
         "cloud_instance_name": urlsplit(base).netloc,
         "cloud_graph_host_name": urlsplit(base).netloc,
         "msgraph_host": urlsplit(base).netloc,
+        "rbac_url": base,
     }
 
 

@@ -28,13 +28,13 @@ from headrace.clock import iso
 from headrace.identity.access import Access
 from headrace.identity.challenge import arm_unauthenticated
 from headrace.identity.model import GRAPH, Caller, TokenError
-from headrace.identity.routes import AnyCaseRoute
 from headrace.identity.store import app, principal
 from headrace.identity.verify import TokenVerifier
 from headrace.store.database import Database, StoreError
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
 from headrace.wire.problems import HttpError, error_response, http_error, json_response
+from headrace.wire.routing import AnyCaseRoute
 
 _SEES_ALL = "Microsoft.Authorization/roleAssignments/read"
 MOST_IDS = 1000

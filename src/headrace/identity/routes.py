@@ -15,7 +15,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 from urllib.parse import unquote_plus
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,6 +33,7 @@ from headrace.observe.log_errors import Repeats
 from headrace.wire.addresses import Addresses
 from headrace.wire.correlation import client_request_id
 from headrace.wire.problems import json_response
+from headrace.wire.routing import AnyCaseRoute
 from headrace.wire.targets import query_value
 
 MOST_BODY_BYTES = 64 * 1024
@@ -42,14 +42,6 @@ _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 Answer = Callable[[Request], Awaitable[Response]]
-
-
-class AnyCaseRoute(Route):
-    """A route whose path matches in any case."""
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

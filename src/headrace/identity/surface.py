@@ -19,13 +19,13 @@ from headrace.errors import ProblemError
 from headrace.identity.access import Access
 from headrace.identity.challenge import arm_forbidden, arm_unauthenticated
 from headrace.identity.model import ARM, Caller, TokenError
-from headrace.identity.routes import AnyCaseRoute
 from headrace.identity.verify import TokenVerifier
 from headrace.ids import new_guid
 from headrace.store.database import Database, StoreError
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
 from headrace.wire.problems import HttpError, error_response, http_error
+from headrace.wire.routing import AnyCaseRoute
 
 MOST_BODY_BYTES = 64 * 1024
 _STATUS = {"ResourceNotFound": 404, "CredentialExists": 409}

@@ -46,6 +46,8 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"expect"})
 
+_WORKSPACES = ("providers", "microsoft.operationalinsights", "workspaces")
+
 Header = tuple[bytes, bytes]
 
 
@@ -110,12 +112,24 @@ async def _refuse(exchange: _Exchange, receive: Receive, send: Send, error: Http
 
 
 def two_processes(engine: Upstream, query: Upstream) -> Proxy:
-    """The gateway's proxy: `/v1/...` and Kusto's `/v2/...` to the query process, all else to the engine."""
+    """The gateway's proxy: queries to the query process, all else to the engine."""
 
     def choose(segments: tuple[str, ...]) -> Upstream:
-        return query if segments[:1] in (("v1",), ("v2",)) else engine
+        return query if _is_query(segments) else engine
 
     return Proxy(choose, (engine, query))
+
+
+def _is_query(segments: tuple[str, ...]) -> bool:
+    """`/v1/...`, Kusto's `/v2/...`, and management's addresses by which a resource's logs are asked for."""
+    if segments[:1] in (("v1",), ("v2",)):
+        return True
+    if segments[:1] != ("subscriptions",):
+        return False
+    if segments[-3:] == ("providers", "microsoft.insights", "logs"):
+        return True
+    workspace = segments[-6:-1] if segments[-2:] == ("api", "query") else segments[-5:]
+    return segments[-1:] == ("query",) and workspace[:3] == _WORKSPACES
 
 
 class _Exchange:

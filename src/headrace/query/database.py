@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.catalog.model import Catalog, Table, Workspace
 from headrace.catalog.standard import WorkspaceTables
@@ -11,17 +12,25 @@ from headrace.catalog.system import query_schema
 from headrace.kql.api import Database
 from headrace.kql.types import Schema, SchemaColumn
 
+_RESOURCE = re.compile(r"/subscriptions/[^/]+(/resourcegroups/[^/]+)?(/providers/[^/]+(/[^/]+/[^/]+)+)?")
+_WORKSPACE_TYPE = "/providers/microsoft.operationalinsights/workspaces/"
+
 MayRead = Callable[[Workspace, str], bool]
 """Whether the caller may read the table of that name in the workspace."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceView:
-    """One or more workspaces as the KQL binder sees them; a table's rows are those of all of them."""
+    """One or more workspaces as the KQL binder sees them; a table's rows are those of all of them.
+
+    `limited` has the workspaces, by customerId, of which only the rows of some resources count: those whose
+    `_ResourceId` is one of the lower-case ids or lies below it.
+    """
 
     catalog: Catalog
     workspaces: tuple[Workspace, ...]
     may_read: MayRead
+    limited: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def find_table(self, name: str) -> Schema | None:
         """See `kql.api.Database`. Columns that only some of the workspaces have come last."""
@@ -81,6 +90,22 @@ def find_workspace(catalog: Catalog, name: str) -> Workspace | None:
         if lowered in (workspace.name.lower(), _qualified_name(workspace))
     ]
     return matches[0] if len(matches) == 1 else None
+
+
+def read_resource(name: str) -> str | None:
+    """The lower-case id of a subscription, a group or a resource in it that is no workspace; None for other names."""
+    resource = "/" + name.strip().strip("/").lower()
+    return resource if _RESOURCE.fullmatch(resource) and _WORKSPACE_TYPE not in resource else None
+
+
+def is_group(resource: str) -> bool:
+    """Whether a resource's id is that of a group or a subscription, which workspaces can lie in."""
+    return "/providers/" not in resource
+
+
+def lies_in(workspace: Workspace, resource: str) -> bool:
+    """Whether the workspace belongs to the group or the subscription."""
+    return workspace.resource_id.lower().startswith(f"{resource}/")
 
 
 def _qualified_name(workspace: Workspace) -> str:

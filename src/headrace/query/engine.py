@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ _GRACE_SECONDS = 10.0
 _NUDGE_SECONDS = 0.05
 _RESULT_TOO_LARGE = "-2133196797"
 _OUT_OF_MEMORY = "-2133196789"
+_ABOUT = "about"
+"""What a row is about, while rows of certain resources are picked; no name that the compiler gives."""
 
 
 class QueryTimeoutError(Exception):
@@ -299,7 +301,8 @@ class _Pinned:
 
     def _provide(self, scan: Scan) -> exp.Query:
         snapshots = self._snapshots[scan.workspace, scan.table]
-        return _scan_query(scan, snapshots, self._time_range, self._now)
+        limited = self._view.limited if scan.workspace is None else {}
+        return _scan_query(scan, snapshots, self._time_range, self._now, limited)
 
 
 def _probed(cursor: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Sequence[Any]]:
@@ -319,11 +322,21 @@ def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordB
 
 
 def _scan_query(
-    scan: Scan, snapshots: list[tuple[Table, Snapshot]], time_range: TimeRange, now: int
+    scan: Scan,
+    snapshots: list[tuple[Table, Snapshot]],
+    time_range: TimeRange,
+    now: int,
+    limited: Mapping[str, tuple[str, ...]],
 ) -> exp.Query:
     wanted = intersect(scan.time_range, time_range)
     parts = [
-        _table_scan(scan, table, snapshot, intersect(wanted, (now - table.queryable_days * DAY, None)))
+        _table_scan(
+            scan,
+            table,
+            snapshot,
+            intersect(wanted, (now - table.queryable_days * DAY, None)),
+            limited.get(table.workspace, ()),
+        )
         for table, snapshot in snapshots
     ]
     query: exp.Query = parts[0]
@@ -332,11 +345,19 @@ def _scan_query(
     return query
 
 
-def _table_scan(scan: Scan, table: Table, snapshot: Snapshot, time_range: TimeRange) -> exp.Query:
-    """One table's rows; columns that only another workspace's table of this name has are filled."""
+def _table_scan(
+    scan: Scan, table: Table, snapshot: Snapshot, time_range: TimeRange, resources: tuple[str, ...]
+) -> exp.Query:
+    """One table's rows; columns that only another workspace's table of this name has are filled.
+
+    With `resources` only the rows that are about one of them, or about something below it.
+    """
     schema = query_schema(table)
     known = [(column.sql_name, column.name) for column in scan.columns if schema.find(column.name)]
-    query = snapshot.scan(known, time_range)
+    if resources:
+        query = _about(snapshot.scan([*known, (_ABOUT, "_ResourceId")], time_range), known, resources)
+    else:
+        query = snapshot.scan(known, time_range)
     if len(known) == len(scan.columns):
         return query
     present = {sql_name for sql_name, _ in known}
@@ -348,6 +369,20 @@ def _table_scan(scan: Scan, table: Table, snapshot: Snapshot, time_range: TimeRa
             for column in scan.columns
         )
     ).from_(query.subquery("t"))
+
+
+def _about(rows: exp.Query, columns: Sequence[tuple[str, str]], resources: tuple[str, ...]) -> exp.Query:
+    about = exp.column(_ABOUT, quoted=True)
+    tests = [
+        test
+        for resource in resources
+        for test in (
+            about.copy().eq(exp.Literal.string(resource)),
+            exp.func("starts_with", about.copy(), exp.Literal.string(f"{resource}/")),
+        )
+    ]
+    wanted: list[exp.Expression] = [exp.column(sql_name, quoted=True) for sql_name, _ in columns]
+    return exp.select(*(wanted or [exp.Literal.number(1)])).from_(rows.subquery("r")).where(exp.or_(*tests))
 
 
 def _filler(kusto: KustoType) -> exp.Expression:

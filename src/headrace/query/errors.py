@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from headrace.errors import Problem
@@ -14,6 +15,10 @@ from headrace.wire.problems import HttpError, error_object, http_error
 BAD_ARGUMENT = "BadArgumentError"
 _BUSY_SECONDS = 5
 _SYNTAX_PREFIX = "KQL00"
+_SYNTAX_CODE = "SYN0002"
+_UNRESOLVED = "SEM0100"
+_KUSTO_CODES = {"KQL0104": _UNRESOLVED, "KQL0131": _UNRESOLVED, "KQL0107": "SEM0260"}
+"""Kusto's codes of what people branch on: no such column, no such table, no such function."""
 
 
 def bad_argument(message: str, target: str | None = None) -> HttpError:
@@ -38,8 +43,14 @@ def token_refused(error: TokenError) -> HttpError:
 def workspace_not_found(name: str) -> HttpError:
     """404: there is no such workspace."""
     return HttpError(
-        404, Problem("WorkspaceNotFoundError", f"The workspace '{name[:100]}' could not be found")
+        404, Problem("WorkspaceNotFoundError", f"The workspace '{name[:300]}' could not be found")
     )
+
+
+def resource_not_found(resource: str) -> HttpError:
+    """404: there is no such group or subscription, or no workspace in it."""
+    message = f"The resource {resource[:300]} was not found: no workspace lies in it."
+    return HttpError(404, Problem("ResourceNotFoundError", message))
 
 
 def forbidden(object_id: str) -> HttpError:
@@ -72,14 +83,17 @@ def is_syntax(problem: Problem) -> bool:
     return problem.code.startswith(_SYNTAX_PREFIX)
 
 
-def compile_error(problems: tuple[Problem, ...]) -> dict[str, Any]:
-    """The error object of a query that does not compile, nested as clients unwrap it."""
+def compile_error(problems: tuple[Problem, ...], text: str) -> dict[str, Any]:
+    """The error object of a query that does not compile, nested as clients unwrap it.
+
+    The innermost error has Kusto's code and the word that it is about, the details have ours.
+    """
     first = problems[0]
     syntax = is_syntax(first)
     inner: dict[str, Any] = {
         "code": "SyntaxError" if syntax else "SemanticError",
         "message": "A recognition error occurred in the query." if syntax else "A semantic error occurred.",
-        "innererror": _located(first),
+        "innererror": _as_kusto(first, text, syntax),
     }
     return {
         "code": BAD_ARGUMENT,
@@ -87,6 +101,15 @@ def compile_error(problems: tuple[Problem, ...]) -> dict[str, Any]:
         "innererror": inner,
         "details": [_located(problem) for problem in problems],
     }
+
+
+def _as_kusto(problem: Problem, text: str, syntax: bool) -> dict[str, Any]:
+    code = _SYNTAX_CODE if syntax else _KUSTO_CODES.get(problem.code, problem.code)
+    token = problem.span.of(text) if problem.span is not None else ""
+    message = problem.message
+    if code == _UNRESOLVED:
+        message = f"Failed to resolve table or column expression named '{token}': {message}"
+    return _located(replace(problem, code=code, message=message)) | {"token": token}
 
 
 def _located(problem: Problem) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from headrace.catalog.model import Catalog, Workspace
 from headrace.identity.access import Access
-from headrace.identity.model import QUERY, Caller, TokenError
+from headrace.identity.model import QUERY, Caller, Surface, TokenError
 from headrace.identity.verify import TokenVerifier
 from headrace.query import errors
-from headrace.query.database import WorkspaceView, find_workspace
+from headrace.query.database import WorkspaceView, find_workspace, is_group, lies_in, read_resource
 
 QUERY_ACTION = "Microsoft.OperationalInsights/workspaces/query/read"
 """What a caller needs on a workspace to ask it anything."""
@@ -30,25 +30,61 @@ class Readers:
     access: Callable[[], Access]
     catalog: Callable[[], Catalog]
 
-    def authenticate(self, request: Request) -> Caller:
-        """Who asks. Raises `HttpError` 401 or 403."""
+    def authenticate(self, request: Request, surface: Surface = QUERY) -> Caller:
+        """Who asks, with a token for `surface`. Raises `HttpError` 401 or 403."""
         try:
-            return self.verifier.verify(request.headers.get("authorization"), QUERY)
+            return self.verifier.verify(request.headers.get("authorization"), surface)
         except TokenError as error:
             raise errors.token_refused(error) from None
 
     def view(self, caller: Caller, names: Iterable[str]) -> WorkspaceView:
-        """The workspaces of these names as one. Raises `HttpError` 404, and 403 for one that is not his."""
+        """The workspaces and resources of these names as one.
+
+        A group or a subscription has all rows of the workspaces in it; it and any other resource have the rows of
+        the caller's other workspaces that say they are about it. Raises `HttpError` 404 for a name of nothing, and
+        403 for what is not his.
+        """
         catalog = self.catalog()
-        workspaces: dict[str, Workspace] = {}
+        whole: dict[str, Workspace] = {}
+        others: dict[str, Workspace] = {}
+        limited: dict[str, tuple[str, ...]] = {}
         for name in names:
             found = find_workspace(catalog, name)
-            if found is None:
+            if found is not None:
+                if not self._may_query(caller, found):
+                    raise errors.forbidden(caller.object_id)
+                whole[found.customer_id] = found
+                continue
+            resource = read_resource(name)
+            if resource is None:
                 raise errors.workspace_not_found(name)
-            if not self._may_query(caller, found):
-                raise errors.forbidden(caller.object_id)
-            workspaces[found.customer_id] = found
-        return WorkspaceView(catalog, tuple(workspaces.values()), partial(self._may_read, caller))
+            for workspace in self._workspaces_about(caller, resource):
+                if lies_in(workspace, resource):
+                    whole[workspace.customer_id] = workspace
+                else:
+                    others[workspace.customer_id] = workspace
+                    limited[workspace.customer_id] = (*limited.get(workspace.customer_id, ()), resource)
+        for customer_id in whole:
+            others.pop(customer_id, None)
+            limited.pop(customer_id, None)
+        workspaces = (*whole.values(), *others.values())
+        return WorkspaceView(catalog, workspaces, partial(self._may_read, caller), limited)
+
+    def workspace(self, caller: Caller, name: str) -> WorkspaceView:
+        """The one workspace of this name. Raises `HttpError` 404, and 403 for one that is not his."""
+        if find_workspace(self.catalog(), name) is None:
+            raise errors.workspace_not_found(name)
+        return self.view(caller, (name,))
+
+    def _workspaces_about(self, caller: Caller, resource: str) -> tuple[Workspace, ...]:
+        """The caller's workspaces, any of which may have rows about the resource."""
+        there = [one for one in self.catalog().workspaces.values() if lies_in(one, resource)]
+        if is_group(resource) and not there:
+            raise errors.resource_not_found(resource)
+        found = self.workspaces(caller)
+        if not found or (there and not any(lies_in(one, resource) for one in found)):
+            raise errors.forbidden(caller.object_id)
+        return found
 
     def workspaces(self, caller: Caller) -> tuple[Workspace, ...]:
         """The workspaces that the caller may query, by name."""

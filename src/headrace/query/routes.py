@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from headrace.clock import Clock
-from headrace.identity.model import Caller
+from headrace.identity.model import ARM, Caller
 from headrace.kql.api import KqlError, Render
 from headrace.query import errors
 from headrace.query.database import WorkspaceView
@@ -31,10 +31,40 @@ from headrace.query.requests import (
     read_query,
     read_url_query,
 )
-from headrace.query.routing import any_case_route
 from headrace.settings import QuerySettings
 from headrace.wire import correlation
 from headrace.wire.problems import JSON_TYPE, HttpError, error_object, http_error, json_response
+from headrace.wire.routing import AnyCaseRoute
+from headrace.wire.targets import query_value
+from headrace.wire.versions import require_arm_version
+
+_ARM_PATHS = (
+    "/subscriptions/{resource:path}/providers/microsoft.insights/logs",
+    "/subscriptions/{resource:path}/api/query",
+    "/subscriptions/{resource:path}/query",
+)
+_RENDERED = (
+    *(
+        "title",
+        "xColumn",
+        "yColumns",
+        "series",
+        "anomalyColumns",
+        "legend",
+        "xTitle",
+        "yTitle",
+        "xAxis",
+        "yAxis",
+    ),
+    *("ymin", "ymax", "xmin", "xmax", "ysplit"),
+)
+_RENDERED_BY_DEFAULT = {
+    "accumulate": False,
+    "isQuerySorted": False,
+    "kind": "default",
+    "annotation": "",
+    "by": None,
+}
 
 
 def _path_not_found() -> HttpError:
@@ -54,14 +84,17 @@ class QueryService:
     def routes(self) -> list[Route]:
         """The API's routes, `/v1` included and in any letter case; the last takes every other path."""
         return [
-            any_case_route("/v1/$batch", self.batch, "POST"),
-            any_case_route("/v1/workspaces/{workspace}/query", self.query, "GET", "POST"),
+            AnyCaseRoute("/v1/$batch", self.batch, methods=["POST"]),
+            AnyCaseRoute("/v1/workspaces/{workspace}/query", self.query, methods=["GET", "POST"]),
             # Azure's address for queries of tables with the plans Basic and Auxiliary.
-            any_case_route("/v1/workspaces/{workspace}/search", self.query, "POST"),
-            any_case_route("/v1/{workspace:path}/query", self.query, "GET", "POST"),
-            any_case_route("/v1/workspaces/{workspace}/metadata", self.metadata, "GET", "POST"),
-            any_case_route("/v1/{workspace:path}/metadata", self.metadata, "GET", "POST"),
-            any_case_route("/{path:path}", self.nowhere, "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
+            AnyCaseRoute("/v1/workspaces/{workspace}/search", self.query, methods=["POST"]),
+            AnyCaseRoute("/v1/{workspace:path}/query", self.query, methods=["GET", "POST"]),
+            AnyCaseRoute("/v1/workspaces/{workspace}/metadata", self.metadata, methods=["GET", "POST"]),
+            AnyCaseRoute("/v1/{workspace:path}/metadata", self.metadata, methods=["GET", "POST"]),
+            *(AnyCaseRoute(path, self.arm_query, methods=["GET", "POST"]) for path in _ARM_PATHS),
+            AnyCaseRoute(
+                "/{path:path}", self.nowhere, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+            ),
         ]
 
     async def nowhere(self, _request: Request) -> Response:
@@ -69,8 +102,17 @@ class QueryService:
         raise _path_not_found()
 
     async def query(self, request: Request) -> Response:
-        """One query against the workspace in the path."""
+        """One query against the workspace or the resource in the path."""
         caller = self.readers.authenticate(request)
+        return await self._query(request, caller, request.path_params["workspace"])
+
+    async def arm_query(self, request: Request) -> Response:
+        """The same by management's address of the resource, with a token and an api-version as they are there."""
+        caller = self.readers.authenticate(request, ARM)
+        require_arm_version(query_value(request.scope["query_string"], "api-version"))
+        return await self._query(request, caller, f"subscriptions/{request.path_params['resource']}")
+
+    async def _query(self, request: Request, caller: Caller, name: str) -> Response:
         url = dict(request.query_params)
         now = self.clock.now()
         posted = request.method == "POST"
@@ -79,9 +121,7 @@ class QueryService:
         request_id = correlation.new_request_id()
         headers = {correlation.REQUEST_ID.decode(): request_id}
         try:
-            status, body = await self._answer(
-                request, request_id, caller, request.path_params["workspace"], asked, preferences
-            )
+            status, body = await self._answer(request, request_id, caller, name, asked, preferences)
         except HttpError as error:
             error.headers.update(headers)
             raise
@@ -90,7 +130,7 @@ class QueryService:
     async def metadata(self, request: Request) -> Response:
         """What can be queried in the workspace in the path."""
         caller = self.readers.authenticate(request)
-        view = self.readers.view(caller, (request.path_params["workspace"],))
+        view = self.readers.workspace(caller, request.path_params["workspace"])
         body = await run_in_threadpool(lambda: msgspec.json.encode(describe(view)))
         return Response(body, media_type=JSON_TYPE)
 
@@ -147,7 +187,7 @@ class QueryService:
                 result = await self.engine.run(view, asked, preferences.wait)
         except KqlError as error:
             outcome.status = 400
-            return 400, msgspec.json.encode({"error": errors.compile_error(error.problems)})
+            return 400, msgspec.json.encode({"error": errors.compile_error(error.problems, asked.text)})
         outcome.answered(result)
         return 200, _encode(result, preferences)
 
@@ -175,20 +215,7 @@ def _encode(result: QueryResult, preferences: Preferences) -> bytes:
 
 
 def _render(render: Render) -> dict[str, Any]:
-    empty = dict.fromkeys(
-        (
-            "title",
-            "xColumn",
-            "yColumns",
-            "series",
-            "legend",
-            "xTitle",
-            "yTitle",
-            "xAxis",
-            "yAxis",
-            "ymin",
-            "ymax",
-        )
-    )
-    known = {"accumulate": False, "isQuerySorted": False, "kind": "default", "annotation": "", "by": None}
-    return {"visualization": render.visualization, **empty, **known, **render.properties}
+    """Every property that clients look for, under the name that they look for."""
+    empty = {"visualization": render.visualization, **dict.fromkeys(_RENDERED), **_RENDERED_BY_DEFAULT}
+    names = {name.lower(): name for name in empty}
+    return empty | {names.get(name.lower(), name): value for name, value in render.properties.items()}

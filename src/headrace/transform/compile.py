@@ -35,6 +35,8 @@ from headrace.transform.stages import staged_transform
 
 TIME = "TimeGenerated"
 RESOURCE = "_ResourceId"
+_SYNTAX = "KQL00"
+_NO_COLUMN = "KQL0104"
 OLDEST_DAYS = 2
 NEWEST_DAYS = 1
 """A `TimeGenerated` more than so many days before or after the received time gives way to it.
@@ -146,13 +148,15 @@ def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: Transfo
         _check_output(statement.columns, table, flow.target)
         query = statement.to_sql(_scan, Output.RESULT)
     except KqlError as error:
-        raise ProblemError([_query_problem(problem, flow.target) for problem in error.problems]) from error
+        raise ProblemError(
+            [_query_problem(problem, flow.target, text) for problem in error.problems]
+        ) from error
     if not carry_columns(query, coerce.CARRIED):
         query = _beside_each_row(query, statement.columns)
     warnings = (
         staged
         if flow.stages
-        else tuple(_query_problem(problem, flow.target) for problem in compiled.warnings)
+        else tuple(_query_problem(problem, flow.target, text) for problem in compiled.warnings)
     )
     return _Rows(query, statement.columns, ticks=True, warnings=warnings)
 
@@ -183,13 +187,17 @@ def _scan(scan: Scan) -> exp.Query:
     return select
 
 
-def _query_problem(problem: Problem, target: str) -> Problem:
+def _query_problem(problem: Problem, target: str, text: str) -> Problem:
     """A compiler's problem in the form of Azure's validation details, its place in the text included."""
-    where = f" at {problem.span.line}:{problem.span.column}" if problem.span is not None else ""
+    kind = "SyntaxError:0x00000001" if problem.code.startswith(_SYNTAX) else "SemanticError:0x00000006"
+    where, symbol = "", ""
+    if problem.span is not None:
+        where = f" at {problem.span.line}:{problem.span.column}"
+        if problem.code == _NO_COLUMN:
+            symbol = f"Undefined symbol: {problem.span.of(text)}. "
     return Problem(
         "InvalidTransformQuery",
-        f"Error occurred while compiling query in query: {problem.code}:0x00000001{where} : "
-        f"{problem.message}",
+        f"Error occurred while compiling query in query: {kind}{where} : {symbol}{problem.code}: {problem.message}",
         target,
         problem.span,
         problem.hint,

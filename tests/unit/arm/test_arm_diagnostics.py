@@ -87,7 +87,10 @@ def test_categories_are_told_by_the_resource(world: World) -> None:
     start(world)
     path = f"{RULE}/providers/microsoft.insights/diagnosticSettingsCategories"
     names = {item["name"] for item in world.get(path, version="2021-05-01-preview")["value"]}
-    assert names == {"LogErrors", "AllMetrics"}
+    assert names == {"LogErrors", "LogTroubleshooting", "AllMetrics"}
+    both = [{"category": name, "enabled": True} for name in ("LogErrors", "LogTroubleshooting")]
+    assert world.put(SETTING, setting(logs=both))["properties"]["logs"] == both
+    assert destinations(world) == {RULE.lower(): (OTHER.lower(),)}
     assert world.get(f"{path}/logerrors")["properties"]["categoryType"] == "Logs"
     world.put(ENDPOINT, {"location": "eastus"})
     refused = world.call("GET", f"{ENDPOINT}/providers/Microsoft.Insights/diagnosticSettings")

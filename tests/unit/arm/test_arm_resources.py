@@ -220,3 +220,13 @@ def test_workspace_names_outside_azures_rule_are_refused(world: World, name: str
     world.put(GROUP, {"location": "eastus"})
     answer = world.call("PUT", WORKSPACE.replace("work1", name), {"location": "eastus"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidWorkspaceName")
+
+
+def test_an_endpoint_that_is_refused_says_why(world: World) -> None:
+    world.put(GROUP, {"location": "eastus"})
+    body = {"location": "eastus", "properties": {"networkAcls": {"publicNetworkAccess": "Perhaps"}}}
+    refused = world.call("PUT", ENDPOINT, body)
+    assert refused.status_code == 400
+    (cause,) = refused.json()["error"]["details"]
+    assert cause["target"] == "properties.networkAcls.publicNetworkAccess"
+    assert "'Perhaps'" in cause["message"] and "SecuredByPerimeter" in cause["message"]

@@ -25,6 +25,10 @@ def test_the_addresses_follow_the_name_by_which_the_client_came(world: World) ->
         assert document["authorization_endpoint"] == f"{root}/oauth2/v2.0/authorize"
         assert document["jwks_uri"] == f"{root}/discovery/v2.0/keys"
         assert document["issuer"] == f"{root}/v2.0"
+        assert document["userinfo_endpoint"].startswith(root)
+        assert (
+            world.client.get(path.replace("/v2.0", "//v2.0") + "/", headers={"Host": host}).json() == document
+        )
 
 
 @pytest.mark.parametrize(

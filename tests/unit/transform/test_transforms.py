@@ -70,6 +70,9 @@ def test_print_gives_a_row_for_each_row(tmp_path: Path, time: str) -> None:
     ("text", "code", "words"),
     [
         ("source | extend x = Nothing", "InvalidTransformQuery", "at 1:21"),
+        ("source | extend x = Nothing", "InvalidTransformQuery", "SemanticError:0x00000006"),
+        ("source | extend x = Nothing", "InvalidTransformQuery", "Undefined symbol: Nothing. "),
+        ("source\n| where", "InvalidTransformQuery", "SyntaxError:0x00000001"),
         ("source\n| where", "InvalidTransformQuery", "at 2:"),
         ("source | summarize count()", "InvalidTransformQuery", "summarize"),
         ("source | project Id", "InvalidTransformQuery", "TimeGenerated"),

@@ -29,12 +29,14 @@ from headrace.arm.store import Resource
 from headrace.wire.problems import http_error
 
 ERRORS = "LogErrors"
+TROUBLESHOOTING = "LogTroubleshooting"
+"""Azure's second category of rules: a setting may have it, and nothing is done about it."""
 AUDIT = "Audit"
 QUERY_LOGS = "LAQueryLogs"
 MAX_SETTINGS = 5
 _SINKS = ("workspaceId", "storageAccountId", "eventHubAuthorizationRuleId", "marketplacePartnerId")
 _CATEGORIES: Mapping[str, Mapping[str, str]] = {
-    RULE_TYPE: {ERRORS: "Logs", "AllMetrics": "Metrics"},
+    RULE_TYPE: {ERRORS: "Logs", TROUBLESHOOTING: "Logs", "AllMetrics": "Metrics"},
     WORKSPACE_TYPE: {AUDIT: "Logs", "AllMetrics": "Metrics"},
 }
 _GROUPS = ("allLogs", "audit")

@@ -10,8 +10,11 @@ from headrace.arm.kinds.base import TrackedKind, changed, new_resource
 from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.model import Call
 from headrace.arm.store import Resource
+from headrace.errors import Problem
 from headrace.ids import new_immutable_id
-from headrace.wire.problems import http_error
+from headrace.wire.problems import HttpError
+
+_ACCESS = ("Enabled", "Disabled", "SecuredByPerimeter")
 
 
 def ingestion_address(call: Call, name: str) -> str:
@@ -45,13 +48,12 @@ class Endpoints(TrackedKind):
         """See `TrackedKind.accept`."""
         acls = document["properties"].get("networkAcls")
         access = acls.get("publicNetworkAccess") if isinstance(acls, dict) else None
-        if access not in (None, "Enabled", "Disabled", "SecuredByPerimeter"):
-            raise http_error(
-                400,
-                "InvalidPayload",
-                "Data collection endpoint is invalid",
-                target="properties.networkAcls.publicNetworkAccess",
-            )
+        if access not in (None, *_ACCESS):
+            target = "properties.networkAcls.publicNetworkAccess"
+            message = f"'publicNetworkAccess' is not {str(access)[:40]!r} but one of: {', '.join(_ACCESS)}."
+            cause = Problem("InvalidNetworkAcls", message, target)
+            invalid = "Data collection endpoint is invalid"
+            raise HttpError(400, Problem("InvalidPayload", invalid, target, details=(cause,)))
         if existing is None:
             return new_resource(call, document, location, unique_id=new_immutable_id("dce"))
         return changed(call, existing, document)

@@ -31,11 +31,11 @@ from headrace.query.log import QueryLog
 from headrace.query.model import QueryRequest, QueryResult
 from headrace.query.readers import Readers
 from headrace.query.requests import read_body
-from headrace.query.routing import any_case_route
 from headrace.settings import QuerySettings
 from headrace.wire import correlation
 from headrace.wire.addresses import Addresses
 from headrace.wire.problems import JSON_TYPE, HttpError, json_response
+from headrace.wire.routing import AnyCaseRoute
 
 CLIENT_APP = "db662dc1-0cfe-4e1c-a843-19a68e65be58"
 """The public client id that Kusto's tools sign in with.
@@ -61,10 +61,10 @@ class KustoService:
     def routes(self) -> list[Route]:
         """The surface's routes, in any letter case."""
         return [
-            any_case_route("/v1/rest/auth/metadata", self.metadata, "GET"),
-            any_case_route("/v1/rest/mgmt", self.command, "POST"),
-            any_case_route("/v1/rest/query", partial(self.query, version1), "POST"),
-            any_case_route("/v2/rest/query", partial(self.query, version2), "POST"),
+            AnyCaseRoute("/v1/rest/auth/metadata", self.metadata, methods=["GET"]),
+            AnyCaseRoute("/v1/rest/mgmt", self.command, methods=["POST"]),
+            AnyCaseRoute("/v1/rest/query", partial(self.query, version1), methods=["POST"]),
+            AnyCaseRoute("/v2/rest/query", partial(self.query, version2), methods=["POST"]),
         ]
 
     async def metadata(self, request: Request) -> Response:
@@ -139,7 +139,7 @@ class KustoService:
         """The workspace that a request names; the only one when it names none."""
         if name.lower() not in _NO_DATABASE:
             try:
-                return self.readers.view(caller, (name,)).workspaces[0]
+                return self.readers.workspace(caller, name).workspaces[0]
             except HttpError as error:
                 if error.status != 404:
                     raise
