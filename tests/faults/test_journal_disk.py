@@ -260,6 +260,47 @@ async def test_a_segment_that_is_not_durable_yet_lets_none_before_it_be_trimmed(
     await journal.close()
 
 
+async def test_no_segment_is_written_into_before_its_trimming_is_durable(
+    folder: Path, reader: FileJournalReader
+) -> None:
+    at_the_sync: list[list[str]] = []
+
+    class LookingDisk(RealDisk):
+        def sync_dir(self, path: Path, site: str) -> None:
+            if site == "journal.trim.dir":
+                # A writer that rolls just now takes no file for a new segment that could be the old one again.
+                at_the_sync.append([*map(str, folder.glob("used.*"))])
+            super().sync_dir(path, site)
+
+    journal = open_journal(folder)
+    for name in "abc":
+        await journal.append(entry(name, 60_000))
+    FileJournalReader(folder, LookingDisk()).trim(1)
+    assert at_the_sync == [[]]
+    assert len(list(folder.glob("used.*"))) == 1
+    await journal.close()
+
+
+async def test_a_trim_that_a_crash_cut_short_is_finished_by_the_next_writer(folder: Path) -> None:
+    class CrashingDisk(RealDisk):
+        def sync_dir(self, path: Path, site: str) -> None:
+            if site == "journal.trim.dir":
+                raise InterruptedError
+
+    journal = open_journal(folder)
+    records = [await journal.append(entry(name, 60_000)) for name in "abc"]
+    with pytest.raises(InterruptedError):
+        FileJournalReader(folder, CrashingDisk()).trim(1)
+    assert len(list(folder.glob("trimmed.*"))) == 1
+    journal.abort()
+    journal = open_journal(folder)
+    assert not list(folder.glob("trimmed.*"))
+    fresh = FileJournalReader(folder)
+    assert read_all(fresh) == records[1:]
+    fresh.close()
+    await journal.close()
+
+
 async def test_what_a_refused_write_left_behind_is_no_record(folder: Path, reader: FileJournalReader) -> None:
     disk = FailingDisk("journal.append.file")
     journal = open_journal(folder, disk)

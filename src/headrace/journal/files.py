@@ -7,6 +7,7 @@
         inflated                    where the last bodies are in memory without compression, for the readers
         00000000000000000000.seg    segments, named by their first offset
         spare.{n}                   the next segment, allocated ahead
+        used.{first}                one that was trimmed, to be the spare after that
 
 A segment is filled once, from front to back; a crash, a full disk or its size end it, and the next record
 begins another. It gets its name only after its first records are synced.
@@ -136,9 +137,9 @@ class FileJournal:
         self._next = end.offset
         self._floor = floor
         self._group_bytes = settings.group_bytes
-        # Half-filled and spare segments count as full ones: several must fit the bound to leave it useful.
+        # Half-filled, spare and used segments count as full ones: several must fit the bound to leave it useful.
         segment_bytes = min(settings.segment_bytes, settings.max_bytes // 8)
-        self._room = Room(folder, settings.max_bytes - 2 * segment_bytes, segment_bytes, clock)
+        self._room = Room(folder, settings.max_bytes - 3 * segment_bytes, segment_bytes, clock)
         self._spares = SpareMaker(folder, segment_bytes, allocate)
         self._inflated = inflated
         self._active: _Segment | None = None

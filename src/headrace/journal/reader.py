@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from headrace.journal.end import End, EndMark
 from headrace.journal.format import HEADER_BYTES, decode_record
 from headrace.journal.inflated import InflatedReader
 from headrace.journal.model import Damage, Record
-from headrace.journal.segments import Frame, SegmentReader, list_segments, segment_name
+from headrace.journal.segments import Frame, SegmentReader, list_segments, retire, segment_name
 
 SITE_TRIM_DIR: Final = "journal.trim.dir"
 
@@ -140,8 +141,7 @@ class FileJournalReader:
         for first, following in pairwise(firsts):
             if following > offset or following >= end:
                 return
-            (self._folder / segment_name(first)).unlink(missing_ok=True)
-            self._disk.sync_dir(self._folder, SITE_TRIM_DIR)
+            retire(self._folder, first, partial(self._disk.sync_dir, self._folder, SITE_TRIM_DIR))
 
     def close(self) -> None:
         """Close the files."""

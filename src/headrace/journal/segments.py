@@ -24,6 +24,11 @@ from headrace.journal.format import (
 from headrace.journal.model import JournalFormatError
 
 SPARE_PREFIX: Final = "spare."
+"""A file that is to become a segment."""
+TRIMMED_PREFIX: Final = "trimmed."
+"""A segment on its way out of the journal."""
+USED_PREFIX: Final = "used."
+"""One that is out of it for good: its file may become another segment."""
 
 _NAME = re.compile(r"(\d{20})\.seg")
 _WINDOW = 32 * 1024
@@ -54,9 +59,30 @@ def preallocate(descriptor: int, size: int) -> None:
         os.pwrite(descriptor, block[: size - position], position)
 
 
+def retire(folder: Path, first: int, sync: Callable[[], None]) -> None:
+    """Take a segment out of the journal, for good when this returns; its file is kept for another one if none is yet.
+
+    `sync` makes the folder durable. Nobody may write into the file before: after a power cut it could be a segment
+    again. Who still has it open sees it change, but no frames: the segment to come has another marker.
+    """
+    with suppress(FileNotFoundError):
+        (folder / segment_name(first)).rename(folder / f"{TRIMMED_PREFIX}{first:020d}")
+    sync()
+    # A writer that starts removes them, too.
+    for trimmed in folder.glob(f"{TRIMMED_PREFIX}*"):
+        with suppress(FileNotFoundError):
+            if next(folder.glob(f"{USED_PREFIX}*"), None) is None:
+                trimmed.rename(folder / f"{USED_PREFIX}{first:020d}")
+            else:
+                trimmed.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """An empty file of `size` bytes, open for reading and writing, that is to become a segment."""
+    """A file of `size` bytes, open for reading and writing, that is to become a segment.
+
+    It reads as zeros, or as what it was before: under another marker.
+    """
 
     path: Path
     descriptor: int
@@ -64,7 +90,11 @@ class Spare:
 
 
 class SpareMaker:
-    """Keeps one spare segment ready, made on a thread of its own, so that rolling need not wait for one."""
+    """Keeps one spare segment ready, made on a thread of its own, so that rolling need not wait for one.
+
+    A used one is taken where there is one: writing to what has been written before costs file systems less than writing
+    to what is only allocated.
+    """
 
     def __init__(self, folder: Path, size: int, allocate: Callable[[int, int], None]) -> None:
         self._folder = folder
@@ -86,18 +116,38 @@ class SpareMaker:
         return spare
 
     def close(self, *, remove: bool) -> None:
-        """Stop, and remove the spare that nobody took (or leave it, as a crash would)."""
+        """Stop, and remove the spare that nobody took and what was to be one (or leave them, as a crash would)."""
         self._pool.shutdown(wait=True)
+        left = [*self._folder.glob(f"{USED_PREFIX}*")]
         if self._next.exception() is None:
             spare = self._next.result()
             os.close(spare.descriptor)
-            if remove:
+            left.append(spare.path)
+        if remove:
+            for path in left:
                 with suppress(OSError):
-                    spare.path.unlink()
+                    path.unlink()
 
     def _make(self) -> Spare:
         self._made += 1
         path = self._folder / f"{SPARE_PREFIX}{self._made}"
+        descriptor = self._used(path)
+        if descriptor is None:
+            descriptor = self._fresh(path)
+        return Spare(path, descriptor, self._size)
+
+    def _used(self, path: Path) -> int | None:
+        """A used segment, now at `path`; None where there is none that is large enough."""
+        for used in self._folder.glob(f"{USED_PREFIX}*"):
+            used.rename(path)
+            descriptor = os.open(path, os.O_RDWR)
+            if os.fstat(descriptor).st_size >= self._size:
+                return descriptor
+            os.close(descriptor)
+            path.unlink()
+        return None
+
+    def _fresh(self, path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             self._allocate(descriptor, self._size)
@@ -107,7 +157,7 @@ class SpareMaker:
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
-        return Spare(path, descriptor, self._size)
+        return descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +264,8 @@ class SegmentReader:
 
 
 def remove_spares(folder: Path) -> None:
-    """Remove what a writer that ended without `close` left behind."""
+    """Remove what a writer that ended without `close` left behind, and what was not trimmed to the end."""
     for path in folder.iterdir():
-        if path.name.startswith(SPARE_PREFIX):
+        if path.name.startswith((SPARE_PREFIX, TRIMMED_PREFIX)):
             with suppress(FileNotFoundError):
                 path.unlink()

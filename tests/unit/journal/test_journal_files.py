@@ -292,6 +292,43 @@ async def test_trim_removes_whole_segments_and_keeps_the_last_record(
     await journal.close()
 
 
+async def test_a_trimmed_segment_becomes_another_one(folder: Path, reader: FileJournalReader) -> None:
+    journal = open_journal(folder)
+    records = [await journal.append(entry(str(i), 60_000)) for i in range(3)]
+    trimmed = (folder / segments(folder)[0]).stat().st_ino
+    behind = FileJournalReader(folder)
+    assert behind.read(0, 1) == records[:1]
+    reader.trim(2)
+    assert [path.name for path in folder.glob("used.*")] == [f"used.{0:020d}"]
+    records += [await journal.append(entry(str(i), 50_000)) for i in range(3, 6)]
+    assert trimmed in [(folder / name).stat().st_ino for name in segments(folder)]
+    # What it was before does not show, not even to a reader that has it open.
+    assert read_all(reader) == records[2:]
+    assert behind.read(2, 1 << 20) == records[2:]
+    assert not [*reader.damaged(), *behind.damaged()]
+    behind.close()
+    await journal.close()
+    journal = open_journal(folder)
+    records.append(await journal.append(entry("next")))
+    assert read_all(reader) == records[2:]
+    await journal.close()
+
+
+async def test_a_used_segment_that_is_too_small_is_not_taken(folder: Path, reader: FileJournalReader) -> None:
+    journal = open_journal(folder)
+    await journal.append(entry("a", 10_000))
+    await journal.close()
+    assert (folder / segments(folder)[0]).stat().st_size < SMALL.segment_bytes
+    journal = open_journal(folder)
+    records = [await journal.append(entry(str(i), 60_000)) for i in range(2)]
+    reader.trim(2)
+    assert list(folder.glob("used.*"))
+    records += [await journal.append(entry(str(i), 60_000)) for i in range(3)]
+    assert read_all(reader) == records[1:]
+    assert all((folder / name).stat().st_size >= SMALL.segment_bytes for name in segments(folder))
+    await journal.close()
+
+
 async def test_one_writer_at_a_time(folder: Path) -> None:
     journal = open_journal(folder)
     with pytest.raises(JournalLockedError):
