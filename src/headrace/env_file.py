@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.disk import RealDisk, replace_durably
 from headrace.errors import Problem, ProblemError
 
 
@@ -107,16 +107,5 @@ def parse(text: str) -> dict[str, str]:
 
 def write(path: Path, variables: Mapping[str, str]) -> None:
     """Replace the env file; only its owner can read it."""
-    write_private(path, render(variables).encode())
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file that only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_durably(RealDisk(), path, render(variables).encode(), "env_file", 0o600)

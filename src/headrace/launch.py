@@ -18,7 +18,7 @@ import msgspec
 
 from headrace import env_file
 from headrace.data_folder import DataFolder, Part, open_data_folder
-from headrace.disk import RealDisk
+from headrace.disk import RealDisk, replace_durably
 from headrace.env_file import Endpoint, Sample
 from headrace.errors import Problem, ProblemError
 from headrace.process import ProcessConfig, Role
@@ -262,7 +262,7 @@ def _sample(folder: DataFolder, settings: Settings, prepare_store: PrepareStore)
             )
         ) from None
     if sample != known:
-        env_file.write_private(folder.sample, msgspec.json.encode(sample))
+        replace_durably(RealDisk(), folder.sample, msgspec.json.encode(sample), "sample", 0o600)
     return sample
 
 

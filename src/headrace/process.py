@@ -60,7 +60,7 @@ RoleMain = Callable[[ProcessConfig, asyncio.Event], Awaitable[None]]
 def run_child(load: Callable[[ProcessConfig], RoleMain]) -> int:
     """Run the role that standard input names until SIGTERM or the end of standard input."""
     config = ProcessConfig.model_validate_json(sys.stdin.buffer.readline())
-    configure_logging(config.verbose, f"{config.role}-{config.index}")
+    configure_logging(config.verbose, config.name)
     run_event_loop(_run(config, load(config)))
     return 0
 

@@ -16,11 +16,11 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from headrace import sockets
 from headrace.errors import ProblemError
 from headrace.ingest.connection import IngestConnection, Surroundings
 from headrace.ingest.intake import Intake
 from headrace.process import ProcessConfig
-from headrace.store import sockets
 from headrace.tls import check_pair, server_context
 from headrace.wire.asgi import Headers
 from headrace.wire.heads import (

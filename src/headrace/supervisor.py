@@ -64,7 +64,7 @@ class Child:
             if loop.time() - started > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE
             self.restarts += 1
-            _log.warning("%s-%d ended with %s; starting it again", self.config.role, self.config.index, code)
+            _log.warning("%s ended with %s; starting it again", self.config.name, code)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -79,9 +79,7 @@ class Child:
         try:
             await asyncio.wait_for(process.wait(), _STOP_SECONDS)
         except TimeoutError:
-            _log.error(
-                "%s-%d did not stop in %d s; killing it", self.config.role, self.config.index, _STOP_SECONDS
-            )
+            _log.error("%s did not stop in %d s; killing it", self.config.name, _STOP_SECONDS)
             process.kill()
             await process.wait()
 
@@ -90,7 +88,7 @@ class Child:
             sys.executable,
             "-m",
             "headrace.app",
-            f"{self.config.role}-{self.config.index}",
+            self.config.name,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=self._locks,

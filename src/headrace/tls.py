@@ -124,9 +124,9 @@ def server_context(certificate: Path, key: Path, client_cas: tuple[Path, ...] = 
     return context
 
 
-def with_client_certificate(files: TlsFiles, folder: Path, now: datetime | None = None) -> TlsFiles:
+def with_client_certificate(files: TlsFiles, folder: Path) -> TlsFiles:
     """The files with a certificate of the local CA for the server's own commands, where mutual TLS is asked for."""
-    moment = now or datetime.now(UTC)
+    moment = datetime.now(UTC)
     ca, ca_key_path = folder / "ca.pem", folder / "ca.key"
     if not (ca.exists() and ca_key_path.exists()):
         _make_ca(ca, ca_key_path, moment, RealDisk())

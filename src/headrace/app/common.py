@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from headrace.identity.issuers import IssuerKeys, Source
 from headrace.identity.outside import OutsideIssuers, TrustedIssuer
 from headrace.identity.verify import TokenVerifier
 from headrace.observe.exchange import giving_numbers, numbers_socket
-from headrace.observe.metrics import Snapshot, now_seconds, process_snapshot
+from headrace.observe.metrics import Snapshot, process_snapshot
 from headrace.process import ProcessConfig
 from headrace.store.database import Database
 from headrace.store.feed import FeedClient
@@ -127,7 +128,7 @@ async def telling_numbers(
     folder: DataFolder, config: ProcessConfig, own: Callable[[], Snapshot] = dict
 ) -> AsyncIterator[Callable[[], Snapshot]]:
     """Give this process's numbers, and `own`, to the gateway that is asked for the metrics, and to the block."""
-    started = now_seconds()
+    started = time.time()
 
     def snapshot() -> Snapshot:
         return {**own(), **process_snapshot(config.name, started, config.restarts)}

@@ -33,13 +33,11 @@ class RuleVersionPruner:
         checkpoints: Checkpoints,
         readers: Callable[[], Mapping[str, JournalReader]],
         clock: Clock,
-        grace: int = GRACE,
     ) -> None:
         self._database = database
         self._checkpoints = checkpoints
         self._readers = readers
         self._clock = clock
-        self._grace = grace
         self._due: Sequence[tuple[str, int]] = ()
         self._ends: Mapping[str, int] = {}
 
@@ -47,7 +45,7 @@ class RuleVersionPruner:
         """Forget what can be forgotten; answers how many versions. Call it now and then."""
         if not self._due:
             with self._database.read() as connection:
-                self._due = superseded_rule_versions(connection, self._clock.now() - self._grace)
+                self._due = superseded_rule_versions(connection, self._clock.now() - GRACE)
             if not self._due:
                 return 0
             # No record that comes after these ends was accepted under what is due.

@@ -207,11 +207,6 @@ class RuleHeadLoader:
         return {immutable_id: head for (immutable_id, _), head in seen.items()}
 
 
-def load_rule_heads(connection: Connection, change: int) -> Mapping[str, RuleHead]:
-    """Every live rule by lower-case immutable id."""
-    return RuleHeadLoader()(connection, change)
-
-
 def _head(connection: Connection, row: store.RuleHeadRow) -> RuleHead:
     found = store.rule_document(connection, row.immutable_id, row.version)
     document: Mapping[str, object] = found[1] if found is not None else {}

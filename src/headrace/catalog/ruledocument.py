@@ -66,7 +66,7 @@ class RuleReader:
                 "Put the transformation into the data flow of the rule that sends to the table.",
             )
             return {}, ()
-        self._named = TransformationReader(self._report).read(self._transformations())
+        self._named = TransformationReader(self._add).read(self._transformations())
         declared = self._declarations()
         workspaces, names = self._destinations()
         produced = self._data_sources()
@@ -75,9 +75,6 @@ class RuleReader:
     def _add(self, code: str, message: str, target: str, hint: str | None = None) -> None:
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(Problem(code, message, target, hint=hint))
-
-    def _report(self, code: str, message: str, target: str, hint: str | None) -> None:
-        self._add(code, message, target, hint)
 
     def _transformations(self) -> list[Any]:
         section: list[Any] = self._section("transformations", list, "InvalidTransform")

@@ -39,6 +39,7 @@ TYPE_HINTS = ("uri", "guid", "armPath", "ip")
 
 _MAX_PROBLEMS = 50
 _MAX_TEXT = 4096
+_COLUMNS = "properties.schema.columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,14 @@ def check_table_name(name: str, schema_name: object) -> None:
         )
 
 
-def parse_columns(
-    value: object, table: str, target: str = "properties.schema.columns"
-) -> tuple[ColumnSpec, ...]:
+def parse_columns(value: object, table: str) -> tuple[ColumnSpec, ...]:
     """The columns in a request's JSON list. Raises `ProblemError` with everything that is wrong with them."""
     if not isinstance(value, list):
-        raise ProblemError(Problem(INVALID, "'columns' is a list of {name, type}.", target))
+        raise ProblemError(Problem(INVALID, "'columns' is a list of {name, type}.", _COLUMNS))
     problems: list[Problem] = []
     specs: dict[str, ColumnSpec] = {}
     for place, item in enumerate(value):
-        where = f"{target}[{place}]"
+        where = f"{_COLUMNS}[{place}]"
         spec = _parse_column(item, table, where, problems)
         if spec is None:
             continue
@@ -236,7 +235,7 @@ def _retyped(spec: ColumnSpec, before: Column) -> Problem:
         INVALID,
         f"Column '{spec.name}' is of type {TABLE_TYPES[before.type]} in this table and cannot become "
         f"{TABLE_TYPES[spec.type]}: a column name keeps its type, after its deletion too.",
-        "properties.schema.columns",
+        _COLUMNS,
         hint="Add a column with another name.",
     )
 
@@ -250,7 +249,7 @@ def _whole_faults(table: str, columns: Iterable[Column]) -> list[Problem]:
                 FATAL,
                 "Table validation failed with following errors: MSG 1005: Table missing mandatory "
                 "'TimeGenerated' column.",
-                "properties.schema.columns",
+                _COLUMNS,
                 hint="Add a column {name: TimeGenerated, type: dateTime}.",
             )
         )
@@ -260,7 +259,7 @@ def _whole_faults(table: str, columns: Iterable[Column]) -> list[Problem]:
             Problem(
                 INVALID,
                 f"Table '{table}' would have {custom} columns; {MAX_COLUMNS} is the most.",
-                "properties.schema.columns",
+                _COLUMNS,
             )
         )
     return problems

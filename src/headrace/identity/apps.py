@@ -116,12 +116,12 @@ class Registration:
     federated: tuple[FederatedCredential, ...] = ()
 
 
-def create_app(connection: Connection, display_name: str, now: int, *, app_id: str | None = None) -> App:
+def create_app(connection: Connection, display_name: str, now: int) -> App:
     """Register an app and make its service principal. Raises `ProblemError` for an unfit name."""
     name = display_name.strip()
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise _invalid("name", f"A name has 1 to {LONGEST_NAME} printable characters.")
-    made = App(app_id or new_guid(), new_guid(), new_guid(), name, True, now)
+    made = App(new_guid(), new_guid(), new_guid(), name, True, now)
     connection.execute(
         insert(store.principal).values(
             object_id=made.principal_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
@@ -48,11 +47,9 @@ def bootstrap(
     subscription_id: str,
     now: int,
     *,
-    name: str = FIRST_APP,
-    roles: Sequence[str] = (OWNER.name, LOG_ANALYTICS_READER.name),
     reset: bool = False,
 ) -> FirstApp:
-    """Make sure of the tenant, its key, and an app of this name with `roles` on the subscription.
+    """Make sure of the tenant, its key, and the first app with its roles on the subscription.
 
     Idempotent, inside the caller's write transaction (`now`: UTC microseconds). Owner of this subscription
     may manage apps. With `reset` an app that was there gets another secret: for a caller that lost it; its
@@ -62,12 +59,12 @@ def bootstrap(
     home = connection.execute(select(tenant_table.c.home_subscription)).scalar_one()
     if home is None:
         connection.execute(update(tenant_table).values(home_subscription=subscription_id.lower()))
-    found = first_app(connection, name)
+    found = first_app(connection, FIRST_APP)
     if found is not None:
         secret = add_secret(connection, found.app_id, now).text if reset else None
         return FirstApp(tenant_id, found.app_id, found.principal_id, secret)
-    made = create_app(connection, name, now)
-    for role in roles:
+    made = create_app(connection, FIRST_APP, now)
+    for role in (OWNER.name, LOG_ANALYTICS_READER.name):
         assign(
             connection,
             scope=f"/subscriptions/{subscription_id}",

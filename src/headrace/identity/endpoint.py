@@ -31,6 +31,10 @@ LONGEST_SCOPE = 2048
 ADFS = "adfs"
 SHARED_TENANTS = frozenset({"common", "organizations", "consumers"})
 _DEFAULT = "/.default"
+_HASHING, _FETCHING = 2, 8
+"""Secrets that are hashed at once, and issuers that are asked for keys at once."""
+_MOST_WAITING = 64
+"""Sign-ins that wait for their hash; more are refused."""
 
 Version = Literal["v1", "v2"]
 
@@ -124,20 +128,17 @@ class TokenEndpoint:
         *,
         issuers: IssuerKeys | None = None,
         limits: SignInLimits | None = None,
-        hashing: int = 2,
-        waiting: int = 64,
     ) -> None:
         self._view = view
         self._addresses = addresses
         self._clock = clock
         self._checker = SecretChecker()
         self._uses = UseCounter()
-        self._hashing = asyncio.Semaphore(hashing)
+        self._hashing = asyncio.Semaphore(_HASHING)
         self._limits = limits
         self._issuers = issuers or IssuerKeys(clock)
-        self._fetching = asyncio.Semaphore(8)
+        self._fetching = asyncio.Semaphore(_FETCHING)
         self._waiting = 0
-        self._most_waiting = waiting
 
     async def authority(self) -> Authority:
         """The newest state of the store."""
@@ -265,7 +266,7 @@ class TokenEndpoint:
             await asyncio.to_thread(check_federated, token, app.app_id, app.federated, self._issuers, now)
 
     async def _find(self, secret: str, app: Registration) -> StoredSecret | None:
-        if self._waiting >= self._most_waiting:
+        if self._waiting >= _MOST_WAITING:
             raise SignInError(90055, "Too many clients are signing in at once: try again in a second.")
         self._waiting += 1
         try:

@@ -29,7 +29,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One assignment that was looked at. `effect` says what it does to the action, `reason` why."""
+    """One assignment that was looked at. `allows` says whether it gives the action, `reason` why."""
 
     assignment: Assignment
     role: Role

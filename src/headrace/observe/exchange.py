@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from headrace import sockets
 from headrace.observe.metrics import Snapshot, decode, encode
-from headrace.store import sockets
 
 _PREFIX = "numbers-"
 _SUFFIX = ".sock"

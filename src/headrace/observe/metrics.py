@@ -7,7 +7,6 @@ nothing but a dictionary's entry changes per request.
 from __future__ import annotations
 
 import os
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -204,11 +203,6 @@ def process_snapshot(process: str, started: float, restarts: int) -> Snapshot:
         "headrace_process_start_time_seconds": [(labels, started)],
         "headrace_process_resident_memory_bytes": [(labels, _resident_bytes())],
     }
-
-
-def now_seconds() -> float:
-    """Seconds since 1970, for `process_snapshot`."""
-    return time.time()
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -88,9 +88,6 @@ class Point(msgspec.Struct, array_like=True):
     count: float
 
 
-_Minute = dict[str, list[Point]]
-
-
 class _Frame(msgspec.Struct, array_like=True):
     minute: int
     rules: dict[str, msgspec.Raw]

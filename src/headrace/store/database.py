@@ -25,6 +25,7 @@ from headrace.store.metadata import store_change
 
 BUSY_SECONDS = 10.0
 _IMMEDIATE = "headrace_immediate"
+_NEXT_CHANGE = update(store_change).values(number=store_change.c.number + 1)
 
 Listener = Callable[[int], None]
 
@@ -153,20 +154,10 @@ class Database:
         exception from the block rolls everything back. Blocks do not nest (`RuntimeError`). Raises
         `StoreError` when another process keeps the store locked, or the disk is full or broken.
         """
-        self._require_writable()
-        if self._owner == threading.get_ident():
-            raise RuntimeError("a write transaction is already open in this thread")
-        with self._writer:
-            self._owner = threading.get_ident()
-            try:
-                with self._connect(immediate=True) as connection, connection.begin():
-                    connection.execute(update(store_change).values(number=store_change.c.number + 1))
-                    number = change_number(connection)
-                    yield connection
-            except OperationalError as error:
-                raise StoreError(f"the store cannot be written now: {_reason(error)}") from error
-            finally:
-                self._owner = None
+        with self._exclusive() as connection, connection.begin():
+            connection.execute(_NEXT_CHANGE)
+            number = change_number(connection)
+            yield connection
         for listener in self._listeners:
             listener(number)
 
@@ -176,6 +167,17 @@ class Database:
 
         It keeps other writers out as long as the block runs. Blocks do not nest. Raises as `write` does.
         """
+        with self._exclusive() as connection:
+            transaction = connection.begin()
+            try:
+                connection.execute(_NEXT_CHANGE)
+                yield connection
+            finally:
+                transaction.rollback()
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[Connection]:
+        """A connection that may begin a write; all other writers wait. Raises as `write` does."""
         self._require_writable()
         if self._owner == threading.get_ident():
             raise RuntimeError("a write transaction is already open in this thread")
@@ -183,12 +185,7 @@ class Database:
             self._owner = threading.get_ident()
             try:
                 with self._connect(immediate=True) as connection:
-                    transaction = connection.begin()
-                    try:
-                        connection.execute(update(store_change).values(number=store_change.c.number + 1))
-                        yield connection
-                    finally:
-                        transaction.rollback()
+                    yield connection
             except OperationalError as error:
                 raise StoreError(f"the store cannot be written now: {_reason(error)}") from error
             finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.store import sockets
+from headrace import sockets
 from headrace.store.database import Database, StoreError
 
 POLL_SECONDS = 0.25

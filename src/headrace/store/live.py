@@ -58,9 +58,9 @@ class LiveView(Generic[T]):
             self._loaded, self._looked = self._read(before)
             return self._loaded is not before
 
-    def age(self, clock: Clock | None = None) -> float:
-        """Seconds since `current` was last known to be the newest. `clock` must be the view's own."""
-        return (clock or self._clock).monotonic() - self._looked
+    def age(self) -> float:
+        """Seconds since `current` was last known to be the newest."""
+        return self._clock.monotonic() - self._looked
 
     def _read(self, before: _Loaded[T] | None) -> tuple[_Loaded[T], float]:
         looked = self._clock.monotonic()

@@ -22,9 +22,8 @@ SPILL_FOLDER = ".spill"
 class Rewriter:
     """An engine of its own for the table writer; it may touch nothing outside `root`."""
 
-    def __init__(self, root: Path, memory_limit: str = MEMORY_LIMIT) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._memory_limit = memory_limit
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
@@ -82,7 +81,7 @@ class Rewriter:
 
     def _run(self, statement: exp.Expr) -> Iterable[tuple[object, ...]]:
         if self._connection is None:
-            self._connection = _connect(self._root, self._memory_limit)
+            self._connection = _connect(self._root)
         try:
             rows: list[tuple[object, ...]] = self._connection.execute(statement.sql("duckdb")).fetchall()
         except duckdb.Error as error:
@@ -90,11 +89,11 @@ class Rewriter:
         return rows
 
 
-def _connect(root: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
+def _connect(root: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     settings: tuple[tuple[str, exp.Expr], ...] = (
         ("threads", exp.Literal.number(1)),
-        ("memory_limit", exp.Literal.string(memory_limit)),
+        ("memory_limit", exp.Literal.string(MEMORY_LIMIT)),
         ("TimeZone", exp.Literal.string("UTC")),
         ("temp_directory", exp.Literal.string(str(root / SPILL_FOLDER))),
         ("allowed_directories", exp.Array(expressions=[exp.Literal.string(str(root))])),

@@ -230,10 +230,6 @@ class TableStore:
         """Bytes on disk of everything in a workspace's tables. Raises `OSError`."""
         return sum(map(_size, (self._tools.root / workspace).rglob("*")))
 
-    def pending_bytes(self) -> int:
-        """Bytes of files that are published and not yet committed, over all tables."""
-        return sum(file.bytes for state in self._all() for file in state.manifest.published)
-
     def close(self) -> None:
         """Close the engine that rewrites files. Published files stay published."""
         self._tools.rewriter.close()

@@ -8,7 +8,7 @@ from tests.unit.arm.conftest import SUBSCRIPTION, MakeSample, World
 
 from headrace.arm import store
 from headrace.arm.bootstrap import STREAM, TABLE
-from headrace.arm.views import load_catalog, load_rule, load_rule_heads
+from headrace.arm.views import RuleHeadLoader, load_catalog, load_rule
 from headrace.identity.access import load_access
 from headrace.kql.types import KustoType
 
@@ -18,7 +18,7 @@ def test_the_sample_is_ready_to_use(world: World, make_sample: MakeSample) -> No
     assert re.fullmatch(r"dcr-[0-9a-f]{32}", sample.dcr_immutable_id)
     with world.database.read() as connection:
         catalog = load_catalog(connection, 1)
-        head = load_rule_heads(connection, 1)[sample.dcr_immutable_id]
+        head = RuleHeadLoader()(connection, 1)[sample.dcr_immutable_id]
         rule = load_rule(connection, sample.dcr_immutable_id, head.version)
         access = load_access(connection, 1)
     table = catalog.workspaces[sample.workspace_id].tables[TABLE]

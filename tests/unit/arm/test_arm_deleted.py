@@ -14,7 +14,7 @@ from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World,
 from headrace.app.deleted import DeletedData
 from headrace.arm import store
 from headrace.arm.kinds.deleted import RECOVERABLE
-from headrace.arm.views import CatalogLoader, load_catalog, load_rule, load_rule_heads, load_shared_keys
+from headrace.arm.views import CatalogLoader, RuleHeadLoader, load_catalog, load_rule, load_shared_keys
 from headrace.clock import DAY
 from headrace.observe.metrics import render
 from headrace.tables.model import TableDroppedError
@@ -55,7 +55,7 @@ def test_a_deleted_workspace_leaves_the_rules_and_can_be_recovered(world: World)
     assert world.call("GET", f"{WORKSPACE}/tables/My_CL").status_code == 404
     assert world.get(RULE)["properties"]["immutableId"] == immutable_id
     with world.database.read() as connection:
-        assert immutable_id in load_rule_heads(connection, 0)
+        assert immutable_id in RuleHeadLoader()(connection, 0)
         assert load_catalog(connection, 0).workspaces == {}
         assert load_rule(connection, immutable_id, 1).flows[0].table == "My_CL"
         assert load_shared_keys(connection, 0) == {}

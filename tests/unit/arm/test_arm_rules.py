@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from tests.unit.arm.conftest import BASE, ENDPOINT, GROUP, RULE, WORKSPACE, World, rule_body, table_body
 
-from headrace.arm.views import RuleHeadLoader, load_catalog, load_rule, load_rule_heads
+from headrace.arm.views import RuleHeadLoader, load_catalog, load_rule
 from headrace.catalog import standard
 from headrace.errors import Problem
 
 
 def heads(world: World) -> Any:
     with world.database.read() as connection:
-        return load_rule_heads(connection, 7)
+        return RuleHeadLoader()(connection, 7)
 
 
 def test_a_rule_keeps_its_immutable_id_and_unknown_properties(world: World) -> None:
@@ -67,7 +67,7 @@ def test_the_loader_reads_a_version_once(world: World) -> None:
     world.put(RULE, rule_body(description="another"))
     with world.database.read() as connection:
         second = loader(connection, 3)
-        assert second == load_rule_heads(connection, 3)
+        assert second == RuleHeadLoader()(connection, 3)
     assert (first[immutable_id].version, second[immutable_id].version) == (1, 2)
     world.call("DELETE", RULE)
     with world.database.read() as connection:

@@ -225,7 +225,7 @@ def test_a_live_view_loads_again_only_when_something_changed(database: Database)
     assert view.current == view.change == database.change()
     assert len(loads) == 2
     clock.advance(3_000_000)
-    assert view.age() == view.age(clock) == 3.0
+    assert view.age() == 3.0
     view.refresh()
     assert view.age() == 0.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from headrace.store import sockets
+from headrace import sockets
 from headrace.store.database import Database
 from headrace.store.feed import FeedClient, FeedServer
 from headrace.store.live import LiveView

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from headrace.arm import store
 from headrace.arm.body import parse_object
-from headrace.arm.ids import GROUP_TYPE, TABLE_TYPE, make_key
+from headrace.arm.ids import GROUP_TYPE, make_key
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.clock import iso
@@ -221,13 +221,11 @@ def check_tags(body: Mapping[str, Any]) -> None:
         )
 
 
-def read_location(call: Call, existing: Resource | None, *, default: str | None = None) -> str:
+def read_location(call: Call, existing: Resource | None) -> str:
     """The resource's location in ARM's form (`eastus`). Raises `HttpError` when missing, wrong or changed."""
     value = call.body.get("location")
     if value is None and existing is not None:
         return existing.location
-    if value is None and default is not None:
-        return default
     if not isinstance(value, str) or not value.strip():
         raise http_error(
             400,
@@ -267,9 +265,7 @@ def system_data(item: Resource) -> dict[str, Any]:
     }
 
 
-def render(
-    item: Resource, properties: Mapping[str, Any], *, location: bool = True, etag: bool = True
-) -> dict[str, Any]:
+def render(item: Resource, properties: Mapping[str, Any], *, location: bool = True) -> dict[str, Any]:
     """A tracked resource as it is answered: the document, the given properties, what the server adds."""
     document: dict[str, Any] = {"id": item.id, "name": item.name, "type": item.type}
     if location:
@@ -277,8 +273,7 @@ def render(
     rest = {name: value for name, value in item.document.items() if name not in ("properties", "location")}
     document |= {name: value for name, value in rest.items() if value is not None}
     document["properties"] = dict(properties)
-    if etag:
-        document["etag"] = f'"{item.etag}"'
+    document["etag"] = f'"{item.etag}"'
     document["systemData"] = system_data(item)
     return document
 
@@ -430,11 +425,6 @@ def require_parent(call: Call, type_name: str) -> Resource:
             404,
             "ParentResourceNotFound",
             f"Failed to perform '{'read' if call.method == 'GET' else 'write'}' on resource(s) of type "
-            f"'{TABLE_TYPE.partition('/')[2]}', because the parent resource '{name}' could not be found.",
+            f"'{call.target.type.partition('/')[2]}', because the parent resource '{name}' could not be found.",
         )
     return parent
-
-
-def first(values: Sequence[Any]) -> Any:
-    """The first of a sequence, or None."""
-    return values[0] if values else None

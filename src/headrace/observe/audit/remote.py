@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from headrace import sockets
 from headrace.observe.audit.events import AuditEvent, Auditor
-from headrace.store import sockets
 
 MOST_BYTES = 2000
 """What a datagram may hold everywhere."""

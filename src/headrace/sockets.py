@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_BACKLOG = 128
 LONGEST = 107 if sys.platform == "linux" else 103
 
 
@@ -46,7 +47,7 @@ def _short_folder(folder: Path) -> Iterator[str]:
         yield str(link)
 
 
-def bind(path: Path, *, backlog: int = 128) -> socket.socket:
+def bind(path: Path) -> socket.socket:
     """A listening unix socket at `path`, mode 0600, replacing one left behind there.
 
     Raises `OSError` when something else than a socket lies there or the folder does not exist.
@@ -60,7 +61,7 @@ def bind(path: Path, *, backlog: int = 128) -> socket.socket:
         with usable_path(path) as short:
             listener.bind(short)
         path.chmod(0o600)
-        listener.listen(backlog)
+        listener.listen(_BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()
