@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.client import ARM_SCOPE, EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, Server
 from headrace.cli.output import OutputForm, OutputOption, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
@@ -34,14 +34,14 @@ def create(
     if certificate is not None:
         body["certificate"] = _read_certificate(certificate)
     with Server.find(env_file) as server:
-        print_record(_call(server, "POST", "/headrace/apps", body), output)
+        print_record(server.admin("POST", "apps", body), output)
 
 
 @group.command("list")
 def list_apps(env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE) -> None:
     """List the app registrations."""
     with Server.find(env_file) as server:
-        found = _call(server, "GET", "/headrace/apps")["value"]
+        found = server.admin("GET", "apps")["value"]
     print_rows(_COLUMNS, [[app.get(column) for column in _COLUMNS] for app in found], output)
 
 
@@ -53,7 +53,7 @@ def reset_secret(
 ) -> None:
     """Give an app a new secret; its old ones end at once."""
     with Server.find(env_file) as server:
-        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/secrets", {"replace": True}), output)
+        print_record(server.admin("POST", f"apps/{client_id}/secrets", {"replace": True}), output)
 
 
 @group.command("add-secret")
@@ -69,7 +69,7 @@ def add_secret(
     """Give an app another secret beside its old ones, so that senders can change over one by one."""
     body = {"name": name} | ({} if ends is None else {"ends": ends})
     with Server.find(env_file) as server:
-        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/secrets", body), output)
+        print_record(server.admin("POST", f"apps/{client_id}/secrets", body), output)
 
 
 @group.command("add-certificate")
@@ -82,7 +82,7 @@ def add_certificate(
     """Let an app prove itself with another certificate."""
     body = {"certificate": _read_certificate(certificate)}
     with Server.find(env_file) as server:
-        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/certificates", body), output)
+        print_record(server.admin("POST", f"apps/{client_id}/certificates", body), output)
 
 
 @group.command("federate")
@@ -104,7 +104,7 @@ def federate(
     """Let the tokens of another issuer stand for an app: workload identity federation, without any secret."""
     body = {"issuer": issuer, "subject": subject, "audiences": [audience], "name": name}
     with Server.find(env_file) as server:
-        print_record(_call(server, "POST", f"/headrace/apps/{client_id}/federatedCredentials", body), output)
+        print_record(server.admin("POST", f"apps/{client_id}/federatedCredentials", body), output)
 
 
 @group.command("credentials")
@@ -113,7 +113,7 @@ def credentials(
 ) -> None:
     """List how an app may prove itself: secrets (never their text), certificates, federated credentials."""
     with Server.find(env_file) as server:
-        app = _call(server, "GET", f"/headrace/apps/{client_id}")
+        app = server.admin("GET", f"apps/{client_id}")
     rows = [
         [
             kind,
@@ -140,22 +140,14 @@ def remove_credential(
 ) -> None:
     """End a secret, certificate or federated credential of an app at once."""
     with Server.find(env_file) as server:
-        _send(server, "DELETE", f"/headrace/apps/{client_id}/secrets/{key_id}")
+        server.admin("DELETE", f"apps/{client_id}/secrets/{key_id}")
 
 
 @group.command("delete")
 def delete(client_id: ClientId, env_file: EnvFileOption = None) -> None:
     """Delete an app with its roles; its tokens end at once."""
     with Server.find(env_file) as server:
-        _send(server, "DELETE", f"/headrace/apps/{client_id}")
-
-
-def _send(server: Server, method: str, path: str, body: Any = None) -> Any:
-    return server.send(method, f"{server.variable('HEADRACE_ARM_URL')}{path}", ARM_SCOPE, json=body)
-
-
-def _call(server: Server, method: str, path: str, body: Any = None) -> Any:
-    return _send(server, method, path, body).json()
+        server.admin("DELETE", f"apps/{client_id}")
 
 
 def _read_certificate(path: Path) -> str:

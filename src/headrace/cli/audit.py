@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.markup import escape
 
-from headrace.cli.client import ARM_SCOPE, QUERY_SCOPE, EnvFileOption, Server
+from headrace.cli.client import QUERY_SCOPE, EnvFileOption, Server
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.clock import from_iso
 from headrace.errors import Problem, ProblemError
@@ -81,9 +80,7 @@ def verify(
         "head": f"{newest.chain} {newest.sequence} {newest.hash}" if newest else None,
     }
     if output is OutputForm.TABLE:
-        console().print(
-            f"[bold green]The audit log is as it was written:[/bold green] {escape(str(len(rows)))} rows."
-        )
+        console().print(f"[bold green]The audit log is as it was written:[/bold green] {len(rows)} rows.")
     print_record(record, output)
 
 
@@ -96,8 +93,7 @@ def _wait_for(server: Server, workspace: str, head: Head) -> None:
 
 
 def _log(server: Server) -> dict[str, Any]:
-    url = f"{server.variable('HEADRACE_ARM_URL')}/headrace/audit"
-    found: dict[str, Any] = server.send("GET", url, ARM_SCOPE).json()
+    found: dict[str, Any] = server.admin("GET", "audit")
     return found
 
 

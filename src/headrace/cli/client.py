@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -37,6 +37,11 @@ GroupOption = Annotated[
 INGESTION_SCOPE = "https://monitor.azure.com/.default"
 ARM_SCOPE = "https://management.azure.com/.default"
 QUERY_SCOPE = "https://api.loganalytics.io/.default"
+
+RULES_VERSION = "2023-03-11"
+TABLES_VERSION = "2022-10-01"
+WORKSPACES_VERSION = "2023-09-01"
+_RULES = "providers/Microsoft.Insights/dataCollectionRules"
 
 _SECONDS = 60.0
 # A query may run for ten minutes before the server's answer begins.
@@ -106,6 +111,32 @@ class Server:
         """A workspace's resource id; what is not named is the sample's."""
         workspaces = f"{self.group_id(group)}/providers/Microsoft.OperationalInsights/workspaces"
         return f"{workspaces}/{name or self.variable('HEADRACE_WORKSPACE_NAME')}"
+
+    def rule_id(self, group: str | None, name: str) -> str:
+        """A data collection rule's resource id, in the sample's group if none is named."""
+        return f"{self.group_id(group)}/{_RULES}/{name}"
+
+    def rules(self) -> Iterator[dict[str, Any]]:
+        """The documents of all data collection rules of the subscription. Raises `ProblemError`."""
+        page = self.arm("GET", f"{self.subscription_id}/{_RULES}", RULES_VERSION)
+        while True:
+            yield from page["value"]
+            if not page.get("nextLink"):
+                return
+            page = self.send("GET", page["nextLink"], ARM_SCOPE).json()
+
+    def rule(self, immutable_id: str) -> dict[str, Any]:
+        """The document of the rule with this immutableId, in any letter case. Raises `ProblemError`."""
+        for one in self.rules():
+            if one["properties"]["immutableId"] == immutable_id.lower():
+                return one
+        raise ProblemError(Problem("NoSuchRule", f"There is no rule with the immutableId {immutable_id}."))
+
+    def admin(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of the administration, `path` below `/headrace/`; answers and raises as `arm`."""
+        url = f"{self.variable('HEADRACE_ARM_URL')}/headrace/{path}"
+        answer = self.send(method, url, ARM_SCOPE, json=body)
+        return answer.json() if answer.content else None
 
     def arm(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A management call: the answer's JSON, None where it has none. Raises `ProblemError`."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import sys
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from headrace.cli.client import ARM_SCOPE, INGESTION_SCOPE, EnvFileOption, Server, problem_of
+from headrace.cli.client import EnvFileOption, Server, problem_of
+from headrace.cli.ingestion import REPEAT, lasting_id, pause_before_next, post_rows, stream_url
 from headrace.cli.interrupt import Interrupt
 from headrace.cli.output import OutputForm, OutputOption, error_console, print_record, print_rows
 from headrace.errors import Problem, ProblemError
@@ -45,10 +43,7 @@ _SHOWN = ("id", "received", "rule", "stream", "reason", "rows", "replayed")
 _CALL_BYTES = 900_000
 _CALL_ROWS = 10_000
 _SHOWN_CHARACTERS = 4000
-_API_VERSION = "2023-01-01"
-_RULES_VERSION = "2023-03-11"
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-_REPEAT = (408, 429, 500, 502, 503, 504)
 
 
 @group.command("list")
@@ -242,11 +237,7 @@ class _Sender:
         from headrace.clock import SystemClock, iso
 
         first = part.send[0]
-        url = (
-            f"{self._server.variable('HEADRACE_INGEST_URL')}/dataCollectionRules/"
-            f"{quote(self._to or first.rule, '')}/streams/{quote(first.stream, '')}"
-        )
-        answer = self._answer(url, part.send)
+        answer = self._answer(stream_url(self._server, self._to or first.rule, first.stream), part.send)
         if answer.status_code == 204:
             self._folder.mark(part.settled, iso(SystemClock().now()))
             self.sent += len(part.settled)
@@ -262,24 +253,13 @@ class _Sender:
 
     def _answer(self, url: str, letters: Sequence[DeadLetter]) -> httpx.Response:
         """The last answer, when it is not one to try again for or we were asked to stop."""
-        headers = {
-            "Authorization": f"Bearer {self._server.token(INGESTION_SCOPE)}",
-            "Content-Type": "application/json",
-            # The same letters have the same id in every try, so that a server can tell a repetition.
-            "x-ms-client-request-id": _call_id(letters),
-        }
-        if letters[0].encoding:
-            headers["Content-Encoding"] = letters[0].encoding
         pauses = iter(_PAUSES)
         while True:
-            answer = self._server.request(
-                "POST", url, params={"api-version": _API_VERSION}, content=_body(letters), headers=headers
-            )
+            answer = post_rows(self._server, url, _body(letters), letters[0].encoding, _call_id(letters))
             pause = next(pauses, None)
-            if answer.status_code not in _REPEAT or pause is None or self._interrupt.asked:
+            if answer.status_code not in REPEAT or pause is None or self._interrupt.asked:
                 return answer
-            given = answer.headers.get("retry-after", "")
-            self._interrupt.sleep(min(float(given), _PAUSES[-1]) if given.isdigit() else pause)
+            self._interrupt.sleep(pause_before_next(answer, pause, _PAUSES[-1]))
 
 
 def letter_name(letter: DeadLetter) -> str:
@@ -394,8 +374,8 @@ def _body(letters: Sequence[DeadLetter]) -> bytes:
 
 
 def _call_id(letters: Sequence[DeadLetter]) -> str:
-    digest = hashlib.sha256("\n".join(_key(letter) for letter in letters).encode()).digest()
-    return str(uuid.UUID(bytes=digest[:16]))
+    """The same letters have the same id in every try."""
+    return lasting_id("\n".join(_key(letter) for letter in letters))
 
 
 def _refuse_doubles(server: Server, letters: Sequence[DeadLetter], to: str | None) -> None:
@@ -418,12 +398,8 @@ def _refuse_doubles(server: Server, letters: Sequence[DeadLetter], to: str | Non
 
 def _outputs(server: Server) -> dict[tuple[str, str], list[str]]:
     """By rule (immutableId, lower case) and stream: the tables that its rows go to."""
-    path = (
-        f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}"
-        "/providers/Microsoft.Insights/dataCollectionRules"
-    )
     outputs: dict[tuple[str, str], list[str]] = {}
-    for rule in _pages(server, path):
+    for rule in server.rules():
         properties = rule["properties"]
         for flow in properties.get("dataFlows") or ():
             for stream in flow.get("streams") or ():
@@ -431,12 +407,3 @@ def _outputs(server: Server) -> dict[tuple[str, str], list[str]]:
                 output = flow.get("outputStream") or stream
                 tables += [output.partition("-")[2]] * len(flow.get("destinations") or ())
     return outputs
-
-
-def _pages(server: Server, path: str) -> Iterator[Mapping[str, Any]]:
-    page = server.arm("GET", path, _RULES_VERSION)
-    while True:
-        yield from page["value"]
-        if not page.get("nextLink"):
-            return
-        page = server.send("GET", page["nextLink"], ARM_SCOPE).json()

@@ -1,7 +1,8 @@
-"""Rules, tables and sample rows read from files."""
+"""Texts, rules, tables and sample rows read from files."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,34 @@ if TYPE_CHECKING:
     from headrace.catalog.model import TableSchema
 
 MAX_SAMPLES = 100_000
+MAX_TEXT_BYTES = 8 * 1024 * 1024
 RULE_TYPE = "microsoft.insights/datacollectionrules"
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises `ProblemError`."""
+    return _decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES + 1) if path == "-" else _read(Path(path)), path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise ProblemError(Problem("FileUnreadable", f"{path}: {error.strerror}.")) from None
+
+
+def _decoded(content: bytes, path: str) -> str:
+    if len(content) > MAX_TEXT_BYTES:
+        raise ProblemError(Problem("FileTooLarge", f"{path}: more than {MAX_TEXT_BYTES} bytes."))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ProblemError(Problem("FileUnreadable", f"{path}: not UTF-8 text.")) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or on standard input for `-`. Raises `ProblemError`."""
-    from headrace.cli.kql_target import read_text
-
     try:
         document = msgspec.json.decode(read_text(str(path)))
     except (msgspec.DecodeError, RecursionError) as error:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.client import ARM_SCOPE, EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, Server
 from headrace.cli.output import OutputForm, OutputOption, print_rows
 
 group = typer.Typer(help="The keys that tokens are signed with.", no_args_is_help=True)
@@ -18,7 +18,7 @@ _COLUMNS = ("kid", "signs", "created")
 def list_keys(env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE) -> None:
     """List the keys, newest first. The one that signs is marked; the others still verify."""
     with Server.find(env_file) as server:
-        _print(_call(server, "GET"), output)
+        _print(server.admin("GET", "keys"), output)
 
 
 @group.command("rotate")
@@ -31,14 +31,8 @@ def rotate(
 ) -> None:
     """Let a new key sign from now on. Old tokens stay good: old keys verify for a while longer."""
     with Server.find(env_file) as server:
-        _print(_call(server, "POST", {"revoke": revoke}), output)
+        _print(server.admin("POST", "keys", {"revoke": revoke}), output)
 
 
-def _call(server: Server, method: str, body: Any = None) -> list[dict[str, Any]]:
-    answer = server.send(method, f"{server.variable('HEADRACE_ARM_URL')}/headrace/keys", ARM_SCOPE, json=body)
-    found: list[dict[str, Any]] = answer.json()["value"]
-    return found
-
-
-def _print(keys: list[dict[str, Any]], output: OutputForm) -> None:
-    print_rows(_COLUMNS, [[key[column] for column in _COLUMNS] for key in keys], output)
+def _print(keys: dict[str, Any], output: OutputForm) -> None:
+    print_rows(_COLUMNS, [[key[column] for column in _COLUMNS] for key in keys["value"]], output)

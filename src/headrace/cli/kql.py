@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from headrace.cli.documents import read_text
 from headrace.cli.output import console, error_console
 from headrace.errors import Problem, ProblemError
 
@@ -69,7 +70,7 @@ def check(
 
     Queries are bound against Microsoft's standard tables; a transform against its stream's columns.
     """
-    from headrace.cli.kql_target import read_text, target_for
+    from headrace.cli.kql_target import target_for
     from headrace.kql.editor import Severity, diagnose
 
     target = target_for(transform, schema, stream, functions.value)
@@ -101,7 +102,6 @@ def format_files(
 
     A text with syntax errors is left as it is.
     """
-    from headrace.cli.kql_target import read_text
     from headrace.kql.editor import Severity, format_text
     from headrace.kql.editor.diagnostics import Diagnostic
     from headrace.kql.model import KqlError
@@ -142,7 +142,7 @@ def explain(
     functions: FunctionsOption = FunctionSet.EXTENDED,
 ) -> None:
     """Print the plan of a text as a tree, and the SQL that it runs as."""
-    from headrace.cli.kql_target import read_text, target_for
+    from headrace.cli.kql_target import target_for
     from headrace.kql.editor import Severity
     from headrace.kql.editor.diagnostics import Diagnostic, compile_for
     from headrace.kql.editor.explain import plan_text, sql_text

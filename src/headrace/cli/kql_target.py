@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,12 +11,12 @@ import msgspec
 
 from headrace.catalog import standard
 from headrace.catalog.system import query_schema
+from headrace.cli.documents import read_text
 from headrace.errors import Problem, ProblemError
 from headrace.kql.editor import Target
 from headrace.kql.model import Database, Functions
 from headrace.kql.types import Schema, SchemaColumn, parse_type
 
-MAX_BYTES = 8 * 1024 * 1024
 _NO_WORKSPACE = "00000000-0000-0000-0000-000000000000"
 
 
@@ -43,28 +42,6 @@ class StandardTables:
         return self
 
 
-def read_text(path: str) -> str:
-    """The text of a file, or of standard input for `-`. Raises `ProblemError`."""
-    return _decoded(sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else _read(Path(path)), path)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ProblemError(Problem("FileUnreadable", f"{path}: {error.strerror}.")) from None
-
-
-def _decoded(content: bytes, path: str) -> str:
-    if len(content) > MAX_BYTES:
-        raise ProblemError(Problem("FileTooLarge", f"{path}: more than {MAX_BYTES} bytes."))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ProblemError(Problem("FileUnreadable", f"{path}: not UTF-8 text.")) from None
-
-
 def target_for(
     transform: bool, schema: Path | None, stream: str | None, functions: Functions = "extended"
 ) -> Target:
@@ -85,7 +62,7 @@ def read_stream(path: Path, stream: str | None) -> Schema:
     `streamDeclarations`, of which `stream` names one.
     """
     try:
-        document = msgspec.json.decode(_read(path))
+        document = msgspec.json.decode(read_text(str(path)))
     except (msgspec.DecodeError, RecursionError):
         raise ProblemError(Problem("SchemaInvalid", f"{path}: not a JSON document.")) from None
     columns = _columns(document, path, stream)

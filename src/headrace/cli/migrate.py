@@ -8,13 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, GroupOption, Server, WorkspaceOption
+from headrace.cli.client import (
+    RULES_VERSION,
+    TABLES_VERSION,
+    WORKSPACES_VERSION,
+    EnvFileOption,
+    GroupOption,
+    Server,
+    WorkspaceOption,
+)
 from headrace.cli.output import console
 from headrace.errors import Problem, ProblemError
-
-_TABLES = "2022-10-01"
-_WORKSPACES = "2023-09-01"
-_RULES = "2023-03-11"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,11 +55,10 @@ def migrate(
     if time_field and not is_time_field(time_field):
         raise ProblemError(Problem("InvalidTimeField", f"'{time_field}' cannot be a property's name."))
     with Server.find(env_file) as server:
-        group = server.group_id(resource_group)
         workspace_id = server.workspace_id(resource_group, workspace)
         table_id = f"{workspace_id}/tables/{name}_CL"
-        table = server.arm("GET", table_id, _TABLES)
-        location = server.arm("GET", workspace_id, _WORKSPACES)["location"]
+        table = server.arm("GET", table_id, TABLES_VERSION)
+        location = server.arm("GET", workspace_id, WORKSPACES_VERSION)["location"]
         document = rule_document(
             name, _columns(table), workspace_id=workspace_id, location=location, time_field=time_field
         )
@@ -70,9 +73,9 @@ def migrate(
         if dry_run:
             typer.echo(json.dumps(document, indent=2))
             return
-        server.arm("POST", f"{table_id}/migrate", _TABLES)
-        rule_id = f"{group}/providers/Microsoft.Insights/dataCollectionRules/{rule or f'{name}-rule'}"
-        made = server.arm("PUT", rule_id, _RULES, document)
+        server.arm("POST", f"{table_id}/migrate", TABLES_VERSION)
+        rule_id = server.rule_id(resource_group, rule or f"{name}-rule")
+        made = server.arm("PUT", rule_id, RULES_VERSION, document)
         _tell(server, made, f"Custom-{name}_CL")
 
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.client import QUERY_SCOPE, EnvFileOption, Server, problem_of
+from headrace.cli.documents import read_text
 from headrace.cli.output import OutputForm, OutputOption, cell, console, error_console, print_rows, visible
 from headrace.errors import Problem, ProblemError
 
@@ -79,12 +80,7 @@ def _text(text: str | None, file: Path | None) -> str:
     if text is not None and file is not None:
         raise typer.BadParameter("Give the query as an argument or with --file, not both.")
     if file is not None:
-        try:
-            return file.read_text("utf-8-sig")
-        except OSError as error:
-            raise ProblemError(Problem("FileUnreadable", f"{file}: {error.strerror}.")) from None
-        except UnicodeDecodeError:
-            raise ProblemError(Problem("FileUnreadable", f"{file} is not UTF-8 text.")) from None
+        return read_text(str(file))
     if text is None or text == "-":
         if sys.stdin.isatty():
             error_console().print("[dim]Type the query, then Ctrl-D:[/dim]")

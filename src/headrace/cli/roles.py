@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import ARM_SCOPE, EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, Server
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
@@ -65,7 +65,7 @@ def list_assignments(
 ) -> None:
     """List role assignments."""
     with Server.find(env_file) as server:
-        where = _scope(server, scope or f"/subscriptions/{server.variable('AZURE_SUBSCRIPTION_ID')}")
+        where = _scope(server, scope or server.subscription_id)
         names = {item["name"].lower(): item["properties"]["roleName"] for item in _definitions(server, where)}
         path = f"{where}/providers/Microsoft.Authorization/roleAssignments"
         found = server.arm("GET", path, _VERSION)["value"]
@@ -101,8 +101,7 @@ def explain(
             "action": action,
             "scope": where,
         }
-        url = f"{server.variable('HEADRACE_ARM_URL')}/headrace/access/explain"
-        found = server.send("POST", url, ARM_SCOPE, json=asked).json()
+        found = server.admin("POST", "access/explain", asked)
     if output is not OutputForm.TABLE:
         print_record(found, output)
         return
@@ -143,9 +142,4 @@ def _scope(server: Server, text: str) -> str:
     """A resource id as it is; the id of the rule that an immutableId names."""
     if not text.lower().startswith("dcr-"):
         return "/" + text.strip("/")
-    subscription = server.variable("AZURE_SUBSCRIPTION_ID")
-    path = f"/subscriptions/{subscription}/providers/Microsoft.Insights/dataCollectionRules"
-    for rule in server.arm("GET", path, "2023-03-11")["value"]:
-        if rule["properties"]["immutableId"] == text.lower():
-            return str(rule["id"])
-    raise ProblemError(Problem("NoSuchRule", f"There is no rule with the immutableId {text}."))
+    return str(server.rule(text)["id"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, GroupOption, Server
+from headrace.cli.client import RULES_VERSION, EnvFileOption, GroupOption, Server
 from headrace.cli.documents import read_rows, read_rule, read_table
 from headrace.cli.output import (
     OutputForm,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 group = typer.Typer(help="Data collection rules: try, check, apply, show.", no_args_is_help=True)
 
-_VERSION = "2023-03-11"
-_RULES = "providers/Microsoft.Insights/dataCollectionRules"
 _ANY_WORKSPACE = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/any/providers/"
     "Microsoft.OperationalInsights/workspaces/any"
@@ -133,8 +131,8 @@ def validate(
     if online:
         document = read_rule(file)
         with Server.find(env_file) as server:
-            path = _rule_id(server, resource_group, name or _name(document, file))
-            server.arm("PUT", path, _VERSION, _located(server, document), validateOnly="true")
+            path = server.rule_id(resource_group, name or _name(document, file))
+            server.arm("PUT", path, RULES_VERSION, _located(server, document), validateOnly="true")
         console().print(f"{escape(str(file))} is valid.")
         return
     rule = _parsed(file)
@@ -166,8 +164,8 @@ def apply(
     """
     document = read_rule(file)
     with Server.find(env_file) as server:
-        path = _rule_id(server, resource_group, name or _name(document, file))
-        made = server.arm("PUT", path, _VERSION, _located(server, document))
+        path = server.rule_id(resource_group, name or _name(document, file))
+        made = server.arm("PUT", path, RULES_VERSION, _located(server, document))
         print_record(_summary(server, made), output)
 
 
@@ -181,13 +179,9 @@ def show(
     """Show a rule; with --output json its whole document, as `headrace rule apply` takes it."""
     with Server.find(env_file) as server:
         if rule.lower().startswith("dcr-"):
-            found = next(
-                (one for one in _all(server) if one["properties"]["immutableId"] == rule.lower()), None
-            )
-            if found is None:
-                raise ProblemError(Problem("NoSuchRule", f"There is no rule with the immutableId {rule}."))
+            found = server.rule(rule)
         else:
-            found = server.arm("GET", _rule_id(server, resource_group, rule), _VERSION)
+            found = server.arm("GET", server.rule_id(resource_group, rule), RULES_VERSION)
         if output is OutputForm.JSON:
             print_record(found, output)
         else:
@@ -198,7 +192,7 @@ def show(
 def list_rules(env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE) -> None:
     """List the subscription's rules."""
     with Server.find(env_file) as server:
-        rows = [_row(one) for one in _all(server)]
+        rows = [_row(one) for one in server.rules()]
     print_rows(("name", "immutableId", "streams", "tables"), rows, output)
 
 
@@ -367,15 +361,6 @@ def _located(server: Server, document: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: document[name] for name in fields if name in document}
     workspace = server.workspace_id(None, None)
     return {"location": server.variable("HEADRACE_LOCATION"), **_with_destinations(kept, workspace)}
-
-
-def _rule_id(server: Server, resource_group: str | None, name: str) -> str:
-    return f"{server.group_id(resource_group)}/{_RULES}/{name}"
-
-
-def _all(server: Server) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = server.arm("GET", f"{server.subscription_id}/{_RULES}", _VERSION)["value"]
-    return found
 
 
 def _summary(server: Server, rule: Mapping[str, Any]) -> dict[str, Any]:

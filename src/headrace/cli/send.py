@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import msgspec
 import typer
@@ -22,7 +20,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from headrace.cli.client import INGESTION_SCOPE, EnvFileOption, Server, problem_of
+from headrace.cli.client import EnvFileOption, Server, problem_of
+from headrace.cli.ingestion import REPEAT, lasting_id, pause_before_next, post_rows, stream_url
 from headrace.cli.interrupt import Interrupt
 from headrace.cli.output import error_console
 from headrace.cli.sources import Chunk, Source, SourceFormat, guess_format
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 _TRIES = 8
 _LONGEST_PAUSE = 30.0
-_VERSION = "2023-01-01"
-_REPEAT = (408, 429, 500, 502, 503, 504)
 
 
 class ResumePoint(msgspec.Struct, frozen=True):
@@ -119,18 +116,14 @@ class Upload:
         self._server = server
         self._interrupt = interrupt
         self._upload_id = upload_id
-        self._url = (
-            f"{server.variable('HEADRACE_INGEST_URL')}/dataCollectionRules/{quote(immutable_id, '')}"
-            f"/streams/{quote(stream, '')}"
-        )
+        self._url = stream_url(server, immutable_id, stream)
 
     def send(self, chunk: Chunk) -> None:
         """Return once the server has the chunk on disk. Raises `ProblemError` when it will not take it."""
         content = gzip.compress(chunk.body, 6, mtime=0)
         # The same chunk has the same request id in every try, so that the server stores it once. An equal chunk at
         # another place, or of another upload, is no repetition.
-        named = f"{self._upload_id}/{self._url}/{chunk.first}".encode()
-        request_id = str(uuid.UUID(bytes=hashlib.sha256(named).digest()[:16]))
+        request_id = lasting_id(f"{self._upload_id}/{self._url}/{chunk.first}")
         last = Problem("NotSent", "The server took nothing.")
         for pause in _pauses():
             answer = self._try(content, request_id)
@@ -141,10 +134,10 @@ class Upload:
                 return
             else:
                 last = problem_of(answer)
-                wait = _retry_after(answer, pause)
+                wait = pause_before_next(answer, pause, _LONGEST_PAUSE)
                 if answer.status_code == 401:
                     self._server.forget_tokens()
-                elif answer.status_code not in _REPEAT:
+                elif answer.status_code not in REPEAT:
                     break
             self._interrupt.sleep(wait)
             if self._interrupt.asked:
@@ -153,15 +146,7 @@ class Upload:
 
     def _try(self, content: bytes, request_id: str) -> httpx.Response | Problem:
         try:
-            headers = {
-                "Authorization": f"Bearer {self._server.token(INGESTION_SCOPE)}",
-                "Content-Type": "application/json",
-                "Content-Encoding": "gzip",
-                "x-ms-client-request-id": request_id,
-            }
-            return self._server.request(
-                "POST", self._url, params={"api-version": _VERSION}, content=content, headers=headers
-            )
+            return post_rows(self._server, self._url, content, "gzip", request_id)
         except ProblemError as error:
             if error.problems[0].code != "Unreachable":
                 raise
@@ -220,11 +205,6 @@ class ResumeFile:
 def _pauses() -> Iterator[float]:
     for attempt in range(_TRIES):
         yield min(0.25 * 2**attempt, _LONGEST_PAUSE)
-
-
-def _retry_after(answer: httpx.Response, pause: float) -> float:
-    given = answer.headers.get("retry-after", "")
-    return min(float(given), _LONGEST_PAUSE) if given.isdigit() else pause
 
 
 def _with_place(problem: Problem, chunk: Chunk) -> Problem:

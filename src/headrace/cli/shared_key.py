@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.client import EnvFileOption, GroupOption, Server, WorkspaceOption
-
-_VERSION = "2022-10-01"
+from headrace.cli.client import TABLES_VERSION, EnvFileOption, GroupOption, Server, WorkspaceOption
 
 
 def register(app: typer.Typer) -> None:
@@ -27,5 +25,5 @@ def shared_key(
     """Print the key that senders of the Data Collector API sign with: one of the workspace's two."""
     with Server.find(env_file) as server:
         path = f"{server.workspace_id(resource_group, workspace)}/sharedKeys"
-        keys = server.arm("POST", path, _VERSION)
+        keys = server.arm("POST", path, TABLES_VERSION)
     typer.echo(keys["secondarySharedKey" if secondary else "primarySharedKey"])

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, GroupOption, Server, WorkspaceOption
+from headrace.cli.client import (
+    RULES_VERSION,
+    TABLES_VERSION,
+    WORKSPACES_VERSION,
+    EnvFileOption,
+    GroupOption,
+    Server,
+    WorkspaceOption,
+)
 from headrace.cli.documents import read_rows, read_table_schema
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.cli.sources import SourceFormat
@@ -21,9 +29,6 @@ if TYPE_CHECKING:
     from headrace.catalog.infer import Inferred
 
 group = typer.Typer(help="Tables: list, show, create, infer from samples.", no_args_is_help=True)
-
-_VERSION = "2022-10-01"
-_RULES = "2023-03-11"
 
 
 @group.command("list")
@@ -38,9 +43,9 @@ def list_tables(
 ) -> None:
     """List the tables of a workspace: custom ones, and standard ones that have columns of yours."""
     with Server.find(env_file) as server:
-        tables = server.arm("GET", f"{server.workspace_id(resource_group, workspace)}/tables", _VERSION)[
-            "value"
-        ]
+        tables = server.arm(
+            "GET", f"{server.workspace_id(resource_group, workspace)}/tables", TABLES_VERSION
+        )["value"]
     shown = [table for table in tables if everything or table["properties"]["schema"]["columns"]]
     rows = [_row(table) for table in shown]
     print_rows(("name", "plan", "interactive days", "total days", "own columns"), rows, output)
@@ -56,7 +61,9 @@ def show(
 ) -> None:
     """Show a table's columns; with --output json its whole document."""
     with Server.find(env_file) as server:
-        table = server.arm("GET", f"{server.workspace_id(resource_group, workspace)}/tables/{name}", _VERSION)
+        table = server.arm(
+            "GET", f"{server.workspace_id(resource_group, workspace)}/tables/{name}", TABLES_VERSION
+        )
     if output is OutputForm.JSON:
         print_record(table, output)
         return
@@ -102,7 +109,7 @@ def create(
     }
     with Server.find(env_file) as server:
         path = f"{server.workspace_id(resource_group, workspace)}/tables/{name}"
-        made = server.arm("PUT", path, _VERSION, {"properties": properties})
+        made = server.arm("PUT", path, TABLES_VERSION, {"properties": properties})
     print_rows(("name", "plan", "interactive days", "total days", "own columns"), [_row(made)], output)
 
 
@@ -141,7 +148,7 @@ def infer_table(
     inferred = infer(records)
     if make:
         with Server.find(env_file) as server:
-            _create(server, server.workspace_id(resource_group, workspace), name, inferred)
+            _create(server, resource_group, workspace, name, inferred)
         return
     if output is OutputForm.JSON:
         documents = {"table": table_document(name, inferred), "rule": rule_document(name, inferred, "", "")}
@@ -188,12 +195,12 @@ def rule_document(name: str, inferred: Inferred, workspace_id: str, location: st
     return {"location": location, "kind": "Direct", "properties": properties}
 
 
-def _create(server: Server, workspace_id: str, name: str, inferred: Inferred) -> None:
-    server.arm("PUT", f"{workspace_id}/tables/{name}", _VERSION, table_document(name, inferred))
-    group = workspace_id.partition("/providers/")[0]
-    location = server.arm("GET", workspace_id, "2023-09-01")["location"]
-    rule_id = f"{group}/providers/Microsoft.Insights/dataCollectionRules/{name.removesuffix('_CL')}-rule"
-    made = server.arm("PUT", rule_id, _RULES, rule_document(name, inferred, workspace_id, location))
+def _create(server: Server, group: str | None, workspace: str | None, name: str, inferred: Inferred) -> None:
+    workspace_id = server.workspace_id(group, workspace)
+    server.arm("PUT", f"{workspace_id}/tables/{name}", TABLES_VERSION, table_document(name, inferred))
+    location = server.arm("GET", workspace_id, WORKSPACES_VERSION)["location"]
+    rule_id = server.rule_id(group, f"{name.removesuffix('_CL')}-rule")
+    made = server.arm("PUT", rule_id, RULES_VERSION, rule_document(name, inferred, workspace_id, location))
     immutable_id = made["properties"]["immutableId"]
     out = console()
     out.print(f"{escape(name)} is there, and the rule {escape(made['name'])} ({immutable_id}) fills it.")
