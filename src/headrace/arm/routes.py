@@ -16,6 +16,7 @@ from headrace.arm.ids import is_arm_path
 from headrace.arm.model import Answer, ArmDeps
 from headrace.arm.router import Router
 from headrace.store.database import StoreError
+from headrace.wire.bodies import BodyTooLargeError, read_bounded
 from headrace.wire.correlation import client_request_id, new_request_id
 from headrace.wire.problems import HttpError, error_response, http_error, json_response
 
@@ -109,20 +110,10 @@ async def read_object(request: Request, parse: Callable[[bytes], dict[str, Any]]
     """The request's body, as `parse` reads it. Raises `HttpError` 400 or 413."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise http_error(415, "UnsupportedMediaType", "Management calls are sent without Content-Encoding.")
-    chunks, size = [], 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= MAX_BODY:
-                chunks.append(chunk)
-            elif size > 4 * MAX_BODY:
-                break
+        return parse(await read_bounded(request, MAX_BODY))
     except ClientDisconnect:
         raise http_error(400, "InvalidRequestContent", "The request's body ended early.") from None
-    if size > MAX_BODY:
-        raise http_error(
-            413,
-            "RequestContentTooLarge",
-            f"The request content size exceeds the maximum size of {MAX_BODY} bytes.",
-        )
-    return parse(b"".join(chunks))
+    except BodyTooLargeError:
+        message = f"The request content size exceeds the maximum size of {MAX_BODY} bytes."
+        raise http_error(413, "RequestContentTooLarge", message) from None

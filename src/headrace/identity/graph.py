@@ -33,6 +33,7 @@ from headrace.identity.verify import TokenVerifier
 from headrace.store.database import Database, StoreError
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
+from headrace.wire.bodies import BodyTooLargeError, read_bounded
 from headrace.wire.problems import HttpError, error_response, http_error, json_response
 from headrace.wire.routing import AnyCaseRoute
 
@@ -239,16 +240,10 @@ def _by_ids(_request: Request, entries: Sequence[Entry], body: Mapping[str, Any]
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= MOST_BODY_BYTES:
-            pieces.append(piece)
-        elif size > 16 * MOST_BODY_BYTES:
-            break
-    if size > MOST_BODY_BYTES:
-        raise http_error(413, "RequestEntityTooLarge", f"The body is longer than {MOST_BODY_BYTES} bytes.")
     try:
-        return msgspec.json.decode(b"".join(pieces), type=dict[str, Any])
+        return msgspec.json.decode(await read_bounded(request, MOST_BODY_BYTES), type=dict[str, Any])
+    except BodyTooLargeError:
+        message = f"The body is longer than {MOST_BODY_BYTES} bytes."
+        raise http_error(413, "RequestEntityTooLarge", message) from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise http_error(400, "Request_BadRequest", "The body is no JSON object.") from None

@@ -31,6 +31,7 @@ from headrace.ids import new_guid
 from headrace.observe.audit.events import AuditEvent, Auditor, NoAudit
 from headrace.observe.log_errors import Repeats
 from headrace.wire.addresses import Addresses
+from headrace.wire.bodies import BodyTooLargeError, read_bounded
 from headrace.wire.correlation import client_request_id
 from headrace.wire.problems import json_response
 from headrace.wire.routing import AnyCaseRoute
@@ -229,18 +230,12 @@ def _correlation(request: Request) -> tuple[str, str]:
 
 
 async def _body(request: Request) -> bytes:
-    """The body. Raises `SignInError` 90100, with 413, when it is too long; then its rest was read, too."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= MOST_BODY_BYTES:
-            pieces.append(piece)
-        elif size > 16 * MOST_BODY_BYTES:
-            break
-    if size > MOST_BODY_BYTES:
-        raise SignInError(90100, f"The request body is longer than {MOST_BODY_BYTES} bytes.", status=413)
-    return b"".join(pieces)
+    """The body. Raises `SignInError` 90100, with 413, when it is too long."""
+    try:
+        return await read_bounded(request, MOST_BODY_BYTES)
+    except BodyTooLargeError:
+        message = f"The request body is longer than {MOST_BODY_BYTES} bytes."
+        raise SignInError(90100, message, status=413) from None
 
 
 def _basic(header: str | None) -> tuple[str, str] | None:

@@ -24,6 +24,7 @@ from headrace.ids import new_guid
 from headrace.store.database import Database, StoreError
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
+from headrace.wire.bodies import BodyTooLargeError, read_bounded
 from headrace.wire.problems import HttpError, error_response, http_error
 from headrace.wire.routing import AnyCaseRoute
 
@@ -136,15 +137,15 @@ def invalid(target: str, message: str) -> HttpError:
 
 
 async def _body(request: Request) -> Mapping[str, Any]:
-    content = bytearray()
-    async for piece in request.stream():
-        content += piece
-        if len(content) > MOST_BODY_BYTES:
-            raise http_error(413, "RequestContentTooLarge", f"The body exceeds {MOST_BODY_BYTES} bytes.")
+    try:
+        content = await read_bounded(request, MOST_BODY_BYTES)
+    except BodyTooLargeError:
+        message = f"The body exceeds {MOST_BODY_BYTES} bytes."
+        raise http_error(413, "RequestContentTooLarge", message) from None
     if not content:
         return {}
     try:
-        value = msgspec.json.decode(bytes(content))
+        value = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise invalid("body", "The request content is not valid JSON.") from error
     if not isinstance(value, dict):

@@ -5,22 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import get_default_algorithms
 
 from headrace.identity.keys import SigningKey, base64url
 
 MOST_TOKEN_BYTES = 16 * 1024
 LIFETIME_SECONDS = 3599
 SKEW_SECONDS = 300
+_ALGORITHMS = get_default_algorithms()
 
 
 class MalformedTokenError(Exception):
@@ -36,22 +34,18 @@ class UnverifiedToken:
     signed: bytes
     signature: bytes
 
-    def signed_by(self, key: RSAPublicKey, algorithms: tuple[str, ...]) -> bool:
-        """Whether `key` signed it by the header's algorithm, which must be one of `algorithms`."""
-        algorithm = self.header.get("alg")
-        if algorithm not in algorithms:
+    def signed_by(self, key: Any, algorithms: Collection[str]) -> bool:
+        """Whether the public `key` signed it by the header's algorithm, which must be one of `algorithms`.
+
+        A token whose header holds critical extensions (`crit`) counts as not signed: none is known here.
+        """
+        name = self.header.get("alg")
+        if not isinstance(name, str) or name not in algorithms or self.header.get("crit") is not None:
             return False
         try:
-            if algorithm == "PS256":
-                scheme = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
-                key.verify(self.signature, self.signed, scheme, hashes.SHA256())
-            elif algorithm == "RS256":
-                key.verify(self.signature, self.signed, padding.PKCS1v15(), hashes.SHA256())
-            else:
-                return False
-        except InvalidSignature:
+            return bool(_ALGORITHMS[name].verify(self.signed, key, self.signature))
+        except (ValueError, jwt.PyJWTError):
             return False
-        return True
 
     def text(self, claim: str) -> str | None:
         """A claim that is a text; None otherwise."""

@@ -12,6 +12,7 @@ from headrace.query.errors import bad_argument
 from headrace.query.model import Preferences, QueryRequest, TimeRange
 from headrace.query.timespan import TimespanError, intersect, parse_timespan
 from headrace.settings import QuerySettings
+from headrace.wire.bodies import BodyTooLargeError, read_bounded
 from headrace.wire.problems import http_error
 
 _T = TypeVar("_T")
@@ -48,16 +49,11 @@ class BatchBody(msgspec.Struct, frozen=True):
 
 async def read_body(request: Request) -> bytes:
     """The body of a query, within its bound. Raises `HttpError` 413."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise http_error(
-                413, "RequestEntityTooLarge", f"A query's body has at most {MAX_BODY_BYTES} bytes."
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
+    try:
+        return await read_bounded(request, MAX_BODY_BYTES)
+    except BodyTooLargeError:
+        message = f"A query's body has at most {MAX_BODY_BYTES} bytes."
+        raise http_error(413, "RequestEntityTooLarge", message) from None
 
 
 def read_query(content: bytes, url: Mapping[str, str], now: int) -> QueryRequest:
