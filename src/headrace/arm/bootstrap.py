@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from headrace.arm import store
-from headrace.arm.ids import parse_segments, split_path
 from headrace.arm.kinds.base import Kind
 from headrace.arm.kinds.datacollectionrules import Rules
 from headrace.arm.kinds.endpoints import Endpoints
@@ -153,15 +152,9 @@ class _Maker:
         assign(self._connection, scope=rule, role=role, principal_id=principal_id, by=principal_id, now=now)
 
     def _put(self, kind: Kind, path: str, body: dict[str, Any]) -> None:
-        deps = self._deps
-        target = parse_segments(split_path(path))
-        if store.exists(self._connection, target.key):
-            return
-        base = deps.addresses.base(None)
-        call = Call(
-            deps, target, "PUT", VERSION, {}, {}, body, self._caller, base, deps.clock.now(), self._connection
-        )
-        kind.put(call)
+        call = Call.own(self._deps, self._connection, self._caller, "PUT", path, VERSION, body)
+        if not store.exists(self._connection, call.target.key):
+            kind.put(call)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from headrace.arm import store
-from headrace.arm.ids import parse_segments, split_path
+from headrace.arm.ids import parse_path
 from headrace.arm.kinds.tables import Tables
 from headrace.arm.model import ArmDeps, Call
 from headrace.arm.store import Resource
@@ -73,15 +73,13 @@ class ClassicTables:
         columns: Sequence[SchemaColumn],
         method: str,
     ) -> Call:
-        deps = self._deps
         listed = [{"name": column.name, "type": TABLE_TYPES[column.type]} for column in columns]
         body = {"properties": {"schema": {"name": name, "columns": listed}}}
-        target = parse_segments(split_path(f"{workspace.id}/tables/{name}"))
         # Nobody's token is behind it: it is the workspace's own key that let the rows in.
-        caller = Caller(workspace.created_by, "", deps.access.current.tenant, "", 0)
-        base = deps.addresses.base(None)
-        return Call(deps, target, method, _VERSION, {}, {}, body, caller, base, deps.clock.now(), connection)
+        caller = Caller(workspace.created_by, "", self._deps.access.current.tenant, "", 0)
+        path = f"{workspace.id}/tables/{name}"
+        return Call.own(self._deps, connection, caller, method, path, _VERSION, body)
 
 
 def _target_key(workspace: Workspace, name: str) -> str:
-    return parse_segments(split_path(f"{workspace.resource_id}/tables/{name}")).key
+    return parse_path(f"{workspace.resource_id}/tables/{name}").key

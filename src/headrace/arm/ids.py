@@ -133,6 +133,13 @@ class Target:
         return "/".join(parts)
 
     @property
+    def group_key(self) -> str | None:
+        """The key of the resource group that it stands in, if it stands in one."""
+        return (
+            f"/subscriptions/{self.subscription}/resourcegroups/{self.group}".lower() if self.group else None
+        )
+
+    @property
     def key(self) -> str:
         """The id as it is looked up by. Only table names are case-sensitive."""
         return make_key(self.id, self.type)
@@ -205,20 +212,7 @@ def split_path(raw_path: bytes | str) -> list[str]:
 
 def parse_path(raw_path: bytes | str) -> Target:
     """What a request's path names. Raises `HttpError` 404 when it has no form that ARM knows."""
-    return parse_segments(split_path(raw_path))
-
-
-def parse_id(resource_id: str) -> Target | None:
-    """What a resource id in a document names; None when it is not an id of a resource or scope."""
-    if not resource_id.startswith("/") or len(resource_id) > MAX_PATH:
-        return None
-    segments = [part for part in resource_id.split("/") if part]
-    return _parse(segments)
-
-
-def parse_segments(segments: Sequence[str]) -> Target:
-    """See `parse_path`."""
-    target = _parse(segments)
+    target = _parse(split_path(raw_path))
     if target is None:
         raise http_error(
             404,
@@ -227,6 +221,13 @@ def parse_segments(segments: Sequence[str]) -> Target:
             "providers/{namespace}/{type}/{name}.",
         )
     return target
+
+
+def parse_id(resource_id: str) -> Target | None:
+    """What a resource id in a document names; None when it is not an id of a resource or scope."""
+    if not resource_id.startswith("/") or len(resource_id) > MAX_PATH:
+        return None
+    return _parse([part for part in resource_id.split("/") if part])
 
 
 def _parse(segments: Sequence[str]) -> Target | None:

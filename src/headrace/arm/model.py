@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from headrace.arm.ids import Target
+from headrace.arm.ids import Target, parse_path
 from headrace.catalog.model import Catalog
 from headrace.catalog.rules import Rule, RuleLimits
 from headrace.clock import Clock
@@ -147,6 +147,21 @@ class Call:
     action: str | None = None
     prepared: Any = None
     inner: InnerCalls | None = None
+
+    @classmethod
+    def own(
+        cls,
+        deps: ArmDeps,
+        connection: Connection,
+        caller: Caller,
+        method: str,
+        path: str,
+        version: str,
+        body: dict[str, Any],
+    ) -> Call:
+        """A call that the server makes itself, in a transaction that is open already."""
+        base, now = deps.addresses.base(None), deps.clock.now()
+        return cls(deps, parse_path(path), method, version, {}, {}, body, caller, base, now, connection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from headrace.arm import store
 from headrace.arm.ids import DIAGNOSTIC_TYPE, SAVED_SEARCH_TYPE, WORKSPACE_TYPE
-from headrace.arm.kinds.savedsearches import function_text
 from headrace.arm.store import Resource, TableRow
 from headrace.catalog import standard
 from headrace.catalog.model import Catalog, Column, Table, TableSchema, Workspace
@@ -86,7 +86,7 @@ class CatalogLoader:
         for saved in store.select_page(connection, SAVED_SEARCH_TYPE):
             alias = saved.properties.get("functionAlias")
             if isinstance(alias, str) and alias:
-                functions.setdefault(saved.parent_key, {})[alias] = function_text(saved.properties)
+                functions.setdefault(saved.parent_key, {})[alias] = _function_text(saved.properties)
         built = [
             self._workspace(item, rows.get(item.unique_id or "", []), functions.get(item.key, {}), seen)
             for item in workspaces
@@ -167,6 +167,12 @@ def _destinations(
         elif wanted is True and workspace in workspaces:
             found.setdefault(item.parent_key, []).append(str(workspace))
     return {resource: tuple(listed) for resource, listed in found.items()}
+
+
+def _function_text(properties: Mapping[str, Any]) -> str:
+    """A saved search as the text of a function, `(parameters) { query }`."""
+    parameters = properties.get("functionParameters") or ""
+    return f"({parameters}) {{\n{properties.get('query') or ''}\n}}"
 
 
 def workspace_retention(item: Resource) -> int:

@@ -17,10 +17,10 @@ from headrace.arm.kinds.base import (
     clean,
     new_resource,
     render,
-    require,
     require_scope,
 )
 from headrace.arm.kinds.datacollectionrules import associations_of
+from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.wire.problems import HttpError, http_error
@@ -28,15 +28,18 @@ from headrace.wire.problems import HttpError, http_error
 FOR_ENDPOINTS = "configurationAccessEndpoint"
 
 
-class Associations(Kind):
+class Associations(ProxyKind):
     """Microsoft.Insights/dataCollectionRuleAssociations, an extension of any resource."""
 
     type = ASSOCIATION_TYPE
 
-    def get(self, call: Call) -> Answer:
-        """GET of an association."""
-        item = require(call)
-        return answer(item, _shown(item))
+    def check_scope(self, call: Call) -> None:
+        """See `ProxyKind.check_scope`: the resource may be one that is not kept here."""
+        require_scope(call)
+
+    def shown(self, item: Resource) -> dict[str, Any]:
+        """See `ProxyKind.shown`."""
+        return _shown(item)
 
     def list(self, call: Call) -> Answer:
         """GET of a resource's associations."""
@@ -57,16 +60,6 @@ class Associations(Kind):
             item = changed(call, existing, document, state=state)
         store.save(call.connection, item)
         return answer(item, _shown(item), 201 if existing is None else 200)
-
-    def delete(self, call: Call) -> Answer:
-        """DELETE: 200 when it was there, 204 when not."""
-        require_scope(call)
-        item = store.get(call.connection, call.target.key)
-        check_etag(call, item)
-        if item is None:
-            return Answer(204)
-        store.remove(call.connection, item.key)
-        return Answer(200)
 
 
 class AssociationsOf(Kind):

@@ -114,12 +114,14 @@ def require_scope(call: Call) -> None:
                 "SubscriptionNotFound",
                 f"The subscription '{target.subscription}' could not be found.",
             )
-    if target.group is not None and target.type != GROUP_TYPE:
-        key = f"/subscriptions/{target.subscription}/resourcegroups/{target.group}".lower()
-        if not store.exists(call.connection, key):
-            raise http_error(
-                404, "ResourceGroupNotFound", f"Resource group '{target.group}' could not be found."
-            )
+    group = target.group_key if target.type != GROUP_TYPE else None
+    if group is not None and not store.exists(call.connection, group):
+        raise group_not_found(target.group or "")
+
+
+def group_not_found(name: str) -> HttpError:
+    """404 in ARM's words."""
+    return http_error(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
 
 
 def check_etag(call: Call, existing: Resource | None) -> None:
@@ -154,13 +156,12 @@ def new_resource(
 ) -> Resource:
     """A resource as the call makes it, not yet saved."""
     target = call.target
-    group = f"/subscriptions/{target.subscription}/resourceGroups/{target.group}" if target.group else ""
     return Resource(
         key=target.key,
         id=target.id,
         type=target.type,
         subscription=(target.subscription or "").lower(),
-        group_key=group.lower(),
+        group_key=target.group_key or "",
         parent_key=target.parent_id.lower(),
         name=target.name,
         location=location,
@@ -368,13 +369,12 @@ def list_resources(
 ) -> Answer:
     """A page of the resources in the call's subscription or group, with `nextLink` when there are more."""
     target = call.target
-    group = f"/subscriptions/{target.subscription}/resourceGroups/{target.group}" if target.group else None
     limit = page_size(call)
     items = store.select_page(
         call.connection,
         type_name,
         subscription=target.subscription,
-        group_key=group.lower() if group else None,
+        group_key=target.group_key,
         after=skip_token(call),
         limit=limit + 1,
     )

@@ -22,7 +22,7 @@ from headrace.arm.ids import (
 )
 from headrace.arm.kinds.base import Kind, changed, check_etag, clean, invalid, new_resource, not_found
 from headrace.arm.kinds.linked import check_linked
-from headrace.arm.kinds.scopes import ExtensionKind, require_scope_resource
+from headrace.arm.kinds.scopes import ProxyKind, require_scope_resource
 from headrace.arm.kinds.tables import ensure_standard
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -54,13 +54,13 @@ class _Switch:
     group: bool
 
 
-class DiagnosticSettings(ExtensionKind):
+class DiagnosticSettings(ProxyKind):
     """Microsoft.Insights/diagnosticSettings."""
 
     type = DIAGNOSTIC_TYPE
 
     def check_scope(self, call: Call) -> None:
-        """See `ExtensionKind.check_scope`."""
+        """See `ProxyKind.check_scope`."""
         _categories(call)
 
     def list(self, call: Call) -> Answer:

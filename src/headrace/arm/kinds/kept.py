@@ -23,14 +23,14 @@ from headrace.arm.kinds.base import (
     render,
     require_parent,
 )
-from headrace.arm.kinds.scopes import ExtensionKind
+from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 
 _FILTERED = frozenset({"kind"})
 
 
-class KeptDocuments(ExtensionKind):
+class KeptDocuments(ProxyKind):
     """A kind of resource below a workspace, or in any scope, that is shown as it was put and does nothing."""
 
     def __init__(self, name: str) -> None:
@@ -38,14 +38,14 @@ class KeptDocuments(ExtensionKind):
         self._below = name.startswith(f"{WORKSPACE_TYPE}/")
 
     def check_scope(self, call: Call) -> None:
-        """See `ExtensionKind.check_scope`: the workspace, or the scope."""
+        """See `ProxyKind.check_scope`: the workspace, or the scope."""
         if self._below:
             require_parent(call, WORKSPACE_TYPE)
         else:
             super().check_scope(call)
 
     def shown(self, item: Resource) -> dict[str, Any]:
-        """See `ExtensionKind.shown`."""
+        """See `ProxyKind.shown`."""
         return render(item, item.properties, location=False)
 
     def list(self, call: Call) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any
 from headrace.arm import store
 from headrace.arm.ids import LOCK_TYPE
 from headrace.arm.kinds.base import changed, check_etag, clean, invalid, new_resource
-from headrace.arm.kinds.scopes import ExtensionKind
+from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.identity.scopes import ancestors
@@ -17,7 +17,7 @@ _LEVELS = ("CanNotDelete", "ReadOnly", "NotSpecified")
 _AUTHORIZATION = "Microsoft.Authorization"
 
 
-class Locks(ExtensionKind):
+class Locks(ProxyKind):
     """Microsoft.Authorization/locks, an extension of any scope."""
 
     type = LOCK_TYPE

@@ -20,6 +20,7 @@ from headrace.arm.kinds.base import (
     check_etag,
     check_tags,
     clean,
+    group_not_found,
     list_resources,
     new_resource,
     next_link,
@@ -130,11 +131,6 @@ class ResourceGroups(Kind):
             ) from None
 
 
-def group_not_found(name: str) -> HttpError:
-    """404 in ARM's words."""
-    return http_error(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-
-
 class Resources(TrackedKind):
     """`/subscriptions/{id}[/resourceGroups/{name}]/resources`: what is there, of every kind."""
 
@@ -145,14 +141,11 @@ class Resources(TrackedKind):
         require_scope(call)
         terms = parse_filter(call.query.get("$filter"), _FIELDS)
         target = call.target
-        group = (
-            f"/subscriptions/{target.subscription}/resourceGroups/{target.group}" if target.group else None
-        )
         items = store.select_page(
             call.connection,
             None,
             subscription=target.subscription,
-            group_key=group.lower() if group else None,
+            group_key=target.group_key,
             after=skip_token(call),
         )
         found = [item for item in items if item.type not in _HIDDEN and item.location]

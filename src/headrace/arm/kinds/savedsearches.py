@@ -12,17 +12,16 @@ from typing import Any
 from headrace.arm import store
 from headrace.arm.ids import SAVED_SEARCH_TYPE, WORKSPACE_TYPE
 from headrace.arm.kinds.base import (
-    Kind,
     answer,
     changed,
     check_etag,
     clean,
     invalid,
     new_resource,
-    not_found,
     render,
     require_parent,
 )
+from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.wire.problems import http_error
@@ -40,24 +39,25 @@ _MOST = {
 _REQUIRED = ("category", "displayName", "query")
 
 
-class SavedSearches(Kind):
+class SavedSearches(ProxyKind):
     """Microsoft.OperationalInsights/workspaces/savedSearches."""
 
     type = SAVED_SEARCH_TYPE
 
-    def get(self, call: Call) -> Answer:
-        """GET of a saved search."""
+    def check_scope(self, call: Call) -> None:
+        """See `ProxyKind.check_scope`: the workspace."""
         require_parent(call, WORKSPACE_TYPE)
-        item = store.get(call.connection, call.target.key)
-        if item is None:
-            raise not_found(call)
-        return answer(item, _shown(item))
+
+    def shown(self, item: Resource) -> dict[str, Any]:
+        """See `ProxyKind.shown`."""
+        properties = {name: value for name, value in item.properties.items() if value is not None}
+        return render(item, {"version": 2, **properties}, location=False)
 
     def list(self, call: Call) -> Answer:
         """GET of a workspace's saved searches; one page, as in Azure."""
         workspace = require_parent(call, WORKSPACE_TYPE)
         items = store.select_page(call.connection, self.type, parent_key=workspace.key)
-        return Answer(200, {"value": [_shown(item) for item in items]})
+        return Answer(200, {"value": [self.shown(item) for item in items]})
 
     def put(self, call: Call) -> Answer:
         """PUT: 200, whether it is new or replaces another."""
@@ -76,17 +76,7 @@ class SavedSearches(Kind):
         self._check_others(call, workspace, document["properties"])
         item = changed(call, existing, document) if existing else new_resource(call, document, "")
         store.save(call.connection, item)
-        return answer(item, _shown(item))
-
-    def delete(self, call: Call) -> Answer:
-        """DELETE: 200 when it was there, 204 when not."""
-        require_parent(call, WORKSPACE_TYPE)
-        item = store.get(call.connection, call.target.key)
-        check_etag(call, item)
-        if item is None:
-            return Answer(204)
-        store.remove(call.connection, item.key)
-        return Answer(200)
+        return answer(item, self.shown(item))
 
     def _check_others(self, call: Call, workspace: Resource, properties: Mapping[str, Any]) -> None:
         items = store.select_page(call.connection, self.type, parent_key=workspace.key)
@@ -103,12 +93,6 @@ class SavedSearches(Kind):
                 f"Another saved search of the workspace has the function alias '{alias}'.",
                 target="properties.functionAlias",
             )
-
-
-def function_text(properties: Mapping[str, Any]) -> str:
-    """A saved search as the text of a function, `(parameters) { query }`."""
-    parameters = properties.get("functionParameters") or ""
-    return f"({parameters}) {{\n{properties.get('query') or ''}\n}}"
 
 
 def _check(properties: Mapping[str, Any]) -> None:
@@ -135,8 +119,3 @@ def _check(properties: Mapping[str, Any]) -> None:
 
 def _is_tag(tag: Any) -> bool:
     return isinstance(tag, dict) and all(isinstance(tag.get(name), str) for name in ("name", "value"))
-
-
-def _shown(item: Resource) -> dict[str, Any]:
-    properties = {name: value for name, value in item.properties.items() if value is not None}
-    return render(item, {"version": 2, **properties}, location=False)

@@ -1,4 +1,4 @@
-"""What extension resources stand in: a subscription, a group or a resource, which must be there."""
+"""What resources without a location of their own stand in: a scope or another resource, which must be there."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def require_scope_resource(call: Call) -> Target | None:
     return scope
 
 
-class ExtensionKind(Kind):
-    """A resource that stands in a scope, has no location and is shown as it was put."""
+class ProxyKind(Kind):
+    """What ARM calls a proxy resource: it stands in another one or in a scope, and has no location."""
 
     def check_scope(self, call: Call) -> None:
         """Raises `HttpError` when the scope is not there, or can have no such resource."""
         require_scope_resource(call)
 
     def shown(self, item: Resource) -> dict[str, Any]:
-        """The resource as it is answered."""
+        """The resource as it is answered: by default as it was put."""
         return {"id": item.id, "name": item.name, "type": item.type, "properties": dict(item.properties)}
 
     def get(self, call: Call) -> Answer:
