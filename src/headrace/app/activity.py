@@ -12,8 +12,9 @@ from sqlglot import exp
 
 from headrace.arm.model import Activity
 from headrace.catalog.model import Catalog, Table
-from headrace.observe.audit.events import TABLE, Category
+from headrace.observe.audit.events import Category
 from headrace.observe.audit.trail import AuditTrail
+from headrace.observe.own_rows import AUDIT
 from headrace.tables.model import TablesError
 from headrace.tables.reader import TableReader
 from headrace.wire.problems import http_error
@@ -73,14 +74,14 @@ class ActivityLog:
 
     def _older(self, since: int | None, until: int | None) -> Iterator[Activity]:
         workspace = self._catalog().workspaces.get(self._trail.workspace() or "")
-        table = workspace.tables.get(TABLE) if workspace is not None else None
+        table = workspace.tables.get(AUDIT) if workspace is not None else None
         if table is None:
             return
         try:
             yield from self._rows(table, since, until)
         except (duckdb.Error, TablesError) as error:
             # The engine's message can quote data.
-            _log.error("the table %s could not be read: %s", TABLE, type(error).__name__)
+            _log.error("the table %s could not be read: %s", AUDIT, type(error).__name__)
             raise http_error(503, "ServiceUnavailable", "The older events cannot be read now.") from None
 
     def _rows(self, table: Table, since: int | None, until: int | None) -> Iterator[Activity]:

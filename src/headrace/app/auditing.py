@@ -24,11 +24,12 @@ from headrace.identity.model import ARM, QUERY, Caller, Surface, TokenError
 from headrace.identity.surface import Admin
 from headrace.identity.verify import TokenVerifier
 from headrace.journal.model import JournalWriter
-from headrace.observe.audit.events import TABLE, AuditEvent, Auditor, Category, NoAudit
+from headrace.observe.audit.events import AuditEvent, Auditor, Category, NoAudit
 from headrace.observe.audit.heads import Heads
 from headrace.observe.audit.middleware import Answered, Describe
 from headrace.observe.audit.remote import RemoteAuditor, receiving
 from headrace.observe.audit.trail import AuditTrail
+from headrace.observe.own_rows import AUDIT
 from headrace.process import ProcessConfig
 from headrace.settings import Settings
 from headrace.store.database import Database
@@ -62,7 +63,7 @@ async def audit_trail(
     def workspace() -> str | None:
         found = _workspace(catalog(), wanted)
         if found is not None:
-            materialise(found, TABLE)
+            materialise(found, AUDIT)
         return found
 
     trail = AuditTrail(journal, await asyncio.to_thread(Heads, folder.audit), workspace, SystemClock())

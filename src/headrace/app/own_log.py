@@ -11,15 +11,14 @@ import msgspec
 
 from headrace import __version__
 from headrace.catalog.model import Catalog
-from headrace.clock import Clock, iso
-from headrace.ids import new_guid
-from headrace.journal.model import Entry, JournalBrokenError, JournalFullError, JournalWriter
+from headrace.clock import MINUTE, Clock, iso
+from headrace.journal.model import JournalBrokenError, JournalFullError, JournalWriter
 from headrace.observe.operations import Events, OperationRow
+from headrace.observe.own_rows import OPERATION, USAGE, own_entry
 from headrace.observe.usage import UsageMeter, UsageRow
 from headrace.settings import MIB, JournalSettings
 from headrace.store.live import LiveView
 from headrace.tables.recovery import Recovered
-from headrace.transform import own_rule
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.progress import Progress
 
@@ -29,7 +28,7 @@ OWN_JOURNAL = JournalSettings(segment_bytes=MIB, max_bytes=32 * MIB, group_bytes
 """Of a journal for rows that the server makes itself."""
 
 _LOOK_SECONDS = 5.0
-_LAG_SECONDS = 60.0
+_LAG = MINUTE
 _FULL_SHARE = 0.8
 _MOST_NAMES = 20
 
@@ -94,7 +93,7 @@ class OwnLog:
                 # The same id and bytes after a crash between the two: the pipeline knows the repeat.
                 call_id = f"usage/{hour.workspace}/{hour.start}"
                 rows = hour.rows(workspace.resource_id)
-                if not await self._append(hour.workspace, own_rule.USAGE, rows, call_id):
+                if not await self._append(hour.workspace, USAGE, rows, call_id):
                     return
             self._meter.told(hour)
 
@@ -105,14 +104,14 @@ class OwnLog:
                 note = self._events.row(
                     self._clock.now(), "Data Collection Status", "DailyVolume", "Succeeded", detail
                 )
-                await self._append(workspace, own_rule.OPERATION, [note], "")
+                await self._append(workspace, OPERATION, [note], "")
 
     def _troubles(
         self, progress: Progress, sizes: Sequence[tuple[str, int]], journal_bytes: int
     ) -> Iterable[OperationRow]:
         now = self._clock.now()
         found: list[OperationRow | None] = []
-        if progress.oldest is not None and now - progress.oldest > _LAG_SECONDS * 1_000_000:
+        if progress.oldest is not None and now - progress.oldest > _LAG:
             text = (
                 f"Rows wait for their tables since {iso(progress.oldest)}: more comes in than is processed."
             )
@@ -139,7 +138,7 @@ class OwnLog:
     async def _to_all(self, rows: Sequence[OperationRow]) -> None:
         if rows:
             for workspace in sorted({*self._with_rows()} & self._catalog.current.workspaces.keys()):
-                await self._append(workspace, own_rule.OPERATION, rows, "")
+                await self._append(workspace, OPERATION, rows, "")
 
     async def _append(
         self, workspace: str, table: str, rows: Sequence[UsageRow] | Sequence[OperationRow], call_id: str
@@ -148,20 +147,7 @@ class OwnLog:
         body = msgspec.json.encode(rows)
         try:
             await asyncio.to_thread(self._materialise, workspace, table)
-            await self._journal.submit(
-                Entry(
-                    request_id=new_guid(),
-                    client_request_id=call_id,
-                    principal="",
-                    rule=own_rule.rule_id(workspace),
-                    rule_version=own_rule.VERSION,
-                    stream=own_rule.stream_of(table),
-                    encoding="",
-                    body=body,
-                    length=len(body),
-                    rows=len(rows),
-                )
-            )
+            await self._journal.submit(own_entry(workspace, table, len(rows), body, call_id))
         except (JournalFullError, JournalBrokenError) as error:
             _log.warning("rows of %s are not kept: %s", table, type(error).__name__)
             return False

@@ -14,18 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from headrace.catalog.model import Catalog
-from headrace.ids import new_guid
 from headrace.journal.files import FileJournal
 from headrace.journal.model import (
-    Entry,
     JournalBrokenError,
     JournalFormatError,
     JournalFullError,
     Pending,
 )
 from headrace.observe.audit.events import AuditEvent, Auditor
+from headrace.observe.own_rows import QUERY_LOGS, own_entry
 from headrace.query.log import AskedQuery
-from headrace.transform import own_rule
 
 MOST_BYTES = 8 * 1024 * 1024
 """Rows that wait for the journal."""
@@ -95,25 +93,14 @@ class QueryLogWriter:
         for pending, count in under_way:
             lost += 0 if await _is_kept(pending) else count
         if lost:
-            _log.warning("%d rows of %s are not kept", lost, own_rule.QUERY_LOGS)
-            details = f"{lost} rows of {own_rule.QUERY_LOGS} were lost."
+            _log.warning("%d rows of %s are not kept", lost, QUERY_LOGS)
+            details = f"{lost} rows of {QUERY_LOGS} were lost."
             self._auditor.tell(AuditEvent("Query", "EventsLost", 500, details=details))
 
     def _submit(self, workspace: str, rows: Sequence[bytes]) -> Pending | None:
         """Give the rows to the journal; None when it takes none."""
         body = b"[" + b",".join(rows) + b"]"
-        entry = Entry(
-            request_id=new_guid(),
-            client_request_id="",
-            principal="",
-            rule=own_rule.rule_id(workspace),
-            rule_version=own_rule.VERSION,
-            stream=own_rule.stream_of(own_rule.QUERY_LOGS),
-            encoding="",
-            body=body,
-            length=len(body),
-            rows=len(rows),
-        )
+        entry = own_entry(workspace, QUERY_LOGS, len(rows), body)
         if self._journal is not None and self._journal.broken is not None:
             # Opened anew it takes rows again as soon as the disk does.
             self._journal.abort()

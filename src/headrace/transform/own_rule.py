@@ -11,41 +11,32 @@ from headrace.catalog import standard
 from headrace.catalog.model import Workspace
 from headrace.catalog.rules import DataFlow, Rule, Stream
 from headrace.kql.types import KustoType, SchemaColumn
-from headrace.observe.audit.events import TABLE as AUDIT
+from headrace.observe.own_rows import (
+    AUDIT,
+    OPERATION,
+    QUERY_LOGS,
+    USAGE,
+    VERSION,
+    rule_id,
+    stream_of,
+    workspace_of,
+)
 from headrace.transform.model import CatalogView, RuleSource
 
-USAGE, OPERATION, QUERY_LOGS = "Usage", "Operation", "LAQueryLogs"
 TABLES = (USAGE, OPERATION, AUDIT, QUERY_LOGS)
 """In the order of the flows, which never changes: their numbers stand in the tables' logs."""
 
 _OF_RESOURCES = (AUDIT, QUERY_LOGS)
-VERSION = 1
-_PREFIX = "headrace-"
-"""No rule of a user's can have such an id: theirs begin with `dcr-`."""
-
-
-def rule_id(customer_id: str) -> str:
-    """The id of a workspace's own rule."""
-    return f"{_PREFIX}{customer_id}"
-
-
-def stream_of(table: str) -> str:
-    """The stream that ends in the table."""
-    return f"Headrace-{table}"
-
-
-def is_own(rule: str) -> bool:
-    """Whether the id is that of an own rule."""
-    return rule.startswith(_PREFIX)
 
 
 def with_own_rules(rules: RuleSource, catalog: CatalogView) -> RuleSource:
     """`rules`, and the own rule of each workspace that there is."""
 
     def find(immutable_id: str, version: int) -> Rule:
-        if not is_own(immutable_id):
+        workspace = workspace_of(immutable_id)
+        if workspace is None:
             return rules(immutable_id, version)
-        return own_rule(catalog.current.workspaces[immutable_id.removeprefix(_PREFIX)])
+        return own_rule(catalog.current.workspaces[workspace])
 
     return find
 

@@ -18,6 +18,7 @@ from headrace.catalog import system
 from headrace.catalog.model import Table
 from headrace.catalog.rules import DataFlow, Rule
 from headrace.journal.model import Record
+from headrace.observe.own_rows import workspace_of
 from headrace.observe.usage import UsageMeter
 from headrace.tables.model import PositionError
 from headrace.transform.bisect import find_bad, without
@@ -26,7 +27,6 @@ from headrace.transform.compile import LiveFlow
 from headrace.transform.lanes import Batch, Need
 from headrace.transform.lettering import Lettering
 from headrace.transform.model import Tables
-from headrace.transform.own_rule import is_own
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, EngineError, RowsError, Session, Written, batch_table
@@ -234,7 +234,7 @@ class WayRunner:
             stored=kept,
             filtered=rows - kept,
         )
-        if kept and self._usage is not None and not is_own(way.rule.immutable_id):
+        if kept and self._usage is not None and workspace_of(way.rule.immutable_id) is None:
             # The stored share of the calls' JSON is the table's usage.
             size = sum(record.entry.length for record in records)
             received = sum(record.entry.rows for record in records)

@@ -18,8 +18,9 @@ from tests.transform_kit import (
 from headrace.catalog import standard
 from headrace.clock import DAY, HOUR, MINUTE, ManualClock, iso
 from headrace.observe.operations import Events
+from headrace.observe.own_rows import OPERATION, USAGE, stream_of
 from headrace.observe.usage import UsageMeter
-from headrace.transform import own_rule
+from headrace.transform.own_rule import own_rule
 
 START = 480_000 * HOUR
 """The first hour of a day."""
@@ -84,11 +85,11 @@ def test_a_lasting_trouble_is_said_once_an_hour() -> None:
 
 
 def test_own_rows_go_through_the_pipeline_and_are_no_usage(tmp_path: Path) -> None:
-    tables = [standard.untouched(CUSTOMER, name) for name in (own_rule.USAGE, own_rule.OPERATION)]
+    tables = [standard.untouched(CUSTOMER, name) for name in (USAGE, OPERATION)]
     usage, operation = (table for table in tables if table is not None)
     things = make_table()
     workspace = make_catalog(usage, operation, things).workspaces[CUSTOMER]
-    own = own_rule.own_rule(workspace)
+    own = own_rule(workspace)
     rule = make_rule(make_flow(0, "source | where Id != 2"))
     rules = {(one.immutable_id, 1): one for one in (own, rule)}
     with PipelineBench(tmp_path, rules, (usage, operation, things)) as bench:
@@ -102,13 +103,11 @@ def test_own_rows_go_through_the_pipeline_and_are_no_usage(tmp_path: Path) -> No
         assert hour.tables == (("Things_CL", 3, 44 * 3 // 4),)
         rows = hour.rows(WORKSPACE)
         event = Events().row(now, "Server", "Start", "Succeeded", "It started.")
-        bench.send(
-            msgspec.json.encode(rows), rule=own.immutable_id, stream=own_rule.stream_of("Usage"), count=1
-        )
+        bench.send(msgspec.json.encode(rows), rule=own.immutable_id, stream=stream_of("Usage"), count=1)
         bench.send(
             msgspec.json.encode([event]),
             rule=own.immutable_id,
-            stream=own_rule.stream_of("Operation"),
+            stream=stream_of("Operation"),
             count=1,
         )
         bench.drain()

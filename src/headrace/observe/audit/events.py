@@ -11,15 +11,6 @@ import msgspec
 
 from headrace.clock import iso
 
-TABLE = "HeadraceAudit"
-"""The table that the rows go to, in the workspace of the installation."""
-
-STREAM = f"Headrace-{TABLE}"
-"""The journal's internal stream. No rule can declare it: custom streams begin with `Custom-`."""
-
-RULE_PREFIX = "headrace-"
-"""The rule that the server itself sends under to a workspace: this and the workspace's customer id."""
-
 LONGEST = 512
 FIRST = "0" * 64
 """What the first row of a chain has for the hash before it."""

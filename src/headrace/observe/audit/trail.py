@@ -11,14 +11,10 @@ import msgspec
 
 from headrace.clock import Clock
 from headrace.ids import new_guid
-from headrace.journal.model import (
-    Entry,
-    JournalBrokenError,
-    JournalFullError,
-    JournalWriter,
-)
-from headrace.observe.audit.events import FIRST, RULE_PREFIX, STREAM, AuditEvent, Link, make_row
+from headrace.journal.model import JournalBrokenError, JournalFullError, JournalWriter
+from headrace.observe.audit.events import FIRST, AuditEvent, Link, make_row
 from headrace.observe.audit.heads import Head, Heads
+from headrace.observe.own_rows import AUDIT, own_entry
 
 MOST_WAITING = 10_000
 MOST_RECENT = 5_000
@@ -145,19 +141,7 @@ class AuditTrail:
         workspace = await asyncio.to_thread(self.workspace)
         if workspace is None:
             return False
-        body = msgspec.json.encode(rows)
-        entry = Entry(
-            request_id=new_guid(),
-            client_request_id="",
-            principal="",
-            rule=RULE_PREFIX + workspace,
-            rule_version=1,
-            stream=STREAM,
-            encoding="",
-            body=body,
-            length=len(body),
-            rows=len(rows),
-        )
+        entry = own_entry(workspace, AUDIT, len(rows), msgspec.json.encode(rows))
         for attempt in range(_TRIES):
             try:
                 await self._journal.submit(entry)
