@@ -64,7 +64,7 @@ def run(shape_name: str, body: str, megabytes: float, transform: dict[str, objec
             assert pipeline.stop()
             stopped, stopped_used = time.monotonic(), time.process_time()
             receipts.close()
-            kept = sum(flow.stored for flow in pipeline.progress().flows.values())
+            kept = sum(flow.stored for flow in pipeline.progress().streams.values())
             assert kept == rows, (kept, rows)
     mb = sent / 1e6
     return {

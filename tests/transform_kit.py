@@ -7,7 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +28,7 @@ from headrace.tables.reader import TableReader
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.pipeline import Pipeline
+from headrace.transform.progress import FlowCounts, Progress
 from headrace.transform.seen import SeenCalls
 
 JOURNAL = "0b5c1f0a-1111-4222-8333-444455556666"
@@ -265,3 +266,12 @@ def wait_idle(pipeline: Pipeline, seconds: float = 60.0) -> None:
         assert failure is None, failure
         assert time.monotonic() < deadline, "the pipeline does not come to rest"
         time.sleep(0.005)
+
+
+def by_flow(progress: Progress) -> dict[tuple[str, int], FlowCounts]:
+    """The counts of each flow, by rule and its number, over all its streams."""
+    flows: dict[tuple[str, int], FlowCounts] = {}
+    for (rule, _, flow), one in progress.streams.items():
+        pairs = zip(astuple(flows.get((rule, flow), FlowCounts())), astuple(one), strict=True)
+        flows[rule, flow] = FlowCounts(*map(sum, pairs))
+    return flows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.transform_kit import RULE, PipelineBench, make_rule, make_table, wait_idle
+from tests.transform_kit import RULE, PipelineBench, by_flow, make_rule, make_table, wait_idle
 
 from headrace.clock import DAY, HOUR, MINUTE, SystemClock
 
@@ -38,7 +38,7 @@ def test_jumps_lose_and_double_nothing(tmp_path: Path) -> None:
             assert bench.store is not None
             assert bench.store.maintain(retention=lambda _: 4).failures == ()
             assert pipeline.stop()
-            assert pipeline.progress().flows[RULE, 0].duplicate == 1
+            assert by_flow(pipeline.progress())[RULE, 0].duplicate == 1
             bench.close()
             bench.open()
         rows = bench.rows("Id", "epoch_us(_TimeReceived)")

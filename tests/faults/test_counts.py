@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 from tests.tables_kit import FailingDisk
-from tests.transform_kit import RULE, PipelineBench, make_catalog, make_flow, make_rule, make_table, wait_idle
+from tests.transform_kit import (
+    RULE,
+    PipelineBench,
+    by_flow,
+    make_catalog,
+    make_flow,
+    make_rule,
+    make_table,
+    wait_idle,
+)
 
 from headrace.transform.dead_letters import read_letters
 from headrace.transform.pipeline import Pipeline
@@ -57,12 +66,12 @@ class Story:
         pipeline = self.bench.pipeline()
         pipeline.start()
         while not pipeline.idle():
-            assert all(map(added_up, pipeline.progress().flows.values()))
+            assert all(map(added_up, by_flow(pipeline.progress()).values()))
         return pipeline
 
     def end(self, pipeline: Pipeline) -> None:
         assert pipeline.stop()
-        for key, one in pipeline.progress().flows.items():
+        for key, one in by_flow(pipeline.progress()).items():
             before = self.counted.get(key, FlowCounts())
             fields = dataclasses.asdict(one).items()
             self.counted[key] = FlowCounts(**{name: getattr(before, name) + value for name, value in fields})
@@ -124,7 +133,7 @@ def test_a_journal_that_is_read_again_counts_once(tmp_path: Path) -> None:
         story.send(8)
         wait_idle(pipeline)
         assert bench.store is not None
-        found = pipeline.progress().flows[RULE, 0]
+        found = by_flow(pipeline.progress())[RULE, 0]
         assert pipeline.stop()
         assert added_up(found)
         assert found.received == story.payloads * _ROWS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.tables_kit import FailingDisk
-from tests.transform_kit import RULE, PipelineBench, make_rule, make_table, wait_idle
+from tests.transform_kit import RULE, PipelineBench, by_flow, make_rule, make_table, wait_idle
 
 from headrace.catalog.model import Table
 from headrace.tables.recovery import Recovered
@@ -62,5 +62,7 @@ def test_a_batch_that_knows_the_positions_of_before_the_repair(
         wait_idle(pipeline)
         assert pipeline.stop()
         assert [row[0] for row in bench.rows("Id")] == [0, 1, 2]
-        assert pipeline.progress().flows[RULE, 0] == FlowCounts(received=3, stored=3), "each row counts once"
+        assert by_flow(pipeline.progress())[RULE, 0] == FlowCounts(received=3, stored=3), (
+            "each row counts once"
+        )
         assert store.durable(make_table(), f"{bench.reader.journal_id}/{RULE}/0") == 2  # type: ignore[union-attr]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from headrace.transform.bodies import BodyError, halves, members, only_rows, without_rows
+from headrace.transform.bodies import BodyError, members, only_rows, without_rows
 from headrace.transform.run import Body, EngineError, RowsError
 
 MAX_PROBES = 200
@@ -41,7 +42,7 @@ class Search:
         if self.left < 2:
             self.bad += [Bad(body.offset, None, reason) for body in bodies]
             return
-        for first, last in halves(len(bodies)):
+        for first, last in _halves(len(bodies)):
             fault = self._fault(bodies[first:last])
             if fault is not None:
                 self.among(bodies[first:last], fault)
@@ -59,7 +60,7 @@ class Search:
         if last - first <= 1 or self.left < 2:
             self.bad += [Bad(body.offset, row, reason) for row in range(first, last)]
             return
-        for begin, end in halves(last - first):
+        for begin, end in _halves(last - first):
             part = only_rows(body, texts, first + begin, first + end)
             fault = self._fault([part])
             if fault is not None:
@@ -102,3 +103,8 @@ def without(bodies: Sequence[Body], bad: Sequence[Bad]) -> list[Body]:
         for body in bodies
         if body.offset not in whole
     ]
+
+
+def _halves(count: int) -> Sequence[tuple[int, int]]:
+    """The bounds of the two halves of `count` things."""
+    return list(pairwise((0, count // 2, count)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import msgspec
 from isal import igzip_lib, isal_zlib
@@ -93,8 +91,3 @@ def objects_only(body: Body) -> Body:
         return body
     kept = [text if text.startswith(b"{") else b"null" for text in texts]
     return replace(body, text=b"[" + b",".join(kept) + b"]")
-
-
-def halves(count: int) -> Iterator[tuple[int, int]]:
-    """The bounds of the two halves of `count` things."""
-    yield from pairwise((0, count // 2, count))

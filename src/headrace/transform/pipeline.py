@@ -40,7 +40,7 @@ from headrace.transform.model import (
     RuleSource,
     Tables,
 )
-from headrace.transform.progress import Counters, JournalProgress, Progress, by_flow
+from headrace.transform.progress import Counters, JournalProgress, Progress
 from headrace.transform.run import Engine, EngineError, Session
 from headrace.transform.seen import SeenCalls
 
@@ -146,23 +146,22 @@ class Pipeline:
         self._looks = 0
         self._failure: str | None = None
         self._threads: list[threading.Thread] = []
-        self._committer: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin: read each journal from its checkpoint. Raises `OSError` when one cannot be read."""
         self._engine = self._new_engine()
         self._discover()
-        names = ["pipeline-reader"]
-        targets: list[Callable[[], None]] = [self._read_loop]
-        for number in range(self._settings.transform.threads):
-            names.append(f"pipeline-worker-{number}")
-            targets.append(self._work_loop)
-        for name, target in zip(names, targets, strict=True):
-            self._threads.append(threading.Thread(target=self._guard, args=(target,), name=name))
-        self._committer = threading.Thread(
-            target=self._guard, args=(self._commit_loop,), name="pipeline-committer"
-        )
-        for thread in (*self._threads, self._committer):
+        workers = range(self._settings.transform.threads)
+        loops = {
+            "reader": self._read_loop,
+            **{f"worker-{number}": self._work_loop for number in workers},
+            "committer": self._commit_loop,
+        }
+        self._threads = [
+            threading.Thread(target=self._guard, args=(loop,), name=f"pipeline-{name}")
+            for name, loop in loops.items()
+        ]
+        for thread in self._threads:
             thread.start()
 
     def stop(self, timeout: float = 30.0) -> bool:
@@ -182,8 +181,6 @@ class Pipeline:
                 session.interrupt()
         for thread in self._threads:
             thread.join()
-        if self._committer is not None:
-            self._committer.join()
         for journal in self._journals.values():
             journal.close()
         try:
@@ -219,11 +216,9 @@ class Pipeline:
         """Counts of rows by rule and flow since the start, and how far each journal is."""
         with self._lock:
             journals = dict(self._journals)
-        streams = self._counters.snapshot()
         runs, errors = self._counters.transforms()
         return Progress(
-            flows=by_flow(streams),
-            streams=streams,
+            streams=self._counters.snapshot(),
             runs=runs,
             errors=errors,
             oldest=self.oldest(),

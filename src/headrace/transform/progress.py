@@ -7,12 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-FlowKey = tuple[str, int]
-"""Rule id and flow index; -1 for what concerns every flow of the rule."""
-
-
 StreamKey = tuple[str, str, int]
-"""Rule id, stream and flow index."""
+"""Rule id, stream and flow index; -1 for what concerns every flow of the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +50,7 @@ class JournalProgress:
 class Progress:
     """The pipeline at one moment. `failure` says why it stopped by itself, None while it runs."""
 
-    flows: Mapping[FlowKey, FlowCounts] = field(default_factory=dict)
     streams: Mapping[StreamKey, FlowCounts] = field(default_factory=dict)
-    """The same counts by stream."""
     runs: Mapping[tuple[str, str], RunCounts] = field(default_factory=dict)
     """By rule and stream."""
     errors: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
@@ -130,18 +124,3 @@ class Counters:
         """The counts now."""
         with self._lock:
             return {key: FlowCounts(*counts) for key, counts in self._streams.items()}
-
-
-def by_flow(streams: Mapping[StreamKey, FlowCounts]) -> dict[FlowKey, FlowCounts]:
-    """The counts of each flow over all its streams."""
-    flows: dict[FlowKey, FlowCounts] = {}
-    for (rule, _, flow), one in streams.items():
-        sum_ = flows.get((rule, flow), FlowCounts())
-        flows[rule, flow] = FlowCounts(
-            sum_.received + one.received,
-            sum_.stored + one.stored,
-            sum_.filtered + one.filtered,
-            sum_.dead + one.dead,
-            sum_.duplicate + one.duplicate,
-        )
-    return flows

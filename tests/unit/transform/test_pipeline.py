@@ -13,6 +13,7 @@ from tests.transform_kit import (
     RULE,
     STREAM,
     PipelineBench,
+    by_flow,
     make_catalog,
     make_flow,
     make_rule,
@@ -43,7 +44,7 @@ def test_rows_reach_the_table_with_their_place(tmp_path: Path) -> None:
             (2, "", 0, 1, source, 1, ""),
             (3, "", 1, 0, source, 1, ""),
         ]
-        assert pipeline.progress().flows == {(RULE, 0): FlowCounts(received=3, stored=3)}
+        assert by_flow(pipeline.progress()) == {(RULE, 0): FlowCounts(received=3, stored=3)}
 
 
 def test_times_far_from_the_receipt_give_way_to_it(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_replay_gives_nothing_twice(tmp_path: Path) -> None:
         bench.send([{"Id": 5}])
         pipeline = bench.drain()
         assert [row[0] for row in bench.rows("Id")] == [0, 1, 2, 3, 4, 5]
-        assert pipeline.progress().flows[RULE, 0].received == 1
+        assert by_flow(pipeline.progress())[RULE, 0].received == 1
 
 
 def test_records_go_through_their_version_of_the_rule(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_rules_that_do_the_same_share_a_file_and_keep_their_own_places_and_count
             (2, 2, 0, f"{JOURNAL}/dcr-a/0", 1),
             (21, 3, 0, f"{JOURNAL}/dcr-c/0", 1),
         ]
-        assert pipeline.progress().flows == {
+        assert by_flow(pipeline.progress()) == {
             ("dcr-a", 0): FlowCounts(received=2, stored=2),
             ("dcr-b", 0): FlowCounts(received=2, stored=1, filtered=1),
             ("dcr-c", 0): FlowCounts(received=1, stored=1),
@@ -148,7 +149,7 @@ def test_a_bad_row_of_one_rule_costs_only_itself_in_a_shared_run(tmp_path: Path)
             ("dcr-b", 1, 1, "InvalidUtf8"),
         ]
         assert bench.rows("Id", "_Source") == [(1, f"{JOURNAL}/dcr-a/0"), (2, f"{JOURNAL}/dcr-b/0")]
-        assert pipeline.progress().flows == {
+        assert by_flow(pipeline.progress()) == {
             ("dcr-a", 0): FlowCounts(received=2, stored=1, dead=1),
             ("dcr-b", 0): FlowCounts(received=2, stored=1, dead=1),
         }
@@ -205,7 +206,7 @@ def test_a_rule_that_lags_does_not_hold_up_another(tmp_path: Path) -> None:
         assert pipeline.progress().journals[JOURNAL].watermark == 64
         rows = bench.rows("Id", "_Source")
         assert [row[0] for row in rows] == [*range(60), 1000, 1001, 1002, 60]
-        assert pipeline.progress().flows == {
+        assert by_flow(pipeline.progress()) == {
             (RULE, 0): FlowCounts(received=61, stored=61),
             ("dcr-quiet", 0): FlowCounts(received=3, stored=3),
         }
@@ -302,7 +303,7 @@ def test_an_unreadable_payload_costs_only_itself(tmp_path: Path, body: bytes) ->
         (letter,) = bench.letters.read()
         assert (letter.offset, letter.flow, letter.row, letter.reason) == (1, 0, WHOLE, "MalformedJson")
         assert (letter.body, letter.rows, letter.rule, letter.rule_version) == (body, 3, RULE, 1)
-        assert pipeline.progress().flows[RULE, 0] == FlowCounts(received=5, stored=2, dead=3)
+        assert by_flow(pipeline.progress())[RULE, 0] == FlowCounts(received=5, stored=2, dead=3)
 
 
 def test_a_row_that_is_not_utf8_costs_only_itself(tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_a_row_that_is_not_utf8_costs_only_itself(tmp_path: Path) -> None:
         assert bench.letters is not None
         (letter,) = bench.letters.read()
         assert (letter.row, letter.reason, letter.body) == (1, "InvalidUtf8", b'{"Text": "\xff"}')
-        assert pipeline.progress().flows[RULE, 0] == FlowCounts(received=3, stored=2, dead=1)
+        assert by_flow(pipeline.progress())[RULE, 0] == FlowCounts(received=3, stored=2, dead=1)
 
 
 def test_broken_gzip_goes_to_the_letters(tmp_path: Path) -> None:
@@ -380,7 +381,7 @@ def test_members_that_are_no_objects_are_dropped_in_compatible_mode(tmp_path: Pa
 
 def test_a_stop_without_work_is_clean(tmp_path: Path) -> None:
     with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
-        assert bench.drain().progress().flows == {}
+        assert by_flow(bench.drain().progress()) == {}
 
 
 def test_work_that_comes_while_it_runs_is_taken(tmp_path: Path) -> None:

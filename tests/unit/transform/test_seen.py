@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.tables_kit import FailingDisk
-from tests.transform_kit import RULE, STREAM, PipelineBench, make_flow, make_rule, make_table
+from tests.transform_kit import RULE, STREAM, PipelineBench, by_flow, make_flow, make_rule, make_table
 
 from headrace.clock import MINUTE, SECOND, ManualClock
 from headrace.disk import RealDisk
@@ -186,7 +186,7 @@ def test_a_repeated_call_is_stored_once_and_counted(tmp_path: Path) -> None:
         assert [row[0] for row in bench.rows("Id")] == [1, 2, 3]
         assert [row[0] for row in bench.rows("Id", table=tables[1])] == [2, 3]
         counts = FlowCounts(received=3, stored=1, duplicate=2)
-        assert pipeline.progress().flows == {(RULE, 0): counts, (RULE, 1): counts}
+        assert by_flow(pipeline.progress()) == {(RULE, 0): counts, (RULE, 1): counts}
 
 
 def test_a_repeat_of_a_dead_letter_makes_no_other(tmp_path: Path) -> None:
@@ -197,4 +197,4 @@ def test_a_repeat_of_a_dead_letter_makes_no_other(tmp_path: Path) -> None:
         pipeline = bench.drain()
         assert bench.letters is not None
         assert len(bench.letters) == 1
-        assert pipeline.progress().flows == {(RULE, 0): FlowCounts(received=2, dead=1, duplicate=1)}
+        assert by_flow(pipeline.progress()) == {(RULE, 0): FlowCounts(received=2, dead=1, duplicate=1)}
