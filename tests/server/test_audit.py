@@ -75,8 +75,9 @@ def test_tokens_and_failed_sign_ins_are_told_and_no_secret_with_them(api: Api) -
     unknown = str(uuid.uuid4())
     assert api.ask_token(ARM_SCOPE, client_id=unknown).status_code == 400
     assert api.ask_token(INGEST_SCOPE).status_code == 200
-    (row, *_) = some(api, "Category == 'SignIn' and ResultCode == 'AADSTS7000215'")
-    assert (row["Result"], row["ClientId"]) == ("Denied", api.env["AZURE_CLIENT_ID"])
+    client = api.env["AZURE_CLIENT_ID"]
+    (row, *_) = some(api, f"ResultCode == 'AADSTS7000215' and ClientId == '{client}'")
+    assert (row["Category"], row["Result"]) == ("SignIn", "Denied")
     assert row["CallerIpAddress"] == "127.0.0.1"
     assert some(api, f"ClientId == '{unknown}'")[0]["Result"] == "Failed"
     given = some(api, "Category == 'SignIn' and Result == 'Allowed' and Details has 'monitor.azure.com'")
