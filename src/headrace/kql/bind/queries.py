@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from headrace.kql.bind.base import AUTO_BIN, BindProblem, TooLarge, text_literal
 from headrace.kql.bind.expressions import POISON
@@ -48,6 +48,7 @@ MAX_TABLES = 2000
 MANY_TABLES = 30
 """A pattern that more tables fit leaves out those that nothing was ever sent to."""
 UNKNOWN = Relation(Rows((), ()), (), broken=True)
+_Result = TypeVar("_Result")
 
 
 class QueryBinder(SharedRowsBinder):
@@ -304,13 +305,7 @@ class QueryBinder(SharedRowsBinder):
         """A user's function that gives a table."""
 
         def bind() -> Relation:
-            environment = self.call_environment(node, binding, arguments)
-            body = binding.function.body
-            with self.environment_scope(environment, body=True), self.row_scope(None):
-                self.statements(body.statements)
-                if body.result is None:
-                    self.fail("KQL0135", f"The function `{binding.function.name}` has no result.", node)
-                return self.relation(body.result)
+            return self._result_of_call(node, binding, arguments, self.relation)
 
         if arguments or binding.function.parameters:
             return bind()
@@ -319,17 +314,27 @@ class QueryBinder(SharedRowsBinder):
     def bind_user_function(self, node: n.Call, binding: FunctionBinding) -> Expr:
         """A user's function that gives a value."""
         try:
-            environment = self.call_environment(node, binding, node.arguments)
-            body = binding.function.body
-            with self.environment_scope(environment, body=True), self.row_scope(None):
-                self.statements(body.statements)
-                if body.result is None:
-                    self.fail("KQL0135", f"The function `{node.name}` has no result.", node)
-                return self.bind(body.result)
+            return self._result_of_call(node, binding, node.arguments, self.bind)
         except TooLarge:
             raise
         except BindProblem:
             return POISON
+
+    def _result_of_call(
+        self,
+        node: n.Node,
+        binding: FunctionBinding,
+        arguments: tuple[n.Argument, ...],
+        bind: Callable[[n.Expression], _Result],
+    ) -> _Result:
+        """What `bind` makes of a function's result, with its arguments and its own names in place."""
+        environment = self.call_environment(node, binding, arguments)
+        body = binding.function.body
+        with self.environment_scope(environment, body=True), self.row_scope(None):
+            self.statements(body.statements)
+            if body.result is None:
+                self.fail("KQL0135", f"The function `{binding.function.name}` has no result.", node)
+            return bind(body.result)
 
     def call_environment(
         self, node: n.Node, binding: FunctionBinding, arguments: tuple[n.Argument, ...]
