@@ -191,6 +191,7 @@ def test_a_migrated_table_keeps_taking_what_it_has_columns_for(
         ({"log_type": ""}, 400, "MissingLogType"),
         ({"log_type": "with-dash"}, 400, "InvalidLogType"),
         ({"log_type": "9"}, 400, "InvalidLogType"),
+        ({"log_type": "L" * 101}, 400, "InvalidLogType"),
         ({"content_type": "text/plain"}, 400, "UnsupportedContentType"),
         ({"body": b"[{"}, 400, "InvalidDataFormat"),
         ({"body": b"[1]"}, 400, "InvalidDataFormat"),

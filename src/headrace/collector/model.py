@@ -13,8 +13,8 @@ API_VERSION: Final = "2016-04-01"
 RESERVED_PROPERTIES: Final = ("tenant", "TimeGenerated", "RawData")
 """Names that no property may have. Source: Azure Monitor, 'HTTP Data Collector API', reserved properties."""
 
-MAX_LOG_TYPE: Final = 97
-"""Azure takes 100 letters; with `_CL` behind it the table's name has at most 100 here."""
+MAX_LOG_TYPE: Final = 100
+"""With `_CL` behind it, it is the longest name that a table may have."""
 
 _PREFIX: Final = "collector"
 _LOG_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)

@@ -46,6 +46,9 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"expect"})
 
+_SAID_BY_US = frozenset({b"date"})
+"""Headers of an answer that the gateway's own server puts on it."""
+
 _WORKSPACES = ("providers", "microsoft.operationalinsights", "workspaces")
 
 Header = tuple[bytes, bytes]
@@ -226,7 +229,7 @@ class _Exchange:
         return message
 
     async def _answer(self, response: httpx.Response) -> None:
-        headers = _passed_on(response.headers.raw, frozenset())
+        headers = _passed_on(response.headers.raw, _SAID_BY_US)
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         await self._send(start)
         try:
