@@ -28,6 +28,9 @@ _HEADER = struct.Struct("<8sI16sQ8sq")
 _HEADER_CHECK = struct.Struct("<I")
 _FRAME = struct.Struct("<8sQQqIII")
 _FRAME_CHECK = struct.Struct("<I")
+_PIECE = 4 * 1024
+_AT_ONCE = 64 * 1024
+"""For more than 5 KB the library lets other threads in, and to be let in again takes longer than 64 KB do."""
 FRAME_BYTES: Final = _FRAME.size + _FRAME_CHECK.size
 
 
@@ -188,4 +191,9 @@ def decode_record(
 
 
 def _crc(data: bytes | memoryview, start: int = 0) -> int:
-    return isal_zlib.crc32(data, start)
+    if not _PIECE < len(data) <= _AT_ONCE:
+        return isal_zlib.crc32(data, start)
+    view = memoryview(data)
+    for at in range(0, len(view), _PIECE):
+        start = isal_zlib.crc32(view[at : at + _PIECE], start)
+    return start
