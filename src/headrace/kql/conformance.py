@@ -14,7 +14,14 @@ from headrace.catalog.system import query_schema
 from headrace.kql.api import Database, KqlError, QueryOptions, Scan, Statement, compile_query, sql_text
 from headrace.kql.sql.session import prepare
 from headrace.kql.syntax.dynamic import format_datetime, format_timespan
-from headrace.kql.types import KustoType, Schema, SchemaColumn, parse_type
+from headrace.kql.types import (
+    LEAST_DATETIME,
+    MOST_DATETIME,
+    KustoType,
+    Schema,
+    SchemaColumn,
+    parse_type,
+)
 
 _SQL_TYPES = {
     KustoType.STRING: "VARCHAR",
@@ -114,7 +121,7 @@ def _value(type: KustoType, value: Any) -> Any:
     if value is None:
         return None
     if type is KustoType.DATETIME:
-        return format_datetime(value)
+        return format_datetime(value) if LEAST_DATETIME <= value <= MOST_DATETIME else None
     if type is KustoType.TIMESPAN:
         return format_timespan(value)
     if type is KustoType.DYNAMIC:

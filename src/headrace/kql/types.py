@@ -21,6 +21,9 @@ class KustoType(StrEnum):
     DECIMAL = "decimal"
 
 
+LEAST_DATETIME, MOST_DATETIME = -621_355_968_000_000_000, 2_534_023_007_999_999_999
+"""The first tick of the year 1 and the last of the year 9999, counted from 1970."""
+
 _ALIASES = {
     "boolean": KustoType.BOOL,
     "date": KustoType.DATETIME,

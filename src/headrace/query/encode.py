@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.kql.types import KustoType
+from headrace.kql.types import LEAST_DATETIME, MOST_DATETIME, KustoType
 
 _TICKS_PER_SECOND = 10_000_000
 _TICKS_PER_DAY = 86_400 * _TICKS_PER_SECOND
@@ -70,7 +70,10 @@ def _decimal(column: pa.Array) -> list[Any]:
 
 
 def _datetime(column: pa.Array) -> list[Any]:
+    """ISO 8601; null where a sum left the years 1 to 9999, which no reader takes."""
     ticks = column.cast(pa.int64())
+    known = pc.and_(pc.greater_equal(ticks, LEAST_DATETIME), pc.less_equal(ticks, MOST_DATETIME))
+    ticks = pc.if_else(known, ticks, None)
     micros = _floor_divide(ticks, 10)
     digit = pc.subtract(ticks, pc.multiply(micros, 10)).cast(pa.string())
     text = pc.replace_substring(micros.cast(pa.timestamp("us")).cast(pa.string()), " ", "T")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.kql.types import KustoType
+from headrace.kql.types import LEAST_DATETIME, MOST_DATETIME, KustoType
 from headrace.query.encode import encode_rows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,6 +35,16 @@ def test_datetime(ticks: list[int | None]) -> None:
         seconds = moment.strftime("%H:%M:%S")
         day = f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
         assert text == f"{day}T{seconds}" + (f".{fraction}" if fraction else "") + "Z"
+
+
+def test_datetimes_beyond_the_years_1_to_9999_are_null() -> None:
+    ticks = [LEAST_DATETIME - 1, LEAST_DATETIME, MOST_DATETIME, MOST_DATETIME + 1]
+    assert encoded(KustoType.DATETIME, pa.array(ticks, pa.int64())) == [
+        None,
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.9999999Z",
+        None,
+    ]
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(10**18), 10**18)), min_size=1))

@@ -321,12 +321,24 @@ class OperatorBinder(ExpressionBinder):
                     continue
                 if value.type is _T.DYNAMIC:
                     self.warn("KQL0303", "Rows are ordered by a dynamic value.", key, "Convert it first.")
-                if not isinstance(value, Ref):
-                    column = self.column_for("", value)
-                    items.append((column, value))
-                    value = ref(column)
-                order.append(OrderKey(value, key.descending, key.nulls_first))
+                for part, descending, nulls_first in self._sorted_by(value, key):
+                    if not isinstance(part, Ref):
+                        column = self.column_for("", part)
+                        items.append((column, part))
+                        part = ref(column)
+                    order.append(OrderKey(part, descending, nulls_first))
         return rows.with_plan(self.compute(rows, items)), tuple(order)
+
+    def _sorted_by(self, value: Expr, key: t.SortKey) -> list[tuple[Expr, bool, bool]]:
+        """What a key compares, with its direction and whether nulls come first: numbers in dynamic values are
+        compared as numbers and come before texts."""
+        if value.type is not _T.DYNAMIC:
+            return [(value, key.descending, key.nulls_first)]
+        return [
+            (self.call("isnotnull", value), not key.nulls_first, False),
+            (self.as_type(value, _T.REAL), key.descending, key.descending),
+            (self.as_type(value, _T.STRING), key.descending, False),
+        ]
 
     def sort(self, rows: Relation, operator: t.Sort) -> Relation:
         """`sort`."""

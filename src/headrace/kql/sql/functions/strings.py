@@ -20,6 +20,9 @@ from headrace.kql.sql.functions.convert import (
 )
 from headrace.kql.types import KustoType, parse_type
 
+_MOST_CHARACTERS = 2**31
+"""No text is longer; the engine takes no greater numbers."""
+
 
 def constant_text(argument: Typed) -> str | None:
     """The text of a constant string."""
@@ -130,18 +133,21 @@ def substring(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     source, start = arguments[0].sql, arguments[1]
     known = constant_long(start)
     if known is not None and known >= 0:
-        first: exp.Expression = b.number(known + 1)
+        first: exp.Expression = b.number(min(known, _MOST_CHARACTERS) + 1)
     else:
         from_end = b.call(
             "greatest", b.add(b.call("length", b.again(source)), b.add(b.again(start.sql), 1)), 1
         )
-        first = b.when(b.less(start.sql, 0), from_end, b.add(b.again(start.sql), 1))
+        forward = b.add(b.call("least", b.again(start.sql), _MOST_CHARACTERS), 1)
+        first = b.when(b.less(start.sql, 0), from_end, forward)
     if len(arguments) == 2:
         return b.coalesce(b.call("substring", source, first), "")
     size = constant_long(arguments[2])
-    length = arguments[2].sql if size is None else b.number(max(size, 0))
+    length: exp.Expression
     if size is None:
-        length = b.call("greatest", length, 0)
+        length = b.call("least", b.call("greatest", arguments[2].sql, 0), _MOST_CHARACTERS)
+    else:
+        length = b.number(min(max(size, 0), _MOST_CHARACTERS))
     cut = b.call("substring", source, first, length)
     if known is not None and size is not None:
         return cut

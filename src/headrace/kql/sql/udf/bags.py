@@ -344,14 +344,14 @@ def _treepath(value: str | None) -> str | None:
                 paths.append(f"{prefix}['{key}']")
                 walk(inner, paths[-1])
         elif isinstance(item, list):
-            path = f"{prefix}[0]"
+            # One path stands for all elements; what is in any of them follows it.
             if item:
-                paths.append(path)
-                for inner in item[:1]:
-                    walk(inner, path)
+                paths.append(f"{prefix}[0]")
+            for inner in item:
+                walk(inner, f"{prefix}[0]")
 
     walk(parse(value), "")
-    return dump(paths)
+    return dump(list(dict.fromkeys(paths)))
 
 
 def _rank(item: Json) -> int:

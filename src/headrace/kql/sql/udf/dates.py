@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 from headrace.kql.sql.udf.values import dump
+from headrace.kql.types import LEAST_DATETIME, MOST_DATETIME
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICKS_A_DAY = 864_000_000_000
-_LEAST, _MOST = -621_355_968_000_000_000, 2_534_023_007_999_999_999
 _MAX_LENGTH = 100
 
 _MONTHS = {
@@ -108,7 +108,7 @@ def _ticks(parts: dict[str, str | None]) -> int | None:
         ticks += _TICKS_A_DAY
     ticks += int((parts["fraction"] or "").ljust(7, "0")[:7])
     ticks -= _offset(parts["zone"])
-    return ticks if _LEAST <= ticks <= _MOST else None
+    return ticks if LEAST_DATETIME <= ticks <= MOST_DATETIME else None
 
 
 def _offset(zone: str | None) -> int:
