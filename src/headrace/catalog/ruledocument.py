@@ -365,7 +365,7 @@ class RuleReader:
         listed = ",".join(near) or "Microsoft-<name of a standard table>"
         self._add(
             "InvalidStream",
-            f"'Streams' stream '{shown}' must be a custom stream or one of: {listed}",
+            f"'Streams' stream '{shown}' must be a custom stream or one of: {listed}.",
             target,
             "A custom stream's name begins with 'Custom-' and stands in properties.streamDeclarations.",
         )

@@ -43,7 +43,7 @@ def token_refused(error: TokenError) -> HttpError:
 def workspace_not_found(name: str) -> HttpError:
     """404: there is no such workspace."""
     return HttpError(
-        404, Problem("WorkspaceNotFoundError", f"The workspace '{name[:300]}' could not be found")
+        404, Problem("WorkspaceNotFoundError", f"The workspace '{name[:300]}' could not be found.")
     )
 
 
