@@ -53,7 +53,8 @@ def trust(world: World) -> Iterator[Callable[..., TokenVerifier]]:
     started: list[IssuerKeys] = []
 
     def make(trusted: TrustedIssuer, *others: TrustedIssuer, **options: Any) -> TokenVerifier:
-        keys = IssuerKeys(world.clock, sources=[Source(trusted.issuer)], **options)
+        # A busy machine may miss the first fetch; the next one is not to be waited for half a minute.
+        keys = IssuerKeys(world.clock, sources=[Source(trusted.issuer)], **{"repeat_seconds": 2.0} | options)
         keys.start()
         started.append(keys)
         eventually(lambda: keys.find(trusted.issuer, "first") is not None)
