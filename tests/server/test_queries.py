@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server.kit import INGEST_SCOPE, QUERY_SCOPE, Api
+from tests.server.kit import INGEST_SCOPE, QUERY_SCOPE, Api, eventually
 from tests.server.tokens import Forger
 
 pytestmark = [pytest.mark.server]
@@ -44,6 +44,20 @@ def check_refused(answer: httpx.Response, status: int = 400, code: str = "BadArg
 )
 def test_what_looks_at_all_tables_is_answered(api: Api, table: str, query: str) -> None:
     assert api.rows(query) == []
+
+
+def test_a_tables_guids_are_strings_in_queries(api: Api) -> None:
+    known = "74be27de-1e4e-49d9-b579-fe0b331d3642"
+    api.make_table("Guids_CL", {"Number": "int", "Id": "guid"})
+    transform = "source | extend TimeGenerated = now(), Id = toguid(Text) | project-away Text"
+    rule = api.make_rule("guids", {"Number": "int", "Text": "string"}, "Guids_CL", transform)
+    rule.send([{"Number": 1, "Text": known.upper()}, {"Number": 2, "Text": "none"}])
+    eventually(lambda: api.value("Guids_CL | count"), lambda count: count == 2)
+    answer = api.query("Guids_CL | order by Number asc | project Id, empty = isempty(Id), size = strlen(Id)")
+    (result,) = answer.json()["tables"]
+    assert result["columns"][0] == {"name": "Id", "type": "string"}
+    assert result["rows"] == [[known, False, 36], ["", True, 0]]
+    assert api.rows(f"Guids_CL | where Id == '{known}' | project Number") == [[1]]
 
 
 @pytest.mark.parametrize(

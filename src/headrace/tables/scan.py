@@ -142,7 +142,11 @@ def _expression(table: Table, name: str, physical: Mapping[int, str]) -> exp.Exp
         return _SYSTEM[name][1](table, physical)
     column = _own(table, name)
     stored = physical.get(column.id)
-    return _fill(column.type) if stored is None else exp.column(stored, quoted=True)
+    if stored is None:
+        return _fill(column.type)
+    value = exp.column(stored, quoted=True)
+    # Queries read guids as strings, and strings are never null.
+    return exp.func("coalesce", value, exp.Literal.string("")) if column.type is KustoType.GUID else value
 
 
 def _own(table: Table, name: str) -> Column:
@@ -154,7 +158,7 @@ def _own(table: Table, name: str) -> Column:
 
 def _fill(type: KustoType) -> exp.Expr:
     """What rows have in a column that came after them: strings are never null."""
-    return exp.Literal.string("") if type is KustoType.STRING else _null(type)
+    return exp.Literal.string("") if type in (KustoType.STRING, KustoType.GUID) else _null(type)
 
 
 def _null(type: KustoType) -> exp.Expr:
