@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.functions.registry import Kind
-from headrace.kql.bind.operators import Names, OperatorBinder, unique
+from headrace.kql.bind.operators import Names, unique
 from headrace.kql.bind.scope import Relation
+from headrace.kql.bind.sources import SourceBinder
 from headrace.kql.plan.expressions import (
     Apply,
     Column,
@@ -29,7 +30,7 @@ Keys = list[tuple[Column, Expr]]
 Aggregates = list[tuple[tuple[Column, ...], Apply]]
 
 
-class AggregateBinder(OperatorBinder):
+class AggregateBinder(SourceBinder):
     """Binds the operators that see several rows."""
 
     def group_keys(self, rows: Relation, items: Sequence[n.Named], names: Names) -> Keys:
