@@ -94,7 +94,7 @@ _BUSY_SHARE = 0.25
 """Of one processor's time: above it compaction is put off."""
 _KEY_LOOK_SECONDS = 60.0
 _BEHIND = 2 * SECOND // 5
-"""From here on the engine needs the gateways' processors, too."""
+"""From here on, longer than a batch takes to fill and to run, the engine needs the gateways' processors, too."""
 
 
 async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -145,8 +145,9 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop, _DRAIN_SECONDS)
-        behind = _falls_behind(pipeline, clock)
-        await stack.enter_async_context(running_beside(keep_off(config.gateway_processors, behind)))
+        if config.gateway_processors:
+            behind = partial(_waits, pipeline, clock, _BEHIND)
+            await stack.enter_async_context(running_beside(keep_off(config.gateway_processors, behind)))
         own = OwnLog(
             own_journal, catalog, usage, clock, make_table, lambda: {key.workspace for key in tables.stored()}
         )
@@ -327,18 +328,13 @@ class _Busy:
         now = self._clock.monotonic()
         worked, passed = progress.worked - self._worked, now - self._asked
         self._worked, self._asked = progress.worked, now
-        lags = progress.oldest is not None and self._clock.now() - progress.oldest > _LAG
-        return lags or worked > _BUSY_SHARE * passed
+        return _waits(self._pipeline, self._clock, _LAG) or worked > _BUSY_SHARE * passed
 
 
-def _falls_behind(pipeline: Pipeline, clock: Clock) -> Callable[[], bool]:
-    """Tells whether payloads wait for longer than a batch takes to fill and to run."""
-
-    def falls_behind() -> bool:
-        waiting_since = pipeline.oldest()
-        return waiting_since is not None and clock.now() - waiting_since > _BEHIND
-
-    return falls_behind
+def _waits(pipeline: Pipeline, clock: Clock, longer: int) -> bool:
+    """Whether some payload waits for its flows for longer than so many microseconds."""
+    oldest = pipeline.oldest()
+    return oldest is not None and clock.now() - oldest > longer
 
 
 def _retention(catalog: LiveView[Catalog]) -> RetentionOf:
