@@ -72,7 +72,7 @@ def retire(folder: Path, first: int, sync: Callable[[], None]) -> None:
     for trimmed in folder.glob(f"{TRIMMED_PREFIX}*"):
         with suppress(FileNotFoundError):
             if next(folder.glob(f"{USED_PREFIX}*"), None) is None:
-                trimmed.rename(folder / f"{USED_PREFIX}{first:020d}")
+                trimmed.rename(folder / trimmed.name.replace(TRIMMED_PREFIX, USED_PREFIX))
             else:
                 trimmed.unlink()
 
