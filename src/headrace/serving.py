@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -117,8 +117,8 @@ async def serving_socket(app: ASGIApp, path: Path) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def serving_http(app: ASGIApp, host: str, port: int) -> AsyncIterator[None]:
-    """Serve plain HTTP inside the block; only ever on loopback."""
-    config = _plain_config(app)
+    """Serve plain HTTP inside the block, to the same bounds of heads; only ever on loopback."""
+    config = _plain_config(app, http=GuardedProtocol)
     config.host, config.port = host, port
     async with _serving(config, _shared_listener(host, port)):
         yield
@@ -324,10 +324,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _plain_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
+def _plain_config(
+    app: ASGIApp, http: type[asyncio.Protocol] | Literal["httptools"] = "httptools", **more: Any
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=http,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tests.server.kit import ARM_SCOPE, INGEST_SCOPE, QUERY_SCOPE, Api, api_of, eventually
-from tests.servers import ServerProcess, running_server, start_server
+from tests.servers import ServerProcess, free_port, running_server, start_server
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 
@@ -41,12 +41,6 @@ def run_up(
         }
         | (variables or {}),
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def port_of(address: str) -> int | None:

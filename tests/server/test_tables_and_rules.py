@@ -321,6 +321,14 @@ def test_a_group_takes_everything_in_it_along(api: Api) -> None:
     assert api.arm("GET", inside).status_code == 404
 
 
+def test_columns_that_differ_only_by_case_stay_apart(api: Api) -> None:
+    columns = {"Level": "string", "level": "int"}
+    api.make_table("Cases_CL", columns)
+    rule = api.make_rule("cases", columns, "Cases_CL")
+    rule.send([{"Level": "high", "level": 3}])
+    assert eventually(lambda: api.rows("Cases_CL | project Level, level"), bool) == [["high", 3]]
+
+
 def test_workspaces_never_mix(api: Api) -> None:
     worlds = [api.make_workspace(f"twin-{number}") for number in range(2)]
     rules = []

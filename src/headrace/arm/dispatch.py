@@ -14,7 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection
 
 from headrace.arm.ids import DEPLOYMENT_TYPE, PROVIDER_TYPE, RESOURCES, SUBSCRIPTION_TYPE, Target, parse_path
-from headrace.arm.kinds.base import Kind, method_not_allowed
+from headrace.arm.kinds.base import Kind, method_not_allowed, require_subscription
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.model import NO_QUERY, Answer, ArmDeps, Call, Inner
 from headrace.arm.versions import check_version
@@ -88,7 +88,10 @@ class Dispatcher:
         )
 
     def authorize(self, caller: Caller, found: Found) -> None:
-        """Whether the caller has the right that the call takes, at what it is about. Raises 403."""
+        """Whether the caller has the right that the call takes, at what it is about.
+
+        Raises `HttpError` 403, and 404 where there is no such subscription: nobody has rights there.
+        """
         method, target, action = found.method, found.target, found.action
         if target.is_collection and target.type in _OPEN_LISTS:
             return
@@ -97,6 +100,9 @@ class Dispatcher:
         scope = target.parent_id if target.is_collection else target.id
         if self.deps.access.current.allows(caller.object_id, right, scope or "/", groups=caller.groups):
             return
+        if method != "PUT" or target.type != SUBSCRIPTION_TYPE:
+            with self.deps.database.read() as connection:
+                require_subscription(connection, target)
         raise arm_forbidden(caller, right, scope or "/")
 
     def answer(self, request: Request) -> tuple[Answer, int | None]:

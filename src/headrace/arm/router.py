@@ -102,9 +102,8 @@ class Router:
         base = self._deps.addresses.base(headers.get("host"))
         caller = await run_in_threadpool(self._authenticate, headers.get("authorization"), base)
         version = require_arm_version(query.get("api-version"))
-        target = parse_path(raw_path)
-        found = self._dispatcher.find(method, target, version)
-        self._dispatcher.authorize(caller, found)
+        found = self._dispatcher.find(method, parse_path(raw_path), version)
+        await run_in_threadpool(self._dispatcher.authorize, caller, found)
         body = await read_body(found) if method in ("PUT", "PATCH", "POST") else {}
         request = Request(found, version, query, headers, body, caller, base)
         answer, change = await run_in_threadpool(self._dispatcher.answer, request)

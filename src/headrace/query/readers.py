@@ -46,7 +46,6 @@ class Readers:
         """
         catalog = self.catalog()
         whole: dict[str, Workspace] = {}
-        others: dict[str, Workspace] = {}
         limited: dict[str, tuple[str, ...]] = {}
         for name in names:
             found = find_workspace(catalog, name)
@@ -62,12 +61,10 @@ class Readers:
                 if lies_in(workspace, resource):
                     whole[workspace.customer_id] = workspace
                 else:
-                    others[workspace.customer_id] = workspace
                     limited[workspace.customer_id] = (*limited.get(workspace.customer_id, ()), resource)
         for customer_id in whole:
-            others.pop(customer_id, None)
             limited.pop(customer_id, None)
-        workspaces = (*whole.values(), *others.values())
+        workspaces = (*whole.values(), *(catalog.workspaces[customer_id] for customer_id in limited))
         return WorkspaceView(catalog, workspaces, partial(self._may_read, caller), limited)
 
     def workspace(self, caller: Caller, name: str) -> WorkspaceView:

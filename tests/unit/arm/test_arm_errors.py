@@ -246,6 +246,42 @@ def test_unknown_scopes_and_kinds_have_azures_codes(world: World) -> None:
     )
 
 
+def test_a_subscription_that_is_not_there_is_404_for_everybody(world: World) -> None:
+    world.basics()
+    nowhere = f"{SUBSCRIPTION[:-1]}6"
+    stranger = world.other_app()
+    reader = world.other_app(("Reader", WORKSPACE))
+    paths = (
+        "",
+        "/resourceGroups",
+        "/resourceGroups/rg1",
+        RULE.removeprefix(f"/subscriptions/{SUBSCRIPTION}"),
+    )
+    for token in (stranger, reader, world.token()):
+        for path in paths:
+            for method in ("GET", "DELETE") if "rg1" in path else ("GET",):
+                answer = world.call(method, f"/subscriptions/{nowhere}{path}", token=token)
+                assert (answer.status_code, answer.json()) == (
+                    404,
+                    {
+                        "error": {
+                            "code": "SubscriptionNotFound",
+                            "message": f"The subscription '{nowhere}' could not be found.",
+                        }
+                    },
+                )
+    wrong = world.call("GET", "/subscriptions/mine/resourceGroups/rg1", token=stranger)
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "InvalidSubscriptionId")
+
+
+def test_a_stranger_learns_nothing_of_what_a_subscription_holds(world: World) -> None:
+    world.basics()
+    stranger = world.other_app()
+    for path in (GROUP, f"{GROUP}x", WORKSPACE, f"{WORKSPACE}x", f"/subscriptions/{SUBSCRIPTION}"):
+        answer = world.call("GET", path, token=stranger)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "AuthorizationFailed"), path
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -200,6 +200,26 @@ def test_every_fault_has_its_code_and_place(changes: dict[str, Any], code: str, 
     assert (code, target) in faults(**changes)
 
 
+def test_a_column_may_be_declared_again_with_the_same_type_only() -> None:
+    """Published rules do the first; which of two types counts, nobody could tell."""
+    twice = declares({"name": "b", "type": "boolean"}, {"name": "b", "type": "bool"})
+    assert len(parse(**twice).streams["Custom-A"].columns) == 1
+    with pytest.raises(ProblemError) as raised:
+        parse(**declares({"name": "b", "type": "int"}, {"name": "b", "type": "long"}))
+    problem = raised.value.problems[0]
+    assert problem.code == "InvalidStream"
+    assert problem.target == "properties.streamDeclarations.Custom-A.columns[1].type"
+    assert "'b' is declared twice" in problem.message
+
+
+def test_names_of_columns_are_case_sensitive() -> None:
+    both = parse(**declares({"name": "b", "type": "int"}, {"name": "B", "type": "string"}))
+    assert [(one.name, one.type) for one in both.streams["Custom-A"].columns] == [
+        ("b", KustoType.INT),
+        ("B", KustoType.STRING),
+    ]
+
+
 def test_a_stream_goes_to_one_workspace() -> None:
     both = [{"workspaceResourceId": f"{WORKSPACE}{n}", "name": f"la{n}"} for n in range(2)]
     flows = [

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from tests.servers import free_port
 from uvicorn.server import ServerState
 
 from headrace import serving
@@ -203,3 +204,33 @@ def test_the_next_head_is_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
         return await _read_to_end(reader)
 
     assert asyncio.run(_talk(talk)) == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: h", 204),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nx: " + b"y" * 65_536, 431),
+        (b"GET /" + b"y" * 32_768 + b" HTTP/1.1\r\nHost: h", 414),
+        (b"GET / HTTP/1.1", 400),
+    ],
+)
+def test_plain_http_on_loopback_has_the_same_bounds(head: bytes, status: int) -> None:
+    async def ask() -> bytes:
+        port = free_port()
+        async with serving.serving_http(_hello, "127.0.0.1", port), asyncio.timeout(20):
+            reader, writer = await _connected(port)
+            writer.write(head + b"\r\n\r\n")
+            answer = await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+            return answer
+
+    assert asyncio.run(ask()).startswith(b"HTTP/1.1 %d " % status)
+
+
+async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The server begins to listen a moment later."""
+    while True:
+        with suppress(ConnectionRefusedError):
+            return await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.01)

@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sqlalchemy import Connection
+
 from headrace.arm import store
 from headrace.arm.body import parse_object
-from headrace.arm.ids import GROUP_TYPE, make_key
+from headrace.arm.ids import GROUP_TYPE, Target, make_key
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.clock import iso
-from headrace.ids import new_guid
+from headrace.ids import guid_of, new_guid
 from headrace.wire.problems import HttpError, http_error
 
 PAGE = 1000
@@ -106,17 +108,24 @@ def require(call: Call) -> Resource:
 def require_scope(call: Call) -> None:
     """Raises `HttpError` 404 when the call's subscription or resource group does not exist."""
     target = call.target
-    if target.subscription is not None:
-        key = f"/subscriptions/{target.subscription}".lower()
-        if not store.exists(call.connection, key):
-            raise http_error(
-                404,
-                "SubscriptionNotFound",
-                f"The subscription '{target.subscription}' could not be found.",
-            )
+    require_subscription(call.connection, target)
     group = target.group_key if target.type != GROUP_TYPE else None
     if group is not None and not store.exists(call.connection, group):
         raise group_not_found(target.group or "")
+
+
+def require_subscription(connection: Connection, target: Target) -> None:
+    """Raises `HttpError` when the target's subscription does not exist: 404, and 400 for what is no GUID."""
+    name = target.subscription
+    if name is None or store.exists(connection, f"/subscriptions/{name}".lower()):
+        return
+    if guid_of(name) is None:
+        raise http_error(
+            400,
+            "InvalidSubscriptionId",
+            f"The provided subscription identifier '{name[:64]}' is malformed or invalid.",
+        )
+    raise http_error(404, "SubscriptionNotFound", f"The subscription '{name}' could not be found.")
 
 
 def group_not_found(name: str) -> HttpError:
