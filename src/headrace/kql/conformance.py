@@ -114,7 +114,9 @@ def _columns(statement: Statement) -> list[dict[str, str]]:
 
 
 def _row(statement: Statement, row: Sequence[Any]) -> list[Any]:
-    return [_value(column.type, value) for column, value in zip(statement.columns, row, strict=True)]
+    # A select has a column even where none is asked for.
+    cells = row[: len(statement.columns)]
+    return [_value(column.type, value) for column, value in zip(statement.columns, cells, strict=True)]
 
 
 def _value(type: KustoType, value: Any) -> Any:

@@ -23,19 +23,17 @@ _encoder = msgspec.json.Encoder()
 
 def encode_rows(batch: pa.RecordBatch, types: Iterable[KustoType]) -> bytes:
     """The rows of a batch as JSON arrays joined by commas, without the outer brackets."""
-    columns = [_VALUES[kusto](column) for column, kusto in zip(batch.columns, types, strict=True)]
-    if not columns:
+    types = tuple(types)
+    if not types:
+        # A select has a column even where none is asked for.
         return b",".join([b"[]"] * batch.num_rows)
+    columns = [_VALUES[kusto](column) for column, kusto in zip(batch.columns, types, strict=True)]
     return _encoder.encode(list(zip(*columns, strict=True)))[1:-1]
 
 
 def _values(column: pa.Array) -> list[Any]:
     values: list[Any] = column.to_pylist()
     return values
-
-
-def _plain(column: pa.Array) -> list[Any]:
-    return _values(column)
 
 
 def _text(column: pa.Array) -> list[Any]:
@@ -119,10 +117,10 @@ def _floor_divide(values: pa.Array, divisor: int) -> pa.Array:
 
 _VALUES: dict[KustoType, Callable[[pa.Array], list[Any]]] = {
     KustoType.STRING: _text,
-    KustoType.INT: _plain,
-    KustoType.LONG: _plain,
+    KustoType.INT: _values,
+    KustoType.LONG: _values,
     KustoType.REAL: _real,
-    KustoType.BOOL: _plain,
+    KustoType.BOOL: _values,
     KustoType.DATETIME: _datetime,
     KustoType.TIMESPAN: _timespan,
     KustoType.DYNAMIC: _dynamic,

@@ -131,6 +131,13 @@ async def test_queries_at_once_all_have_the_functions_of_compiled_queries(tmp_pa
     )
 
 
+async def test_rows_without_columns_are_answered(tmp_path: Path) -> None:
+    async with things(tmp_path) as made:
+        made.things.publish(0, rows=2)
+        result = await made.run("Things_CL | project-away *")
+    assert (result.tables[0].columns, json.loads(result.tables[0].rows)) == ((), [[], []])
+
+
 async def test_more_rows_than_allowed_are_a_partial_answer(tmp_path: Path) -> None:
     async with things(tmp_path, max_rows=70_000) as made:
         whole = await made.run("range x from 1 to 70000 step 1")

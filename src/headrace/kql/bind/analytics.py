@@ -1,4 +1,4 @@
-"""The analytical operators: make-series, scan, top-nested, partition, evaluate, facet, fork, invoke."""
+"""The analytical operators: make-series, scan, partition, evaluate, facet, fork, invoke."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from typing import Any
 
 from headrace.kql.bind.aggregates import Aggregates, Keys
 from headrace.kql.bind.base import BindProblem, long_literal, text_literal
-from headrace.kql.bind.functions.operators import comparison_type
+from headrace.kql.bind.nesting import NestingBinder
 from headrace.kql.bind.operators import Names
-from headrace.kql.bind.plugins import PluginBinder
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, ScalarBinding, SharedBinding
 from headrace.kql.plan.expressions import Column, Expr, Literal, Poison, missing, ref
 from headrace.kql.plan.nodes import (
     Aggregate,
-    Compute,
     Correlated,
     Filter,
-    Join,
-    JoinKind,
     Limit,
     MatchRows,
     OrderKey,
-    Plan,
-    Rank,
     Rows,
     ScanStep,
     Series,
@@ -48,7 +42,7 @@ _DOTNET = {
 }
 
 
-class AnalyticsBinder(PluginBinder):
+class AnalyticsBinder(NestingBinder):
     """Binds the operators that few queries use."""
 
     branches: list[Relation]
@@ -81,7 +75,7 @@ class AnalyticsBinder(PluginBinder):
         )
         axis_column = self.new_column(name, _T.DYNAMIC)
         if operator.aligned and low is not None and high is not None:
-            low, high = self.call("bin", low, step), self._after(high)
+            low, high = self.call("bin", low, step), self._after(high, step)
         columns = (*(column for column, _ in keys), *(column for column, _, _ in outputs), axis_column)
         plan = Series(
             columns,
@@ -98,10 +92,10 @@ class AnalyticsBinder(PluginBinder):
         )
         return rows.unordered(plan, columns)
 
-    def _after(self, high: Expr) -> Expr:
-        """The end that leaves out what an inclusive end takes in: one more tick or number."""
+    def _after(self, high: Expr, step: Expr) -> Expr:
+        """The exclusive end that still takes in `high`: one more tick or number, of reals a trifle of a step."""
         if high.type is _T.REAL:
-            return high
+            return self.call("__add", high, self.call("__multiply", step, Literal(_T.REAL, 1e-9)))
         one = Literal(_T.TIMESPAN if high.type is not _T.LONG else _T.LONG, 1)
         return self.call("__add", high, one)
 
@@ -202,139 +196,6 @@ class AnalyticsBinder(PluginBinder):
                 return ref(column)
         return None
 
-    # top-nested
-
-    def top_nested(self, rows: Relation, operator: t.TopNested) -> Relation:
-        """`top-nested`: each level's groups within those that the level above kept."""
-        binding = self.share_binding(rows)
-        parent: Relation | None = None
-        outputs: list[str] = []
-        for level in operator.levels:
-            parent, made = self._nested_level(binding, level, parent, operator.levels.index(level))
-            outputs.extend(made)
-        assert parent is not None
-        columns = tuple(column for name in outputs if (column := parent.find(name)) is not None)
-        return Relation(parent.plan, columns)
-
-    def _nested_level(
-        self, source: SharedBinding, level: t.NestedLevel, parent: Relation | None, depth: int
-    ) -> tuple[Relation, list[str]]:
-        rows = self.bound_rows(source)
-        kept, above = self._under(rows, parent)
-        with self.row_scope(kept):
-            value = self.bind(level.value.value)
-        name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
-        others = self._others_label(level, value)
-        if others is not None:
-            value = self.as_type(value, others.type)
-        key = self.column_for(name, value)
-        keys = [*above, (key, value)]
-        grouped, amount = self._nested_groups(kept, level, keys, name)
-        groups = tuple(column for column, _ in above)
-        rank = self.new_column("", _T.LONG)
-        order = (OrderKey(ref(amount), level.descending, False),)
-        plan: Plan = Rank(
-            (*grouped.plan.columns, rank), grouped.plan, rank, tuple(ref(c) for c in groups), order
-        )
-        if level.count is not None:
-            limit = self.row_count(level.count, "`top-nested`")
-            plan = Filter(plan.columns, plan, self.call("__less_or_equal", ref(rank), limit))
-        top = Relation(plan, (*groups, key, amount))
-        if others is not None:
-            top = self._with_others(source, level, parent, top, key, others)
-        if parent is None:
-            return top, [key.name, amount.name]
-        joined = self._join_parent(parent, top, [column.name for column in groups])
-        del depth
-        return joined, [key.name, amount.name]
-
-    def _others_label(self, level: t.NestedLevel, value: Expr) -> Expr | None:
-        """What stands for the groups left out: of the groups' type where it can be, else both are text."""
-        if level.others is None:
-            return None
-        with self.row_scope(None):
-            label = self.bind(level.others)
-        same = {value.type, label.type} <= {_T.INT, _T.LONG}
-        fits = same or (
-            value.type is not _T.DYNAMIC and comparison_type(value.type, label.type) is value.type
-        )
-        return self.as_type(label, value.type if fits else _T.STRING)
-
-    def _under(self, rows: Relation, parent: Relation | None) -> tuple[Relation, list[tuple[Column, Expr]]]:
-        """The rows whose keys the level above kept, and those keys."""
-        if parent is None:
-            return rows, []
-        above: list[tuple[Column, Expr]] = []
-        for column in parent.columns:
-            if column.name in self._nested_keys and (found := rows.find(column.name)) is not None:
-                above.append(
-                    (self.new_column(column.name, column.type), self.as_type(ref(found), column.type))
-                )
-        return rows, above
-
-    _nested_keys: frozenset[str] = frozenset()
-
-    def _nested_groups(
-        self, rows: Relation, level: t.NestedLevel, keys: list[tuple[Column, Expr]], name: str
-    ) -> tuple[Relation, Column]:
-        """The groups of a level with their aggregate."""
-        with self.row_scope(rows):
-            aggregates, computed = self.aggregate_items([level.aggregate], keys, Names())
-        if not computed:
-            raise BindProblem
-        source, value = computed[0]
-        given = level.aggregate.names[0] if level.aggregate.names else f"aggregated_{name}"
-        amount = self.new_column(given, source.type)
-        made = tuple(column for columns, _ in aggregates for column in columns)
-        plan: Plan = Aggregate((*(c for c, _ in keys), *made), rows.plan, tuple(keys), tuple(aggregates))
-        plan = Compute((*plan.columns, amount), plan, ((amount, value),))
-        self._nested_keys = self._nested_keys | {name}
-        return Relation(plan, (*(c for c, _ in keys), amount)), amount
-
-    def _with_others(
-        self,
-        source: SharedBinding,
-        level: t.NestedLevel,
-        parent: Relation | None,
-        top: Relation,
-        key: Column,
-        label: Expr,
-    ) -> Relation:
-        """The groups that were left out, together under the `others` value."""
-        binding = self.share_binding(top)
-        top = self.bound_rows(binding)
-        rows, above = self._under(self.bound_rows(source), parent)
-        with self.row_scope(rows):
-            value = self.as_type(self.bind(level.value.value), label.type)
-        chosen = self.bound_rows(binding)
-        pairs = [(value, ref(self._column(chosen, key.name)))]
-        pairs.extend((source_value, ref(self._column(chosen, column.name))) for column, source_value in above)
-        rest = Relation(
-            Join(rows.plan.columns, rows.plan, chosen.plan, JoinKind.LEFTANTI, tuple(pairs)), rows.columns
-        )
-        keys = above or [(self.new_column("", _T.LONG), long_literal(1))]
-        others, other_amount = self._nested_groups(rest, level, list(keys), key.name)
-        other_key = self.new_column(key.name, label.type)
-        plan = Compute((*others.plan.columns, other_key), others.plan, ((other_key, label),))
-        columns = (*(column for column, _ in above), other_key, other_amount)
-        return self.union_relations([("", top), ("", Relation(plan, columns))], inner=False, source_name=None)
-
-    @staticmethod
-    def _column(rows: Relation, name: str) -> Column:
-        column = rows.find(name)
-        if column is None:
-            raise BindProblem
-        return column
-
-    def _join_parent(self, parent: Relation, top: Relation, keys: list[str]) -> Relation:
-        """The level's groups beside those of the level above; a group without any stays, its cells missing."""
-        pairs = tuple((ref(self._column(parent, name)), ref(self._column(top, name))) for name in keys)
-        rest = tuple(column for column in top.columns if column.name not in keys)
-        filled = {c: self.new_column(c.name, c.type) for c in rest if c.type is _T.STRING}
-        columns = (*parent.plan.columns, *top.plan.columns, *filled.values())
-        plan = Join(columns, parent.plan, top.plan, JoinKind.LEFTOUTER, pairs, tuple(filled.items()))
-        return Relation(plan, (*parent.columns, *(filled.get(column, column) for column in rest)))
-
     # partition
 
     def partition(self, rows: Relation, operator: t.Partition) -> Relation:
@@ -370,10 +231,11 @@ class AnalyticsBinder(PluginBinder):
         """`fork`: a result for each branch."""
         binding = self.share_binding(rows, once=False)
         for name, body in operator.branches:
-            self.branches.append(replace(self._sub_query(operator, binding, body), name=name, _by_name={}))
+            self.branches.append(replace(self._sub_query(binding, body), name=name))
         return self.branches[0]
 
-    def _sub_query(self, node: n.Node, binding: SharedBinding, body: n.Expression) -> Relation:
+    def _sub_query(self, binding: SharedBinding, body: n.Expression) -> Relation:
+        """A branch, which goes on with the shared rows."""
         before, self.input_rows = self.input_rows, self.bound_rows(binding)
         try:
             with self.row_scope(None):
@@ -392,7 +254,7 @@ class AnalyticsBinder(PluginBinder):
             plan = Aggregate(columns, side.plan, tuple(keys), (((amount,), self.call("count")),))
             self.branches.append(Relation(plan, columns))
         if operator.body is not None:
-            self.branches.append(self._sub_query(operator, binding, operator.body))
+            self.branches.append(self._sub_query(binding, operator.body))
         return self.branches[0]
 
     def invoke(self, rows: Relation, operator: t.Invoke) -> Relation:
@@ -440,15 +302,15 @@ class AnalyticsBinder(PluginBinder):
         return rows.with_plan(Limit(rows.plan.columns, rows.plan, long_literal(0), ()))
 
     operators: Mapping[type[n.Operator], Callable[[Any, Relation, Any], Relation]] = {
-        **PluginBinder.operators,
+        **NestingBinder.operators,
         t.MakeSeries: make_series,
         t.ScanOperator: scan_rows,
-        t.TopNested: top_nested,
+        t.TopNested: NestingBinder.top_nested,
         t.Partition: partition,
         t.Fork: fork,
         t.Facet: facet,
         t.Invoke: invoke,
         t.GetSchema: getschema,
         t.Consume: consume,
-        t.Evaluate: PluginBinder.evaluate,
+        t.Evaluate: NestingBinder.evaluate,
     }

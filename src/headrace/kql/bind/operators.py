@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
@@ -287,13 +288,11 @@ class OperatorBinder(ExpressionBinder):
 
     def project_by_names(self, rows: Relation, operator: t.ProjectByNames) -> Relation:
         """`project-by-names`: the columns whose names the values give."""
-        import json
-
         found: list[Column] = []
         for node in operator.values:
-            value = self.bind(node).constant
-            names: Any = value.value if value is not None else None
-            if isinstance(names, str) and names.startswith("["):
+            value = self.bind(node)
+            names: Any = value.constant.value if value.constant is not None else None
+            if value.type is _T.DYNAMIC and isinstance(names, str):
                 names = json.loads(names)
             for name in names if isinstance(names, list) else [names]:
                 if not isinstance(name, str):
@@ -338,14 +337,14 @@ class OperatorBinder(ExpressionBinder):
     def sort(self, rows: Relation, operator: t.Sort) -> Relation:
         """`sort`."""
         rows, order = self.order_keys(rows, operator.keys)
-        return replace(rows, order=order, serialized=True, _by_name={})
+        return replace(rows, order=order, serialized=True)
 
     def top(self, rows: Relation, operator: t.Top) -> Relation:
         """`top`."""
         count = self.row_count(operator.count, "`top`")
         rows, order = self.order_keys(rows, operator.keys)
         plan = Limit(rows.plan.columns, rows.plan, count, order)
-        return replace(rows, plan=plan, order=order, serialized=True, _by_name={})
+        return replace(rows, plan=plan, order=order, serialized=True)
 
     def row_count(self, node: n.Expression, what: str) -> Expr:
         """A number of rows, which no column may decide."""
@@ -376,7 +375,7 @@ class OperatorBinder(ExpressionBinder):
 
     def serialize(self, rows: Relation, operator: t.Serialize) -> Relation:
         """`serialize`."""
-        rows = replace(rows, serialized=True, _by_name={})
+        rows = replace(rows, serialized=True)
         return self.extended(rows, operator.items) if operator.items else rows
 
     # Parsing.
@@ -525,4 +524,5 @@ def glob(pattern: str, name: str) -> bool:
 
 
 def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    """A name's texts and numbers by turns, so that `a2` sorts before `a10`."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
