@@ -7,7 +7,7 @@ query. Both raise `KqlError` with every problem of the text; what is legal but a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlglot import exp
 from headrace.errors import Problem
 from headrace.kql.bind.base import BinderBase
 from headrace.kql.bind.binder import Binder, Bound, TransformBinder
+from headrace.kql.bind.plugins import PlanProbe
 from headrace.kql.model import (
     Database,
     Functions,
@@ -168,7 +169,7 @@ def compile_query(text: str, database: Database, options: QueryOptions | None = 
         raise _deep() from None
 
 
-def _prober(probe: Probe) -> Callable[[Plan, Sequence[Column]], Sequence[Sequence[Any]]]:
+def _prober(probe: Probe) -> PlanProbe:
     """How the binder asks for rows: a plan becomes a statement that the caller's probe runs."""
 
     def ask(plan: Plan, columns: Sequence[Column]) -> Sequence[Sequence[Any]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from headrace.kql.bind.base import BindProblem, TooLarge
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation
 from headrace.kql.bind.special import SpecialBinder
-from headrace.kql.model import KqlError, Render
-from headrace.kql.plan.expressions import Column, columns_of, ref
-from headrace.kql.plan.nodes import Compute, OrderKey, Plan, TableScan
+from headrace.kql.model import Render
+from headrace.kql.plan.expressions import Column
+from headrace.kql.plan.nodes import OrderKey, Plan, Rows, TableScan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.syntax.lexer import SourceText
@@ -86,7 +86,7 @@ class Binder(SpecialBinder):
 
         alone = not arguments and not function.parameters
         rows = self.rows_of_function(binding, bind) if alone else bind()
-        return replace(rows, name=name, _by_name={})
+        return replace(rows, name=name)
 
     def _saved_binding(self, node: n.Node, name: str, text: str) -> FunctionBinding:
         """A saved function, parsed once."""
@@ -164,23 +164,11 @@ class TransformBinder(Binder):
         base = self.one_row()
         if not operator.values:
             self.fail("KQL0202", "A `datatable` without rows gives no row for any record.", operator)
-        values = rows.plan.values[0]  # type: ignore[attr-defined]
-        items = tuple(zip(rows.columns, values, strict=True))
+        assert isinstance(rows.plan, Rows)
+        items = tuple(zip(rows.columns, rows.plan.values[0], strict=True))
         return Relation(self.compute(base, items), rows.columns)
 
 
 def shortened(text: str) -> str:
     """A piece of the text for a message."""
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-__all__ = [
-    "Binder",
-    "Bound",
-    "Compute",
-    "FunctionBinding",
-    "KqlError",
-    "TransformBinder",
-    "columns_of",
-    "ref",
-]

@@ -56,7 +56,7 @@ class ExpandingBinder(QueryBinder):
         with self.row_scope(None):
             right = self.relation(operator.right)
         if (rows.broken and not rows.columns) or (right.broken and not right.columns):
-            return replace(rows, broken=True, _by_name={})
+            return replace(rows, broken=True)
         return self.join_relations(rows, right, operator)
 
     def union(self, rows: Relation | None, operator: t.Union) -> Relation:
@@ -80,7 +80,7 @@ class ExpandingBinder(QueryBinder):
             known, inner=kind == "inner", source_name=source.value if source else None
         )
         if len(known) < len(inputs):
-            return replace(result, open=True, _by_name={})
+            return replace(result, open=True)
         return result
 
     def _union_inputs(self, node: n.Expression, fuzzy: bool, place: int) -> list[tuple[str, Relation]]:
@@ -147,7 +147,7 @@ class ExpandingBinder(QueryBinder):
         result = rows.with_columns(plan, tuple(outputs))
         if rows.order:
             order = (*rows.order, OrderKey(ref(index), False, False))
-            result = replace(result, order=order, _by_name={})
+            result = replace(result, order=order)
         return result
 
     def mv_apply(self, rows: Relation, operator: t.MvApply) -> Relation:

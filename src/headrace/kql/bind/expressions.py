@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.kql.bind.base import BinderBase, text_literal
 from headrace.kql.bind.fold import fold
-from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Mismatch
+from headrace.kql.bind.functions.registry import OPERATORS, Constant, Function, Kind, Mismatch
 from headrace.kql.bind.patterns import pattern_fault, pattern_place, plain_groups
 from headrace.kql.bind.scope import FunctionBinding, ScalarBinding
 from headrace.kql.plan.expressions import (
@@ -535,9 +535,7 @@ class ExpressionBinder(BinderBase):
         return function.auto_names(own, constants)
 
 
-def _constant(node: n.Expression) -> Any:
-    from headrace.kql.bind.functions.registry import Constant
-
+def _constant(node: n.Expression) -> Constant | None:
     return Constant(node.value) if isinstance(node, n.Literal) else None
 
 

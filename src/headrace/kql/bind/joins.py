@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from headrace.kql.bind.aggregates import AggregateBinder
 from headrace.kql.bind.base import BindProblem
 from headrace.kql.bind.functions.operators import comparison_type
 from headrace.kql.bind.operators import unique
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.expressions import Column, Expr, Poison, columns_of, missing, ref
-from headrace.kql.plan.nodes import Compute, Filter, Join, JoinKind, Plan
+from headrace.kql.plan.nodes import Compute, Join, JoinKind, Plan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType
@@ -21,6 +19,9 @@ _KINDS = {
     "leftantisemi": JoinKind.LEFTANTI,
     "rightantisemi": JoinKind.RIGHTANTI,
 }
+KeyPair = tuple[Expr, Expr]
+"""A key of the left side, and the one of the right side that it must equal."""
+
 _LEFT_ONLY = (JoinKind.LEFTSEMI, JoinKind.LEFTANTI)
 _RIGHT_ONLY = (JoinKind.RIGHTSEMI, JoinKind.RIGHTANTI)
 
@@ -28,38 +29,21 @@ _RIGHT_ONLY = (JoinKind.RIGHTSEMI, JoinKind.RIGHTANTI)
 class JoinBinder(AggregateBinder):
     """Binds joins; the sides are bound by the caller."""
 
-    _sides_broken = False
-
     def join_relations(self, left: Relation, right: Relation, operator: t.Join) -> Relation:
         """`join` and `lookup` of two bound sides."""
         kind = self._kind(operator)
         if operator.conditions is None:
             self.fail("KQL0126", "A join needs `on` with the columns to match.", operator)
-        self._sides_broken = left.broken or right.broken
-        pairs: list[tuple[Expr, Expr]] = []
-        by_name: list[str] = []
-        rest: list[Expr] = []
-        for condition in operator.conditions:
-            self._condition(condition, left, right, pairs, by_name, rest)
-        left, left_keys = self._key_columns(left, [pair[0] for pair in pairs])
-        right, right_keys = self._key_columns(right, [pair[1] for pair in pairs])
-        if kind in _LEFT_ONLY:
-            plan: Plan = Join(
-                left.plan.columns, left.plan, right.plan, kind, tuple(zip(left_keys, right_keys, strict=True))
-            )
-            return left.with_plan(plan)
-        if kind in _RIGHT_ONLY:
-            plan = Join(
-                right.plan.columns,
-                left.plan,
-                right.plan,
-                kind,
-                tuple(zip(left_keys, right_keys, strict=True)),
-            )
-            return right.with_plan(plan)
-        return self._both(
-            left, right, kind, tuple(zip(left_keys, right_keys, strict=True)), operator, by_name, rest
+        pairs = tuple(
+            pair for condition in operator.conditions for pair in self._pairs(condition, left, right)
         )
+        if kind in _LEFT_ONLY:
+            return left.with_plan(Join(left.plan.columns, left.plan, right.plan, kind, pairs))
+        if kind in _RIGHT_ONLY:
+            return right.with_plan(Join(right.plan.columns, left.plan, right.plan, kind, pairs))
+        if not pairs:
+            raise BindProblem
+        return self._both(left, right, kind, pairs, lookup=operator.lookup)
 
     def _kind(self, operator: t.Join) -> JoinKind:
         default = "leftouter" if operator.lookup else "innerunique"
@@ -74,52 +58,45 @@ class JoinBinder(AggregateBinder):
             self.fail("KQL0127", "`lookup` has the kinds leftouter and inner.", operator)
         return kind
 
-    def _condition(
-        self,
-        node: n.Expression,
-        left: Relation,
-        right: Relation,
-        pairs: list[tuple[Expr, Expr]],
-        by_name: list[str],
-        rest: list[Expr],
-    ) -> None:
+    def _pairs(self, node: n.Expression, left: Relation, right: Relation) -> list[KeyPair]:
+        """The keys that a condition of `on` pairs; none after a problem."""
         if isinstance(node, n.Logical) and node.op == "and":
-            for operand in node.operands:
-                self._condition(operand, left, right, pairs, by_name, rest)
-            return
+            return [pair for operand in node.operands for pair in self._pairs(operand, left, right)]
+        sides = self._sides(node, left, right)
+        if sides is None or left.broken or right.broken:
+            return []
+        return self._compared_keys(node, *sides)
+
+    def _sides(self, node: n.Expression, left: Relation, right: Relation) -> KeyPair | None:
+        """The key of the left side and that of the right; None after a problem."""
         if isinstance(node, n.Name):
             sides = []
             for rows in (left, right):
                 with self.row_scope(rows):
                     column = rows.find(node.name)
                     sides.append(ref(column) if column is not None else self.unknown_name(node, node.name))
-            by_name.append(node.name)
-            self._pair(node, sides[0], sides[1], pairs)
-            return
+            first, second = sides
+            return None if isinstance(first, Poison) or isinstance(second, Poison) else (first, second)
         if isinstance(node, n.Binary) and node.op == "==":
             first, second = self._sided(node.left, left, right), self._sided(node.right, left, right)
             if isinstance(first, Poison) or isinstance(second, Poison):
-                return
-            in_left = columns_of(first) <= set(left.columns)
-            if in_left and columns_of(second) <= set(right.columns):
-                self._pair(node, first, second, pairs)
-                return
-            if columns_of(first) <= set(right.columns) and columns_of(second) <= set(left.columns):
-                self._pair(node, second, first, pairs)
-                return
+                return None
+            for one, other in ((first, second), (second, first)):
+                if columns_of(one) <= set(left.columns) and columns_of(other) <= set(right.columns):
+                    return one, other
         self.report(
             "KQL0128",
             "A join condition is a column of both sides, or `$left.a == $right.b`.",
             node,
         )
+        return None
 
     def _sided(self, node: n.Expression, left: Relation, right: Relation) -> Expr:
         with self.row_scope(left, right):
             return self.bind(node)
 
-    def _pair(self, node: n.Node, first: Expr, second: Expr, pairs: list[tuple[Expr, Expr]]) -> None:
-        if isinstance(first, Poison) or isinstance(second, Poison) or self._sides_broken:
-            return
+    def _compared_keys(self, node: n.Node, first: Expr, second: Expr) -> list[KeyPair]:
+        """Both keys in the type that they are compared in; none after a problem."""
         # A column that only the data may bring has no type of its own.
         if first.constant is not None and first.type is KustoType.DYNAMIC and first.constant.value is None:
             first = missing(second.type if second.type is not KustoType.DYNAMIC else KustoType.STRING)
@@ -130,65 +107,50 @@ class JoinBinder(AggregateBinder):
             self.report(
                 "KQL0129", "A dynamic value cannot be a join key.", node, "Convert it, as by `tostring()`."
             )
-            return
+            return []
         if type is None:
             message = f"The join keys are of different types, {first.type} and {second.type}."
             self.report("KQL0129", message, node)
-            return
-        pairs.append((self.as_type(first, type), self.as_type(second, type)))
-
-    def _key_columns(self, rows: Relation, keys: Sequence[Expr]) -> tuple[Relation, list[Expr]]:
-        """The keys as they are; nothing needs to be computed beforehand."""
-        return rows, list(keys)
+            return []
+        return [(self.as_type(first, type), self.as_type(second, type))]
 
     def _both(
-        self,
-        left: Relation,
-        right: Relation,
-        kind: JoinKind,
-        pairs: tuple[tuple[Expr, Expr], ...],
-        operator: t.Join,
-        by_name: Sequence[str],
-        rest: Sequence[Expr],
+        self, left: Relation, right: Relation, kind: JoinKind, pairs: tuple[KeyPair, ...], *, lookup: bool
     ) -> Relation:
-        if not pairs:
-            raise BindProblem
-        filled: list[tuple[Column, Column]] = []
-        replaced: dict[Column, Column] = {}
+        """The join with the columns of both sides; a `lookup` shows the keys once."""
+        filled = self._filled(left, right, kind)
+        dropped = {column for _, key in pairs for column in columns_of(key)} if lookup else set()
+        columns = [filled.get(column, column) for column in left.columns]
+        taken = {column.name for column in left.columns}
+        renamed: list[tuple[Column, Expr]] = []
+        for column in right.columns:
+            if column in dropped or (column.hidden and column.name in taken):
+                continue
+            source = filled.get(column, column)
+            if column.name in taken:
+                new = self.new_column(
+                    unique(column.name, taken | {other.name for other in right.columns}), column.type
+                )
+                renamed.append((new, ref(source)))
+                source = new
+            taken.add(source.name)
+            columns.append(source)
+        outputs = (*left.plan.columns, *right.plan.columns, *filled.values())
+        plan: Plan = Join(outputs, left.plan, right.plan, kind, pairs, tuple(filled.items()))
+        if renamed:
+            plan = Compute((*plan.columns, *(new for new, _ in renamed)), plan, tuple(renamed))
+        return Relation(
+            plan, tuple(columns), open=left.open or right.open, broken=left.broken or right.broken
+        )
+
+    def _filled(self, left: Relation, right: Relation, kind: JoinKind) -> dict[Column, Column]:
+        """Texts of a side that may have no row: each with the column in which they are empty, never null."""
+        filled: dict[Column, Column] = {}
         for rows, missed in (
             (left, kind in (JoinKind.RIGHTOUTER, JoinKind.FULLOUTER)),
             (right, kind in (JoinKind.LEFTOUTER, JoinKind.FULLOUTER)),
         ):
             for column in rows.columns if missed else ():
                 if column.type is KustoType.STRING:
-                    new = self.new_column(column.name, column.type, column.hidden)
-                    filled.append((column, new))
-                    replaced[column] = new
-        dropped: set[Column] = set()
-        if operator.lookup:
-            dropped = {column for _, key in pairs for column in columns_of(key)}
-        taken = {column.name for column in left.columns}
-        columns = [replaced.get(column, column) for column in left.columns]
-        renamed: list[tuple[Column, Expr]] = []
-        for column in right.columns:
-            if column in dropped:
-                continue
-            source = replaced.get(column, column)
-            if column.name in taken:
-                if column.hidden:
-                    continue
-                name = unique(column.name, taken | {other.name for other in right.columns})
-                new = self.new_column(name, column.type)
-                renamed.append((new, ref(source)))
-                source = new
-            taken.add(source.name)
-            columns.append(source)
-        outputs = (*left.plan.columns, *right.plan.columns, *(new for _, new in filled))
-        plan: Plan = Join(outputs, left.plan, right.plan, kind, pairs, tuple(filled))
-        for predicate in rest:
-            plan = Filter(plan.columns, plan, predicate)
-        if renamed:
-            plan = Compute((*plan.columns, *(new for new, _ in renamed)), plan, tuple(renamed))
-        return Relation(
-            plan, tuple(columns), open=left.open or right.open, broken=left.broken or right.broken
-        )
+                    filled[column] = self.new_column(column.name, column.type, column.hidden)
+        return filled

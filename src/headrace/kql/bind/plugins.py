@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.kql.bind.base import BindProblem, text_literal
+from headrace.kql.bind.base import BindProblem, long_literal, text_literal
 from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.lookups import LookupBinder
 from headrace.kql.bind.scope import Relation
-from headrace.kql.plan.expressions import Apply, Column, Expr, Poison, missing, ref
-from headrace.kql.plan.nodes import Aggregate, Expand, ExpandItem, Plan
+from headrace.kql.plan.expressions import Apply, Column, Expr, Poison, columns_of, missing, ref
+from headrace.kql.plan.nodes import Aggregate, Expand, ExpandItem, Plan, Rank
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType
@@ -20,9 +20,8 @@ from headrace.kql.types import KustoType
 _T = KustoType
 MAX_MADE = 500
 """The most columns that data may add to a result."""
-Probe = Callable[[Plan, Sequence[Column]], Sequence[Sequence[Any]]]
+PlanProbe = Callable[[Plan, Sequence[Column]], Sequence[Sequence[Any]]]
 """Runs a plan and gives its rows: how the binder learns of columns that only the data knows."""
-
 
 _BAG_OPTIONS = ("OutputColumnPrefix", "columnsConflict", "ignoredProperties")
 
@@ -39,7 +38,7 @@ class BagOptions:
 class PluginBinder(LookupBinder):
     """Binds `evaluate`."""
 
-    probe: Probe | None = None
+    probe: PlanProbe | None = None
 
     def evaluate(self, rows: Relation, operator: t.Evaluate) -> Relation:
         """`evaluate plugin(...)`."""
@@ -133,21 +132,20 @@ class PluginBinder(LookupBinder):
         """Name, key and type of each property that the data has; open where nobody can be asked."""
         if self.probe is None or self.problems:
             return [], True
-        bag, key, kind = (self.new_column(name, _T.STRING) for name in ("bag", "key", "kind"))
+        key, kind = self.new_column("key", _T.STRING), self.new_column("kind", _T.STRING)
         element = self.new_column("", _T.DYNAMIC)
         held = self.new_column("", _T.DYNAMIC)
         plan = self.compute(rows, [(held, value)])
         item = ExpandItem(element, ref(held), _T.DYNAMIC)
         plan = Expand((held, element), plan, (item,), None, True, None, keep_empty=False)
-        first = self.apply_long_index(ref(element), 0)
-        second = self.apply_long_index(ref(element), 1)
+        first = self._element(ref(element), 0)
+        second = self._element(ref(element), 1)
         plan = Aggregate(
             (key, kind),
             plan,
             ((key, self.as_type(first, _T.STRING)), (kind, self.call("gettype", second))),
             (),
         )
-        del bag
         types: dict[str, set[str]] = {}
         for name, type_name in self.probe(plan, (key, kind)):
             types.setdefault(str(name), set()).add(str(type_name))
@@ -158,10 +156,8 @@ class PluginBinder(LookupBinder):
                 found.append((options.prefix + name, name, _bag_type(types[name])))
         return found, not types
 
-    def apply_long_index(self, value: Expr, place: int) -> Expr:
+    def _element(self, value: Expr, place: int) -> Expr:
         """An element of an array."""
-        from headrace.kql.bind.base import long_literal
-
         return self.call("__index", value, long_literal(place))
 
     def pivot(self, rows: Relation, operator: t.Evaluate, call: n.Call) -> Relation:
@@ -187,13 +183,13 @@ class PluginBinder(LookupBinder):
             made.append(column)
         group = [(self.new_column(column.name, column.type), ref(column)) for column in keys]
         columns = (*(column for column, _ in group), *made)
-        plan: Plan = Aggregate(columns, rows.plan, tuple((c, v) for c, v in group), tuple(items))
+        plan: Plan = Aggregate(columns, rows.plan, tuple(group), tuple(items))
         filled = [(self.new_column(c.name, c.type), self._zero(c)) for c in made if c.type is _T.LONG]
         result = Relation(plan, columns, open=opened or rows.open)
         return self.replaced(result, filled) if filled else result
 
     def _zero(self, column: Column) -> Expr:
-        return self.call("coalesce", ref(column), self.as_type(_long_zero(), column.type))
+        return self.call("coalesce", ref(column), self.as_type(long_literal(0), column.type))
 
     def _conditional(self, node: n.Call, applied: Apply, condition: Expr) -> Apply:
         """The aggregate over the rows of one value: its arguments are missing elsewhere."""
@@ -226,8 +222,6 @@ class PluginBinder(LookupBinder):
                 if bound is None:
                     raise BindProblem
                 applied = bound
-                from headrace.kql.plan.expressions import columns_of
-
                 used |= columns_of(bound)
             elif isinstance(node, n.Name):
                 rest.add(node.name)
@@ -253,7 +247,7 @@ class PluginBinder(LookupBinder):
 
     def narrow(self, rows: Relation, operator: t.Evaluate, call: n.Call) -> Relation:
         """`narrow()`: a row for each cell."""
-        rows = self.extended_row_number(rows)
+        rows = self._numbered(rows)
         number = rows.columns[-1]
         pairs: list[Expr] = []
         for column in rows.visible:
@@ -271,37 +265,23 @@ class PluginBinder(LookupBinder):
             (self.new_column("Row", _T.LONG), ref(number)),
             (
                 self.new_column("Column", _T.STRING),
-                self.as_type(self.apply_long_index(ref(element), 0), _T.STRING),
+                self.as_type(self._element(ref(element), 0), _T.STRING),
             ),
             (
                 self.new_column("Value", _T.STRING),
-                self.as_type(self.apply_long_index(ref(element), 1), _T.STRING),
+                self.as_type(self._element(ref(element), 1), _T.STRING),
             ),
         ]
         return Relation(self.compute(made, items), tuple(column for column, _ in items))
 
-    def extended_row_number(self, rows: Relation) -> Relation:
+    def _numbered(self, rows: Relation) -> Relation:
         """The rows with their place, from 0, as the last column."""
-        from headrace.kql.plan.nodes import Rank
-
         place = self.new_column("", _T.LONG)
         plan = Rank((*rows.plan.columns, place), rows.plan, place, (), rows.order)
         number = self.new_column("", _T.LONG)
         numbered = Relation(plan, rows.columns)
-        value = self.call("__subtract", ref(place), _long_one())
+        value = self.call("__subtract", ref(place), long_literal(1))
         return Relation(self.compute(numbered, [(number, value)]), (*rows.columns, number))
-
-
-def _long_zero() -> Expr:
-    from headrace.kql.bind.base import long_literal
-
-    return long_literal(0)
-
-
-def _long_one() -> Expr:
-    from headrace.kql.bind.base import long_literal
-
-    return long_literal(1)
 
 
 def _bag_type(names: set[str]) -> KustoType:
@@ -327,4 +307,3 @@ _PLUGINS: dict[str, Callable[[PluginBinder, Relation, t.Evaluate, n.Call], Relat
     "narrow": PluginBinder.narrow,
     "ipv4_lookup": PluginBinder.ipv4_lookup,
 }
-__all__ = ["PluginBinder", "Probe", "json"]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from headrace.kql.bind.base import AUTO_BIN, BindProblem, TooLarge, text_literal
 from headrace.kql.bind.expressions import POISON
+from headrace.kql.bind.functions.registry import OPERATORS
 from headrace.kql.bind.operators import glob
 from headrace.kql.bind.scope import (
     Binding,
@@ -33,7 +34,7 @@ from headrace.kql.plan.expressions import (
     columns_of,
     ref,
 )
-from headrace.kql.plan.nodes import Expand, ExpandItem, Plan, Rows, TableScan
+from headrace.kql.plan.nodes import Aggregate, Expand, ExpandItem, Plan, Rows, TableScan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType, Schema
@@ -94,7 +95,7 @@ class QueryBinder(SharedRowsBinder):
         self.environment.names[operator.name] = binding
         if self.input_rows is None:
             rows = self.readable_again(binding, rows, size)
-        return replace(rows, name=operator.name, _by_name={})
+        return replace(rows, name=operator.name)
 
     def operate(self, rows: Relation, operator: n.Operator) -> Relation:
         """The rows after one operator; after a problem the pipeline goes on with what is known."""
@@ -102,7 +103,7 @@ class QueryBinder(SharedRowsBinder):
         verdict, message = self.profile.operator(operator)
         if verdict == "refuse":
             self.report("KQL0202", message, operator)
-            return replace(rows, broken=True, _by_name={})
+            return replace(rows, broken=True)
         if verdict == "warn":
             self.warn("KQL0302", message, operator)
         try:
@@ -121,7 +122,7 @@ class QueryBinder(SharedRowsBinder):
         name = operator.name if isinstance(operator, t.Refused) else type(operator).__name__.lower()
         reason = operator.reason if isinstance(operator, t.Refused) else "it is not supported"
         self.report("KQL0203", f"`{name}` is refused: {reason}.", operator)
-        return replace(rows, broken=True, _by_name={})
+        return replace(rows, broken=True)
 
     # Sources.
 
@@ -178,14 +179,14 @@ class QueryBinder(SharedRowsBinder):
 
     def _bound(self, node: n.Node, name: str, binding: Binding) -> Relation:
         if isinstance(binding, QueryBinding):
-            return replace(self.rows_of_name(binding), name=name, _by_name={})
+            return replace(self.rows_of_name(binding), name=name)
         if isinstance(binding, RelationBinding):
             return self._tabular_argument(binding, name)
         if isinstance(binding, SharedBinding):
             return self.bound_rows(binding, name)
         if isinstance(binding, FunctionBinding):
             rows = self.call_tabular(node, binding, ())
-            return replace(rows, name=name, _by_name={}) if binding.function.view else rows
+            return replace(rows, name=name) if binding.function.view else rows
         raise self.fail("KQL0132", f"`{name}` is a value, not a table.", node)
 
     def _tabular_argument(self, binding: RelationBinding, name: str) -> Relation:
@@ -193,7 +194,7 @@ class QueryBinder(SharedRowsBinder):
             rows = self.relation(binding.value)
         wanted = binding.parameter.columns
         if wanted is None:
-            return replace(rows, name=name, _by_name={})
+            return replace(rows, name=name)
         for declared in wanted:
             column = rows.find(declared.name)
             if column is None and not rows.open and not rows.broken:
@@ -205,7 +206,7 @@ class QueryBinder(SharedRowsBinder):
                 )
                 self.report("KQL0133", message, binding.value)
         # What the parameter declares must be there; the other columns come along.
-        return replace(rows, name=name, _by_name={})
+        return replace(rows, name=name)
 
     def _table_pattern(self, node: n.Wildcard) -> Relation:
         inputs = [(name, self._named_table(node, name)) for name in self.tables_like(node)]
@@ -541,14 +542,10 @@ class QueryBinder(SharedRowsBinder):
         made = self.new_column("", _T.DYNAMIC)
         plan = self.aggregate_plan(rows, made, values)
         listed = ScalarQuery(_T.DYNAMIC, plan, made)
-        from headrace.kql.bind.functions.registry import OPERATORS
-
         return self.apply(node, OPERATORS[node.op], (operand, listed), f"`{node.op}`")
 
     def aggregate_plan(self, rows: Relation, column: Column, applied: Apply) -> Plan:
         """One aggregate over all rows."""
-        from headrace.kql.plan.nodes import Aggregate
-
         return Aggregate((column,), rows.plan, (), (((column,), applied),), rows.order)
 
 
@@ -557,7 +554,7 @@ _KEEP_COLUMNS = (t.Where, t.Sort, t.Take, t.Top)
 
 
 def _broken(rows: Relation, operator: n.Operator) -> Relation:
-    return rows if isinstance(operator, _KEEP_COLUMNS) else replace(rows, broken=True, _by_name={})
+    return rows if isinstance(operator, _KEEP_COLUMNS) else replace(rows, broken=True)
 
 
 def _given(value: Any, kusto: KustoType) -> Any:

@@ -27,7 +27,7 @@ class Relation:
     open: bool = False
     broken: bool = False
     name: str | None = None
-    _by_name: dict[str, Column] = field(default_factory=dict, compare=False)
+    _by_name: dict[str, Column] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for column in reversed(self.columns):
@@ -44,11 +44,11 @@ class Relation:
 
     def with_plan(self, plan: Plan) -> Relation:
         """The same names and order over another plan."""
-        return replace(self, plan=plan, _by_name={})
+        return replace(self, plan=plan)
 
     def with_columns(self, plan: Plan, columns: tuple[Column, ...]) -> Relation:
         """Other columns; the order stays."""
-        return replace(self, plan=plan, columns=columns, _by_name={})
+        return replace(self, plan=plan, columns=columns)
 
     def unordered(self, plan: Plan, columns: tuple[Column, ...], *, open: bool = False) -> Relation:
         """Rows that lost their order and name."""

@@ -97,7 +97,7 @@ class SearchBinder(ReducingBinder):
         for (name, rows), own in zip(inputs, columns, strict=True):
             if named and not named & own and not rows.open and not _looks_everywhere(predicate):
                 continue
-            made.append((name, rows, rows if named <= own else replace(rows, open=True, _by_name={})))
+            made.append((name, rows, rows if named <= own else replace(rows, open=True)))
         return made
 
     def _search_condition(self, node: n.Expression, case_sensitive: bool) -> Expr:

@@ -73,7 +73,7 @@ class SharedRowsBinder(JoinBinder):
             replace(key, value=rebuild(key.value, lambda part: _copied(part, copies))) for key in rows.order
         )
         plan = replace(rows.plan, columns=columns)
-        return replace(rows, plan=plan, columns=columns, order=order, _by_name={})
+        return replace(rows, plan=plan, columns=columns, order=order)
 
     def _copy_of(self, column: Column) -> Column:
         copy = self.new_column(column.name, column.type, column.hidden)

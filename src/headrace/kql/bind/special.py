@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from headrace.kql.bind.functions.registry import Constant
 from headrace.kql.bind.operators import glob
 from headrace.kql.bind.searching import SearchBinder
 from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
+from headrace.kql.plan.nodes import Limit
 from headrace.kql.syntax import nodes as n
 from headrace.kql.types import KustoType
 
@@ -84,8 +86,6 @@ class SpecialBinder(SearchBinder):
             if not rows.open and not rows.broken:
                 self.report("KQL0130", "The sub-query of `toscalar` has no column.", node)
             return POISON
-        from headrace.kql.plan.nodes import Limit
-
         column = rows.visible[0]
         plan = Limit(rows.plan.columns, rows.plan, Literal(_T.LONG, 1), rows.order)
         return ScalarQuery(column.type, plan, column)
@@ -168,8 +168,6 @@ class SpecialBinder(SearchBinder):
         return self.apply(node, "estimate_data_size", columns, "`estimate_data_size`")
 
     def _column_names_of(self, node: n.Call) -> Expr:
-        import json
-
         if len(node.arguments) != 1:
             self.report("KQL0109", f"`column_names_of` takes 1 argument, not {len(node.arguments)}.", node)
             return POISON
