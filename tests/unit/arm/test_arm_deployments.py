@@ -27,6 +27,11 @@ def body(document: Any, mode: str = "Incremental", **parameters: Any) -> dict[st
     return {"properties": {"mode": mode, "template": document, "parameters": supplied}}
 
 
+def nested(name: str = "module", **properties: Any) -> dict[str, Any]:
+    kind = "Microsoft.Resources/deployments"
+    return {"type": kind, "apiVersion": "2022-09-01", "name": name, "properties": properties}
+
+
 TABLE = {
     "type": "Microsoft.OperationalInsights/workspaces/tables",
     "apiVersion": "2022-10-01",
@@ -268,6 +273,42 @@ def test_complete_mode_reads_every_page_of_what_is_there(
     assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["dce1"]
 
 
+def test_complete_mode_keeps_what_nested_deployments_have(world: World) -> None:
+    start(world)
+    world.put(f"{GROUP}/providers/{INSIGHTS}/dataCollectionEndpoints/old", {"location": "eastus"})
+    inner = template({**ENDPOINT, "name": "inside"}, nested("innermost", template=template(ENDPOINT)))
+    document = body(template(nested(template=inner)), "Complete")
+    what_if = world.call("POST", f"{DEPLOYMENT}/whatIf", document).json()["properties"]["changes"]
+    assert {item["resourceId"] for item in what_if if item["changeType"] == "Delete"} == {
+        WORKSPACE,
+        f"{GROUP}/providers/{INSIGHTS}/dataCollectionEndpoints/old",
+    }
+    made = world.put(DEPLOYMENT, document)["properties"]
+    assert made["provisioningState"] == "Succeeded", made
+    names = {item["name"] for item in world.get(f"{GROUP}/resources")["value"]}
+    assert names == {"inside", "dce1"}
+
+
+def test_a_failure_is_told_in_a_group_of_any_letters(world: World) -> None:
+    group = f"{ROOT}/resourceGroups/gruppe-\u00df\u4e2d"
+    world.put(group, {"location": "eastus"})
+    path = f"{group}/providers/Microsoft.Resources/deployments/dep1"
+    answer = world.call("PUT", path, body(template({**ENDPOINT, "location": "west us!"})))
+    assert answer.json()["properties"]["provisioningState"] == "Failed"
+    status = world.get(answer.headers["Azure-AsyncOperation"])
+    assert status["error"]["code"] == "DeploymentFailed"
+
+
+def test_what_is_secret_inside_an_output_is_not_shown(world: World) -> None:
+    start(world)
+    inside = {"name": {"type": "string"}, "key": {"type": "securestring"}}
+    output = {"type": "object", "properties": inside, "value": {"name": "a", "key": "[parameters('key')]"}}
+    parameters = {"key": {"type": "securestring"}}
+    made = world.put(DEPLOYMENT, body(template(parameters=parameters, outputs={"o": output}), key="hush"))
+    assert made["properties"]["outputs"]["o"]["value"] == {"name": "a", "key": None}
+    assert "hush" not in str(made)
+
+
 @pytest.mark.parametrize("inner", [True, False])
 def test_nested_deployments(world: World, inner: bool) -> None:
     start(world)
@@ -365,11 +406,6 @@ def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
     there = f"{ROOT}/resourceGroups/rg9/providers/Microsoft.Insights/dataCollectionEndpoints/dce1"
     assert world.get(there)["location"] == "eastus"
     assert failed(world.call("PUT", path, body(template(), "Complete")))["code"] == "InvalidRequestContent"
-
-
-def nested(**properties: Any) -> dict[str, Any]:
-    kind = "Microsoft.Resources/deployments"
-    return {"type": kind, "apiVersion": "2022-09-01", "name": "module", "properties": properties}
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,13 @@ class Operation:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a deployment; `problem` is None when all of it is there."""
+    """What came of a deployment; `problem` is None when all of it is there.
+
+    `kept` are the lower-case ids of what its template, and those of the deployments nested in it, want to be there.
+    """
 
     prepared: Prepared
+    kept: set[str]
     operations: list[Operation] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)

@@ -66,10 +66,11 @@ class _Execution:
         self._inner = inner
         self._hooks = hooks
         self._made: dict[str, Mapping[str, Any]] = {}
+        self._kept = {item.key for item in prepared.plan if item.wanted}
 
     def outcome(self) -> Outcome:
         began = time.monotonic()
-        result = Outcome(self._prepared)
+        result = Outcome(self._prepared, self._kept)
         failed: set[str] = set()
         for item in self._prepared.plan:
             if not item.wanted or item.existing:
@@ -95,7 +96,7 @@ class _Execution:
         """Outputs, and with mode Complete the removal of what the template has not."""
         try:
             if self._prepared.work.mode == "Complete":
-                for path in surplus(self._prepared, self._inner):
+                for path in surplus(result, self._inner):
                     self._inner("DELETE", path, any_version(_type_of(path)))
                     result.deleted.append(path)
             result.outputs = self._outputs()
@@ -145,6 +146,7 @@ class _Execution:
         except TemplateError as error:
             raise error.at(item.path) from None
         outcome = execute(prepared, self._inner, self._hooks)
+        self._kept |= outcome.kept
         self._made[item.key] = {"id": item.id, "properties": deployment_properties(outcome)}
         if outcome.problem is not None:
             raise HttpError(409, outcome.problem)
@@ -250,11 +252,12 @@ class _Execution:
                 raise TemplateError("An output is an object with a type and a value.", where)
             if self._run.value(spec.get("condition", True), scope, f"{where}.condition") is not True:
                 continue
-            resolved = self._prepared.template.types.resolved(spec, where)
+            types = self._prepared.template.types
+            resolved = types.resolved(spec, where)
             shown = {"type": shown_type(resolved)}
             value = self._run.value(_output_value(spec, where), scope, f"{where}.value")
             secret = str(resolved.get("type")).lower() in SECURE
-            found[name] = shown if secret else {**shown, "value": value}
+            found[name] = shown if secret else {**shown, "value": types.visible(spec, value)}
         return found
 
 
@@ -267,12 +270,11 @@ def _output_value(spec: Mapping[str, Any], where: str) -> Any:
     return Loop("", copy["count"], copy["input"])
 
 
-def surplus(prepared: Prepared, inner: Inner) -> list[str]:
-    """The ids of the group's resources that the template has not, those that others need last."""
-    group = prepared.work.place.group
+def surplus(outcome: Outcome, inner: Inner) -> list[str]:
+    """The ids of the group's resources that neither the template nor one nested in it has, what others need last."""
+    group = outcome.prepared.work.place.group
     if group is None:
         return []
-    kept = {item.key for item in prepared.plan if item.wanted}
     found, query = [], NO_QUERY
     while True:
         listed = inner("GET", f"{group['id']}/resources", any_version(_RESOURCES), None, query).body
@@ -280,7 +282,7 @@ def surplus(prepared: Prepared, inner: Inner) -> list[str]:
         if "nextLink" not in listed:
             break
         query = dict(parse_qsl(urlsplit(listed["nextLink"]).query))
-    return sorted((one for one in found if one.lower() not in kept), key=_removal_order)
+    return sorted((one for one in found if one.lower() not in outcome.kept), key=_removal_order)
 
 
 def _about(item: Planned, problem: Problem) -> Problem:

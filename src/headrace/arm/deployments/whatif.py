@@ -34,15 +34,12 @@ def rehearse(prepared: Prepared, inner: Inner, hooks: Hooks) -> Rehearsal:
     def seen(item: Planned, before: Any, after: Any) -> None:
         changes[item.key] = _change(item.id, before, after)
 
-    left = surplus(prepared, inner)
-    mode = prepared.work.mode
     outcome = execute(prepared, inner, Hooks(hooks.authorize, hooks.finished, seen))
-    listed = list(changes.values())
-    for path in left:
-        if path.lower() not in changes:
-            kind = "Delete" if mode == "Complete" else "Ignore"
-            listed.append({"resourceId": path, "changeType": kind, "before": {"id": path}})
-    return Rehearsal(outcome, listed)
+    kind, left = ("Delete", outcome.deleted)
+    if prepared.work.mode == "Incremental":
+        kind, left = "Ignore", surplus(outcome, inner)
+    others = [{"resourceId": path, "changeType": kind, "before": {"id": path}} for path in left]
+    return Rehearsal(outcome, [*changes.values(), *others])
 
 
 def _change(resource: str, before: Any, after: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from headrace.arm import store
 from headrace.arm.body import parse_object
@@ -85,7 +86,7 @@ class Deployments(Kind):
         assert item is not None
         headers: dict[str, str] = {}
         if outcome.problem is not None:
-            address = f"{call.base}{item.id}/operationStatuses/{operation}?api-version={call.version}"
+            address = f"{call.base}{quote(item.id)}/operationStatuses/{operation}?api-version={call.version}"
             headers = {"Azure-AsyncOperation": address, "Retry-After": "0"}
         return Answer(201 if before is None else 200, _shown(item), headers)
 
