@@ -259,6 +259,15 @@ def test_functions_of_the_template_itself() -> None:
     assert evaluator().value("[my.next(my.next(1))]", scope, "here") == 3
 
 
+@pytest.mark.parametrize("output", ["x" * 1_000_000, list(range(10_000))])
+def test_what_a_templates_own_function_gives_counts(output: Any) -> None:
+    member = {"output": {"type": "object", "value": output}}
+    scope = scope_of({"functions": [{"namespace": "my", "members": {"big": member}}]})
+    lengths = ", ".join("length(my.big())" for _ in range(300))
+    with pytest.raises(TemplateError, match="more than"):
+        evaluator().value(f"[createArray({lengths})]", scope, "here")
+
+
 # Parameters
 
 SPEC = {

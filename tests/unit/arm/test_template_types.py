@@ -30,8 +30,13 @@ DEFINITIONS: dict[str, Any] = {
     },
     "round": {
         "type": "object",
-        "properties": {"kind": {"type": "string"}, "radius": {"type": "int", "minValue": 1}},
+        "properties": {
+            "kind": {"type": "string"},
+            "radius": {"type": "int", "minValue": 1},
+            "key": {"type": "securestring", "nullable": True},
+        },
     },
+    "signed": {"type": "array", "prefixItems": [{"type": "securestring"}], "items": {"type": "string"}},
     "loop": {"$ref": "#/definitions/loop"},
 }
 
@@ -86,8 +91,19 @@ def test_values_of_other_types_are_refused_with_their_place(
     assert raised.value.target == f"parameters.{target}"
 
 
-def test_what_is_secret_inside_is_not_shown_and_not_quoted() -> None:
-    assert bound("column", {"name": "ab", "key": "hush"})["value"] == {"name": "ab", "key": None}
+@pytest.mark.parametrize(
+    ("type_name", "value", "shown"),
+    [
+        ("column", {"name": "ab", "key": "hush"}, {"name": "ab", "key": None}),
+        ("shape", {"kind": "round", "radius": 3, "key": "hush"}, {"kind": "round", "radius": 3, "key": None}),
+        ("signed", ["hush", "word"], [None, "word"]),
+    ],
+)
+def test_what_is_secret_inside_is_not_shown(type_name: str, value: Any, shown: Any) -> None:
+    assert bound(type_name, value)["value"] == shown
+
+
+def test_what_is_secret_inside_is_not_quoted() -> None:
     secret = {"type": "securestring", "allowedValues": ["a"]}
     template = read_template(
         {"parameters": {"p": {"type": "object", "properties": {"s": secret}}}, "resources": []}

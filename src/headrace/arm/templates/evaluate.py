@@ -333,9 +333,11 @@ class Evaluator:
             if self._depth > MAX_CALLS:
                 raise TemplateError(f"The template function '{node.name}' calls itself.")
             inner = Scope(parameters, functions=scope.functions)
-            return self.value(function.output, inner, f"functions.{node.name}")
+            result = self.value(function.output, inner, f"functions.{node.name}")
         finally:
             self._depth -= 1
+        self.budget.measure(result)
+        return result
 
 
 def without_loops(value: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from headrace.arm.templates.errors import TemplateError
@@ -122,27 +123,31 @@ class Types:
                 self._check(f"{where}.{shown(name)}", others, value[name], secret=secret)
 
     def _check_array(self, where: str, spec: Mapping[str, Any], value: list[Any], *, secret: bool) -> None:
-        prefix, items = spec.get("prefixItems"), spec.get("items")
-        first = prefix if isinstance(prefix, list) else []
-        if items is False and len(value) > len(first):
+        first, others = _item_types(spec)
+        if others is False and len(value) > len(first):
             raise TemplateError(f"{_described(where)} has more than {len(first)} items.", where)
-        for place, item in enumerate(value):
-            inner = first[place] if place < len(first) else items
+        for place, (inner, item) in enumerate(zip(chain(first, repeat(others)), value, strict=False)):
             if isinstance(inner, dict):
                 self._check(f"{where}[{place}]", inner, item, secret=secret)
 
     def visible(self, spec: Mapping[str, Any], value: Any) -> Any:
-        """The value without what its type says is secret; None for one that is secret itself."""
+        """The value without what its type says is secret; None for one that is secret itself.
+
+        Raises `TemplateError` for an object that is of none of the types that its discriminator chooses among.
+        """
         resolved = self.resolved(spec, "parameters")
         if str(resolved.get("type", "")).lower() in SECURE:
             return None
         if isinstance(value, dict):
+            resolved = self._of_kind("parameters", resolved, value)
             properties = resolved.get("properties")
             known = properties if isinstance(properties, dict) else {}
             others = resolved.get("additionalProperties")
             return {name: self._inside(known.get(name, others), item) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._inside(resolved.get("items"), item) for item in value]
+            first, others = _item_types(resolved)
+            inside = zip(chain(first, repeat(others)), value, strict=False)
+            return [self._inside(inner, item) for inner, item in inside]
         return value
 
     def _inside(self, spec: Any, value: Any) -> Any:
@@ -153,6 +158,12 @@ def shown_type(spec: Mapping[str, Any]) -> str:
     """A type as deployments show it: `String`."""
     declared = str(spec.get("type", "object"))
     return declared[:1].upper() + declared[1:]
+
+
+def _item_types(spec: Mapping[str, Any]) -> tuple[list[Any], Any]:
+    """The types of an array's first items, one each, and that of all behind them; False where none may follow."""
+    prefix = spec.get("prefixItems")
+    return prefix if isinstance(prefix, list) else [], spec.get("items")
 
 
 def _described(where: str) -> str:
