@@ -43,6 +43,20 @@ def catalog(world: World) -> Any:
         return CatalogLoader()(connection, 0)
 
 
+def test_nothing_can_be_changed_of_what_recovers_a_workspace(world: World) -> None:
+    customer_id = start(world)
+    world.call("DELETE", WORKSPACE)
+    world.clock.advance(DAY)
+    record = f"/subscriptions/{SUBSCRIPTION}/{DELETED}/{customer_id}"
+    for path in (record, record.lower()):
+        tags = f"{path}/providers/Microsoft.Resources/tags/default"
+        answer = world.call("PUT", tags, {"properties": {"tags": {"a": "b"}}})
+        assert answer.status_code == 404, answer.text
+    assert dropped(world) == set()
+    assert world.put(WORKSPACE, {"location": "eastus"})["properties"]["customerId"] == customer_id
+    assert "My_CL" in catalog(world).workspaces[customer_id].tables.stored
+
+
 def test_a_deleted_workspace_leaves_the_rules_and_can_be_recovered(world: World) -> None:
     customer_id = start(world)
     immutable_id = world.put(RULE, rule_body())["properties"]["immutableId"]

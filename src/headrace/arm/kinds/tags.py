@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from headrace.arm import store
-from headrace.arm.ids import TAGS_TYPE
+from headrace.arm.ids import DELETED_WORKSPACE_TYPE, TAGS_TYPE
 from headrace.arm.kinds.base import Kind, changed, check_tags, invalid, not_found, require_scope
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -89,7 +89,8 @@ def _tagged(call: Call) -> Resource:
             400, "InvalidTagsResourceName", "The name of a resource's tags is 'default'.", target="name"
         )
     item = store.get(call.connection, call.target.scope.lower())
-    if item is None:
+    if item is None or item.type == DELETED_WORKSPACE_TYPE:
+        # When the record of a deleted workspace was last changed says which tables went with it.
         raise not_found(call)
     return item
 
