@@ -75,7 +75,11 @@ _OTHER: dict[type[n.Operator], tuple[str, str]] = {
     t.As: ("as", "names a table for other parts of a query; a transform has only one"),
     t.Consume: ("consume", "drops every row"),
 }
-_UNLISTED: dict[type[n.Operator], str] = {t.ParseKv: "parse-kv", t.ProjectReorder: "project-reorder"}
+_UNLISTED: dict[type[n.Operator], str] = {
+    t.ParseKv: "parse-kv",
+    t.ProjectByNames: "project-by-names",
+    t.ProjectReorder: "project-reorder",
+}
 
 
 @dataclass(frozen=True, slots=True)

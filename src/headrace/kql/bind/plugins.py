@@ -44,9 +44,9 @@ class PluginBinder(LookupBinder):
         """`evaluate plugin(...)`."""
         call = operator.call
         name = call.name if isinstance(call, n.Call) else ""
-        method = _PLUGINS.get(name)
+        method = PLUGINS.get(name)
         if method is None or not isinstance(call, n.Call):
-            known = ", ".join(_PLUGINS)
+            known = ", ".join(PLUGINS)
             message = f"The plugin `{name}` is refused: it is not supported."
             self.fail("KQL0203", message, operator, f"The plugins are {known}.")
         return method(self, rows, operator, call)
@@ -301,9 +301,10 @@ def _bag_type(names: set[str]) -> KustoType:
     return known.get(name, _T.DYNAMIC)
 
 
-_PLUGINS: dict[str, Callable[[PluginBinder, Relation, t.Evaluate, n.Call], Relation]] = {
+PLUGINS: dict[str, Callable[[PluginBinder, Relation, t.Evaluate, n.Call], Relation]] = {
     "bag_unpack": PluginBinder.bag_unpack,
     "pivot": PluginBinder.pivot,
     "narrow": PluginBinder.narrow,
     "ipv4_lookup": PluginBinder.ipv4_lookup,
 }
+"""What `evaluate` runs, by name."""

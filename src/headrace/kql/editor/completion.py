@@ -14,13 +14,13 @@ from headrace.kql.editor.scope import Scope, function_text, scope_at
 from headrace.kql.editor.signatures import signature_text
 from headrace.kql.editor.words import (
     BINARY_WORDS,
-    CHARTS,
     JOIN_SIDES,
     OPERATORS,
     PLUGINS,
     STATEMENTS,
     OperatorWord,
 )
+from headrace.kql.model import CHARTS
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.syntax.lexer import MAX_TEXT

@@ -40,22 +40,10 @@ _JOIN_KINDS = (
 )
 _BOOLEANS = ("true", "false")
 _ORDER = ("asc", "desc", "nulls first", "nulls last")
-CHARTS = (
-    "anomalychart",
-    "areachart",
-    "barchart",
-    "card",
-    "columnchart",
-    "linechart",
-    "piechart",
-    "scatterchart",
-    "stackedareachart",
-    "table",
-    "timechart",
-)
 PLUGINS: Mapping[str, str] = MappingProxyType(
     {
         "bag_unpack": "Makes a column of each property of a dynamic column.",
+        "ipv4_lookup": "Puts rows beside those of a table whose network holds their address.",
         "narrow": "Turns a row into rows of row number, column and value.",
         "pivot": "Turns the values of a column into columns.",
     }
@@ -222,6 +210,12 @@ OPERATORS: Mapping[str, OperatorWord] = MappingProxyType(
                 "project-rename", "project-rename New = Old, ...", "Gives columns new names.", t.ProjectRename
             ),
             _word(
+                "project-by-names",
+                "project-by-names Name, ...",
+                "Keeps the columns whose names the values give, in their order.",
+                t.ProjectByNames,
+            ),
+            _word(
                 "project-reorder",
                 "project-reorder Pattern asc|desc, ...",
                 "Puts columns first, the others after them.",
@@ -338,7 +332,7 @@ STATEMENTS: Mapping[str, str] = MappingProxyType(
     {
         "let": "Gives a name to a value, a table or a function.",
         "declare query_parameters": "Declares the values that are given with the query.",
-        "set": "Sets an option; it has no effect here.",
+        "set": "Sets an option: `query_bin_auto_size` and `query_bin_auto_at`, which `bin_auto` reads.",
     }
 )
 
