@@ -40,7 +40,20 @@ _ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 
 
 class JsonTextError(Exception):
-    """A text that is not JSON, or not JSON that Headrace takes; the message is fit for an answer."""
+    """A text that is not JSON, or not JSON that Headrace takes; the message is fit for an answer.
+
+    `parser` is what msgspec said of it, empty where it said nothing.
+    """
+
+    def __init__(self, message: str, parser: str = "") -> None:
+        super().__init__(message)
+        self.parser = parser
+
+    @property
+    def place(self) -> int | None:
+        """The byte at which the parser gave up; None where it would not say, as at the end of the text."""
+        found = _POSITION.search(self.parser)
+        return int(found[1]) if found else None
 
 
 class NotObjectsError(Exception):
@@ -76,7 +89,7 @@ def _decoded(decoder: msgspec.json.Decoder[list[_T]], text: bytes) -> list[_T]:
     except msgspec.ValidationError as error:
         raise _not_objects(str(error)) from error
     except msgspec.DecodeError as error:
-        raise JsonTextError(explain(text, str(error))) from error
+        raise JsonTextError(explain(text, str(error)), str(error)) from error
     except RecursionError as error:
         raise JsonTextError(_too_deep(None)) from error
 
@@ -118,7 +131,7 @@ def split_array(text: bytes) -> list[bytes] | None:
     except msgspec.ValidationError:
         return None
     except msgspec.DecodeError as error:
-        raise JsonTextError(explain(text, str(error))) from error
+        raise JsonTextError(explain(text, str(error)), str(error)) from error
     except RecursionError as error:
         raise JsonTextError(_too_deep(None)) from error
 
@@ -128,7 +141,7 @@ def check_syntax(text: bytes) -> None:
     try:
         _ANYTHING.decode(text)
     except msgspec.DecodeError as error:
-        raise JsonTextError(explain(text, str(error))) from error
+        raise JsonTextError(explain(text, str(error)), str(error)) from error
     except RecursionError as error:
         raise JsonTextError(_too_deep(None)) from error
 
@@ -215,15 +228,15 @@ def _not_utf8(text: bytes, position: int) -> str:
     )
 
 
-def explain(text: bytes, message: str) -> str:
+def explain(text: bytes, message: str, skipped: int = 0) -> str:
     """What is wrong with a text that msgspec refused with `message`, where, and the cure.
 
-    Nothing of the text is quoted but a single character.
+    Nothing of the text is quoted but a single character. The parser was not shown the first `skipped` bytes.
     """
     found = _POSITION.search(message)
     if found is None:
         return _explain_truncated(text)
-    position = min(int(found[1]), len(text))
+    position = min(int(found[1]) + skipped, len(text))
     if "trailing characters" in message:
         position -= 1
     return f"The body is not JSON {_place(text, position)}: {_reason(text, position, message)}"

@@ -93,7 +93,7 @@ def test_others_come_to_turn_between_parts(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(parts, "PART_BYTES", PART_BYTES)
     words = random.Random(7)
     records = [{"n": n, "in": [{"a": "},{"}, {"b": words.random()}], "text": "x" * 900} for n in range(2000)]
-    body = json.dumps(records).encode()
+    body = b" \n" + json.dumps(records).encode()
     shown: list[bytes] = []
     pauses: list[int] = []
     settings = IngestSettings(max_inflated_bytes=len(body))
@@ -102,3 +102,17 @@ def test_others_come_to_turn_between_parts(monkeypatch: pytest.MonkeyPatch) -> N
     assert [record for part in shown for record in json.loads(part)] == records
     assert max(map(len, shown)) <= PART_BYTES + 1
     assert len(pauses) >= len(shown) >= len(body) // PART_BYTES
+
+
+@pytest.mark.parametrize("place", [0.001, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("change", [b"", b"}", b"7", b"nan", b'"\\x"', b"\xff", b"\n'"])
+def test_a_fault_of_a_long_body_is_told_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, place: float, change: bytes
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", PART_BYTES)
+    rows = [b'{"n": %d, "in": [{"a": "},{"}], "text": "\xc3\xa9%b"}' % (n, b"x" * 900) for n in range(160)]
+    good = b"[" + b",\n".join(rows) + b"]"
+    begin = good.index(b"{", max(0, int(len(good) * place) - 2000))
+    bad = good[:begin] + change + good[begin:] if change else good[:begin]
+    assert outcome(bad) == outcome(bad, whole=True)
+    assert outcome(bad)[1] == "MalformedJson"
