@@ -55,7 +55,10 @@ def test_statistics_and_render_come_when_asked_for(azure: Azure) -> None:
         include_statistics=True,
         include_visualization=True,
     )
-    assert result.statistics is not None and result.statistics["query"]["executionTime"] > 0
+    assert result.statistics is not None
+    query = result.statistics["query"]
+    assert query["executionTime"] > 0
+    assert set(query) == {"executionTime", "datasetStatistics"}
     assert result.visualization is not None
     assert (result.visualization["visualization"], result.visualization["title"]) == ("columnchart", "Three")
     plain = one(azure, "print 1")

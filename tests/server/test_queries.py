@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import ssl
@@ -37,6 +38,44 @@ def check_refused(answer: httpx.Response, status: int = 400, code: str = "BadArg
     assert error["message"]
     assert not [word for word in INNER if word in answer.text], answer.text[:1000]
     return answer.text
+
+
+LONG = "range n from 1 to 2000 step 1 | project n, text = strcat('row ', n)"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/workspaces/{workspace}/query", {"query": LONG}),
+        ("/v1/$batch", {"requests": [{"id": "1", "workspace": "{workspace}", "method": "POST", "path": "/query",
+                                      "body": {"query": LONG}}]}),
+        ("/v1/workspaces/{workspace}/metadata", {}),
+        ("/v2/rest/query", {"db": "{workspace}", "csl": LONG}),
+        ("/v1/rest/query", {"db": "{workspace}", "csl": LONG}),
+    ],
+)  # fmt: skip
+def test_long_answers_come_in_gzip_to_who_takes_it(api: Api, path: str, body: dict[str, Any]) -> None:
+    workspace = api.env["HEADRACE_WORKSPACE_ID"]
+    url = api.base + path.format(workspace=workspace)
+    content = json.dumps(body).replace("{workspace}", workspace)
+    sizes = {}
+    for accept in ("gzip", "identity"):
+        headers = {"Accept-Encoding": accept, "Content-Type": "application/json"} | api.bearer(QUERY_SCOPE)
+        with api.http.stream("POST", url, content=content, headers=headers) as answer:
+            raw = b"".join(answer.iter_raw())
+        assert answer.status_code == 200, raw[:500]
+        assert answer.headers.get("content-encoding") == ("gzip" if accept == "gzip" else None)
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert int(answer.headers["content-length"]) == len(raw)
+        json.loads(gzip.decompress(raw) if accept == "gzip" else raw)
+        sizes[accept] = len(raw)
+    assert sizes["gzip"] < sizes["identity"] / 2
+
+
+def test_short_answers_come_as_they_are(api: Api) -> None:
+    answer = api.query("print 1")
+    assert "content-encoding" not in answer.headers
+    assert "gzip" in answer.request.headers["accept-encoding"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from headrace.store.database import Database
 from headrace.store.feed import FeedClient
 from headrace.store.live import LiveView
 from headrace.wire.addresses import Addresses
+from headrace.wire.compression import Compressed
 from headrace.wire.headers import ContentPolicy
 from headrace.wire.problems import (
     HttpError,
@@ -43,13 +44,13 @@ _log = logging.getLogger(__name__)
 
 
 def http_app(routes: Sequence[BaseRoute]) -> ASGIApp:
-    """An ASGI application of these routes, in which every failure has the one error shape."""
+    """An ASGI application of these routes, in which every failure has the one error shape; long answers in gzip."""
     handlers: Mapping[Any, Any] = {
         HttpError: handle_http_error,
         HTTPException: handle_unrouted,
         Exception: handle_unexpected,
     }
-    return ContentPolicy(Starlette(routes=routes, exception_handlers=handlers))
+    return Compressed(ContentPolicy(Starlette(routes=routes, exception_handlers=handlers)))
 
 
 def ready_route() -> Route:
