@@ -26,6 +26,7 @@ from headrace.journal.model import (
     Record,
 )
 from headrace.journal.segments import preallocate
+from headrace.journal.syncs import KernelCalls, KernelSyncs, ThreadSyncs
 from headrace.settings import JournalSettings
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +113,41 @@ async def test_a_failed_sync_is_never_tried_again(site: str, folder: Path, reade
     kept.append(await journal.append(entry("d")))
     found = read_all(reader)
     assert [record for record in found if record.entry.request_id in "ad"] == kept
+    await journal.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux syncs in the background")
+async def test_a_sync_that_fails_in_the_kernel_is_never_tried_again(
+    folder: Path, reader: FileJournalReader
+) -> None:
+    class FailingCalls(KernelCalls):
+        asked = 0
+        error = 0
+
+        def begin(self, descriptor: int) -> None:
+            self.asked += 1
+            super().begin(descriptor)
+
+        def result(self) -> int:
+            return super().result() or self.error
+
+    calls = FailingCalls()
+    journal = FileJournal.open(
+        folder,
+        SETTINGS,
+        RealDisk(),
+        ManualClock(),
+        syncs=lambda disk, _: KernelSyncs(calls, ThreadSyncs(disk)),
+    )
+    kept = [await journal.append(entry("a"))]
+    calls.error = errno.EIO
+    answers = await asyncio.gather(*(journal.append(entry(name)) for name in "bc"), return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["the disk refused a write: Input/output error"] * 2
+    calls.error = 0
+    with pytest.raises(JournalBrokenError):
+        await journal.append(entry("d"))
+    assert calls.asked == 2
+    assert read_all(reader) == kept
     await journal.close()
 
 

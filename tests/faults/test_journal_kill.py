@@ -26,6 +26,7 @@ WRITER = """
     from headrace.disk import RealDisk
     from headrace.journal.files import FileJournal
     from headrace.journal.model import Entry
+    from headrace.journal.syncs import best_syncs, thread_syncs
     from headrace.settings import JournalSettings
 
     async def connection(journal, name, seed):
@@ -39,7 +40,8 @@ WRITER = """
 
     async def main(folder, seed):
         settings = JournalSettings(segment_bytes=256 * 1024)
-        journal = FileJournal.open(folder, settings, RealDisk(), SystemClock())
+        syncs = best_syncs if int(seed) % 2 else thread_syncs
+        journal = FileJournal.open(folder, settings, RealDisk(), SystemClock(), syncs=syncs)
         print("open", flush=True)
         await asyncio.gather(*(connection(journal, name, seed) for name in "abcd"))
 

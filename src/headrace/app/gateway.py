@@ -33,6 +33,7 @@ from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
 from headrace.journal.files import open_free_journal
 from headrace.journal.mending import MendingJournal
+from headrace.journal.syncs import best_syncs
 from headrace.observe.metrics import CallCounters, Snapshot
 from headrace.observe.routes import MetricsPage
 from headrace.process import ProcessConfig
@@ -60,7 +61,8 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         keys = LiveView(database, load_shared_keys, clock=clock)
         await stack.enter_async_context(following(folder, access.refresh, rules.refresh, keys.refresh))
         journal = MendingJournal(
-            folder.journals, lambda: open_free_journal(folder.journals, settings.journal, RealDisk(), clock)
+            folder.journals,
+            lambda: open_free_journal(folder.journals, settings.journal, RealDisk(), clock, best_syncs),
         )
         stack.push_async_callback(journal.close)
         await stack.enter_async_context(running_beside(journal.mend()))

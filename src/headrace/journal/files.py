@@ -1,4 +1,4 @@
-"""The journal in files: a writer thread that makes all waiting entries durable with one sync.
+"""The journal in files: one writer, which makes all waiting entries durable with one sync.
 
     journal/{journal id}/
         lock                        held by the one writer
@@ -19,14 +19,11 @@ import asyncio
 import errno
 import fcntl
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Final
 from uuid import UUID
 
@@ -57,6 +54,7 @@ from headrace.journal.reader import SITE_TRIM_DIR, FileJournalReader
 from headrace.journal.recovery import SITE_RECOVER_DIR, SITE_RECOVER_FILE, recover
 from headrace.journal.room import Room
 from headrace.journal.segments import SpareMaker, preallocate, segment_name
+from headrace.journal.syncs import Syncs, thread_syncs
 from headrace.settings import JournalSettings
 
 __all__ = ["SITES", "FileJournal", "FileJournalReader", "journal_folders", "open_free_journal"]
@@ -94,10 +92,6 @@ class _Ticket:
     place: int | None
     """Where its body is among those that readers need not inflate."""
 
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of the one who waits."""
-        return self.pending.get_loop()
-
 
 @dataclass(slots=True)
 class _Segment:
@@ -112,13 +106,17 @@ class _Segment:
 
 
 class FileJournal:
-    """`JournalWriter` over files. Made by `open`."""
+    """`JournalWriter` over files, for one event loop. Made by `open`.
+
+    What is small enough for the page cache is written by the event loop itself; it waits for the syncs, for directories
+    and for the room of the next segment beside all else that it does.
+    """
 
     def __init__(
         self,
         folder: Path,
         settings: JournalSettings,
-        disk: Disk,
+        syncs: Syncs,
         clock: Clock,
         lock: int,
         mark: EndMark,
@@ -130,7 +128,7 @@ class FileJournal:
         """Takes over what `open` prepared; not for others."""
         self._folder = folder
         self._journal_id = folder.name
-        self._disk = disk
+        self._syncs = syncs
         self._clock = clock
         self._lock = lock
         self._mark = mark
@@ -144,12 +142,10 @@ class FileJournal:
         self._inflated = inflated
         self._active: _Segment | None = None
         self._waiting: deque[_Ticket] = deque()
-        self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._wake_due = False
+        self._wake = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
         self._closing = False
         self._broken: str | None = None
-        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
-        self._thread.start()
 
     @classmethod
     def open(
@@ -160,10 +156,12 @@ class FileJournal:
         clock: Clock,
         *,
         allocate: Callable[[int, int], None] = preallocate,
+        syncs: Callable[[Disk, int], Syncs] = thread_syncs,
     ) -> FileJournal:
         """Open the journal in `folder`, whose name is the journal's GUID, or begin it; repair what is torn.
 
-        `allocate(descriptor, bytes)` gives a new segment its room. Raises `JournalLockedError` when another
+        `allocate(descriptor, bytes)` gives a new segment its room; `syncs(disk, descriptor)` are its syncs, for such
+        files as the open one. Raises `JournalLockedError` when another
         writer has it open, `JournalFormatError` for a folder that is no journal or a newer one, `OSError`
         when the disk refuses.
         """
@@ -178,8 +176,9 @@ class FileJournal:
             recovered = recover(folder, disk, published)
             mark.publish(recovered.end)
             inflated = InflatedWriter.create(folder, settings.inflated_bytes)
+            made = syncs(disk, lock)
             return cls(
-                folder, settings, disk, clock, lock, mark, recovered.end, recovered.floor, allocate, inflated
+                folder, settings, made, clock, lock, mark, recovered.end, recovered.floor, allocate, inflated
             )
         except BaseException:
             if mark is not None:
@@ -204,17 +203,14 @@ class FileJournal:
         size = FRAME_BYTES + len(meta) + len(entry.body)
         self._room.enter(size)
         loop = asyncio.get_running_loop()
+        if self._writer is None:
+            self._writer = loop.create_task(self._run())
         shared = self._inflated
         place = shared.keep(inflated) if shared is not None and inflated is not None else None
         ticket = _Ticket(entry, meta, size, loop.create_future(), place)
         self._waiting.append(ticket)
-        if self._broken is not None:
-            # The writer may have ended between the look and the append, and would never see this ticket.
-            self._fail_waiting()
-        elif not self._wake_due:
-            # Not at once: what comes in the same turn of the loop shares the sync.
-            self._wake_due = True
-            loop.call_soon(self._wake)
+        # The writer goes on in the next turn of the loop: what comes in the same one shares the sync.
+        self._wake.set()
         return ticket.pending
 
     async def append(self, entry: Entry) -> Record:
@@ -231,21 +227,31 @@ class FileJournal:
 
     async def close(self) -> None:
         """See `JournalWriter.close`."""
-        await asyncio.get_running_loop().run_in_executor(None, self._stop, True)
-
-    def abort(self) -> None:
-        """Stop as a crash would: nothing waiting is finished, nothing is tidied up."""
-        self._broken = self._broken or "the journal was closed"
-        self._stop(False)
-
-    def _stop(self, tidy: bool) -> None:
         if self._closing:
             return
         self._closing = True
-        self._wakes.put(None)
-        self._thread.join()
-        self._broken = self._broken or "the journal was closed"
+        self._wake.set()
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+        self._syncs.close()
         self._fail_waiting()
+        await asyncio.get_running_loop().run_in_executor(None, self._let_go, True)
+
+    def abort(self) -> None:
+        """Stop as a crash would: nothing waiting is finished, nothing is tidied up.
+
+        In the event loop's thread, or when it runs no more.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        if self._writer is not None:
+            self._writer.cancel()
+        self._syncs.close()
+        self._fail_waiting()
+        self._let_go(False)
+
+    def _let_go(self, tidy: bool) -> None:
         self._spares.close(remove=tidy)
         if self._active is not None:
             if tidy and self._active.position > HEADER_BYTES:
@@ -263,28 +269,22 @@ class FileJournal:
         if self._broken is not None:
             raise JournalBrokenError(self._broken)
 
-    def _wake(self) -> None:
-        self._wake_due = False
-        if self._wakes.empty():
-            self._wakes.put(None)
+    # The writer.
 
-    # The writer thread.
-
-    def _run(self) -> None:
+    async def _run(self) -> None:
         try:
-            while tickets := self._take():
-                self._commit(tickets)
+            while tickets := await self._take():
+                await self._commit(tickets)
         finally:
-            if not self._closing:
-                self._broken = self._broken or "the journal's writer ended"
             self._fail_waiting()
 
-    def _take(self) -> list[_Ticket]:
+    async def _take(self) -> list[_Ticket]:
         """Wait for an entry, then take all that are there, up to a group; empty when closing."""
         while not self._waiting:
             if self._closing:
                 return []
-            self._wakes.get()
+            self._wake.clear()
+            await self._wake.wait()
         tickets: list[_Ticket] = []
         size = 0
         while self._waiting and size < self._group_bytes:
@@ -293,16 +293,16 @@ class FileJournal:
             size += ticket.size
         return tickets
 
-    def _commit(self, tickets: list[_Ticket]) -> None:
+    async def _commit(self, tickets: list[_Ticket]) -> None:
         """Make a group durable, in as many writes as it touches segments, and answer its tickets."""
         waiting = deque(tickets)
         part: list[_Ticket] = []
         try:
             while waiting:
                 self._refuse_if_broken()
-                segment = self._segment_for(waiting[0].size)
+                segment = await self._segment_for(waiting[0].size)
                 part = _take_fitting(waiting, segment.size - segment.position)
-                _answer(part, self._write_or_abandon(segment, part))
+                _answer(part, await self._write_or_abandon(segment, part))
                 part = []
         except JournalBrokenError as error:
             self._refuse([*part, *waiting], error)
@@ -317,11 +317,11 @@ class FileJournal:
             self._refuse([*part, *waiting], JournalBrokenError(self._broken))
             raise
 
-    def _segment_for(self, size: int) -> _Segment:
+    async def _segment_for(self, size: int) -> _Segment:
         active = self._active
         if active is not None and active.position + size <= active.size:
             return active
-        spare = self._spares.take(HEADER_BYTES + size)
+        spare = await self._spares.take(HEADER_BYTES + size)
         if active is not None:
             os.close(active.descriptor)
         marker = os.urandom(MARKER_BYTES)
@@ -329,15 +329,15 @@ class FileJournal:
         self._active.position = HEADER_BYTES
         return self._active
 
-    def _write_or_abandon(self, segment: _Segment, tickets: Sequence[_Ticket]) -> list[Record]:
+    async def _write_or_abandon(self, segment: _Segment, tickets: Sequence[_Ticket]) -> list[Record]:
         try:
-            return self._write(segment, tickets)
+            return await self._write(segment, tickets)
         except OSError as error:
             if error.errno in _FULL_DISK:
                 self._abandon_segment()
             raise
 
-    def _write(self, segment: _Segment, tickets: Sequence[_Ticket]) -> list[Record]:
+    async def _write(self, segment: _Segment, tickets: Sequence[_Ticket]) -> list[Record]:
         """Write and sync; when this returns, the records are durable and published."""
         fresh = segment.position == HEADER_BYTES
         received = max(self._floor, self._clock.now())
@@ -353,12 +353,12 @@ class FileJournal:
             buffers.append(body)
             records.append(Record(self._journal_id, offset, received, ticket.entry))
         end = _write_all(segment.descriptor, buffers, 0 if fresh else segment.position)
-        self._disk.sync_file(segment.path, SITE_APPEND_FILE, fd=segment.descriptor)
+        await self._syncs.file(segment.path, SITE_APPEND_FILE, segment.descriptor)
         if fresh:
             named = self._folder / segment_name(segment.first)
             segment.path.rename(named)
             segment.path = named
-            self._disk.sync_dir(self._folder, SITE_ROLL_DIR)
+            await self._syncs.directory(self._folder, SITE_ROLL_DIR)
             self._room.roll(segment.first)
         segment.position = end
         self._next, self._floor = group + len(records), received
@@ -388,15 +388,16 @@ class FileJournal:
         finally:
             os.close(segment.descriptor)
 
-    def _refuse(self, tickets: Sequence[_Ticket], error: Exception) -> None:
+    def _refuse(self, tickets: Collection[_Ticket], error: Exception) -> None:
         self._room.leave(sum(ticket.size for ticket in tickets))
-        _answer(tickets, error)
+        for ticket in tickets:
+            if not ticket.pending.done():
+                ticket.pending.set_exception(error)
 
     def _fail_waiting(self) -> None:
-        reason = JournalBrokenError(self._broken or "the journal was closed")
-        with suppress(IndexError):
-            while True:
-                self._refuse([self._waiting.popleft()], reason)
+        self._broken = self._broken or "the journal was closed"
+        self._refuse(self._waiting, JournalBrokenError(self._broken))
+        self._waiting.clear()
 
 
 def journal_folders(root: Path) -> list[Path]:
@@ -406,7 +407,13 @@ def journal_folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and _is_guid(path.name))
 
 
-def open_free_journal(root: Path, settings: JournalSettings, disk: Disk, clock: Clock) -> FileJournal:
+def open_free_journal(
+    root: Path,
+    settings: JournalSettings,
+    disk: Disk,
+    clock: Clock,
+    syncs: Callable[[Disk, int], Syncs] = thread_syncs,
+) -> FileJournal:
     """Open the first journal below `root` that no other writer holds, else begin a new one.
 
     Gateways that restart thereby go on with the journals that are there, but for those marked as closed: a journal
@@ -416,10 +423,10 @@ def open_free_journal(root: Path, settings: JournalSettings, disk: Disk, clock: 
         if (folder / CLOSED_NAME).exists():
             continue
         try:
-            return FileJournal.open(folder, settings, disk, clock)
+            return FileJournal.open(folder, settings, disk, clock, syncs=syncs)
         except JournalLockedError:
             continue
-    return FileJournal.open(root / new_guid(), settings, disk, clock)
+    return FileJournal.open(root / new_guid(), settings, disk, clock, syncs=syncs)
 
 
 def _is_guid(name: str) -> bool:
@@ -469,23 +476,8 @@ def _write_all(descriptor: int, buffers: list[bytes], position: int) -> int:
     return position
 
 
-def _answer(tickets: Sequence[_Ticket], outcome: Sequence[Record] | Exception) -> None:
-    """Complete what the tickets wait for, with one wake-up of their event loop."""
-    answers: Sequence[Record | Exception] = (
-        outcome if isinstance(outcome, Sequence) else [outcome] * len(tickets)
-    )
-    pairs = zip(tickets, answers, strict=True)
-    for loop, same in groupby(pairs, lambda pair: pair[0].loop()):
-        # The loop may have been closed meanwhile: then nobody waits any more.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_complete, [(ticket.pending, answer) for ticket, answer in same])
-
-
-def _complete(answered: Sequence[tuple[Pending, Record | Exception]]) -> None:
-    for pending, answer in answered:
-        if pending.done():
-            continue
-        if isinstance(answer, Exception):
-            pending.set_exception(answer)
-        else:
-            pending.set_result(answer)
+def _answer(tickets: Iterable[_Ticket], records: Iterable[Record]) -> None:
+    for ticket, record in zip(tickets, records, strict=True):
+        # Who waited may have gone.
+        if not ticket.pending.done():
+            ticket.pending.set_result(record)

@@ -61,13 +61,12 @@ class _Ring:
 
 
 class InflatedWriter:
-    """The writer's side. Safe to use from several threads."""
+    """The writer's side, for one thread."""
 
     def __init__(self, ring: _Ring, path: Path, descriptor: int) -> None:
         self._ring = ring
         self._path = path
         self._descriptor = descriptor
-        self._lock = threading.Lock()
         self._next = 0
 
     @classmethod
@@ -104,16 +103,15 @@ class InflatedWriter:
         if not SMALLEST_BYTES <= size <= self._ring.size // 4:
             return None
         ring = self._ring
-        with self._lock:
-            begin = self._next
-            at = begin % ring.size
-            if at + size > ring.size:
-                begin += ring.size - at
-                at = 0
-            self._next = begin + size
-            # First of all: who copies what is overwritten now sees so afterwards.
-            ring.header[_WRITTEN] = self._next
-            ring.bytes[at : at + size] = content
+        begin = self._next
+        at = begin % ring.size
+        if at + size > ring.size:
+            begin += ring.size - at
+            at = 0
+        self._next = begin + size
+        # First of all: who copies what is overwritten now sees so afterwards.
+        ring.header[_WRITTEN] = self._next
+        ring.bytes[at : at + size] = content
         return begin
 
     def name(self, offset: int, begin: int) -> None:

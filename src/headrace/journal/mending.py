@@ -97,15 +97,15 @@ class MendingJournal:
             )
             while self.broken is not None:
                 await asyncio.sleep(self._pause)
-                await asyncio.to_thread(self._reopen)
+                await self._reopen()
             _log.warning("journal %s takes payloads again", self.journal_id)
 
-    def _reopen(self) -> None:
+    async def _reopen(self) -> None:
         try:
-            _probe(self._root)
+            await asyncio.to_thread(_probe, self._root)
             if self._journal is not None:
                 self._journal.abort()
-            self._journal = self._open()
+            self._journal = await asyncio.to_thread(self._open)
         except (OSError, JournalFormatError) as error:
             _log.debug("journal %s cannot be opened yet: %s", self.journal_id, error)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -28,7 +27,7 @@ _SETTLED_NANOSECONDS: Final = 50_000_000
 
 
 class Room:
-    """Bytes in segments plus bytes on their way. Safe to use from the event loop and the writer thread."""
+    """Bytes in segments plus bytes on their way; for one thread."""
 
     def __init__(self, folder: Path, limit: int, segment_bytes: int, clock: Clock) -> None:
         """`limit` is the most bytes; `segment_bytes` what one trim usually frees."""
@@ -36,7 +35,6 @@ class Room:
         self._limit = limit
         self._segment_bytes = segment_bytes
         self._clock = clock
-        self._lock = threading.Lock()
         self._waiting = 0
         self._active = ""
         self._position = 0
@@ -49,42 +47,37 @@ class Room:
 
     def enter(self, size: int) -> None:
         """Take room for an entry. Raises `JournalFullError`."""
-        with self._lock:
-            # Others only ever take segments away: what was known is never too little.
-            known = self._sealed_bytes + self._position
-            if (
-                known + self._waiting + size > self._limit
-                or self._clock.monotonic() - self._looked >= _LOOK_SECONDS
-            ):
-                known = self._used()
-            missing = known + self._waiting + size - self._limit
-            if missing > 0:
-                raise JournalFullError(self._retry_after(missing))
-            self._waiting += size
+        # Others only ever take segments away: what was known is never too little.
+        known = self._sealed_bytes + self._position
+        if (
+            known + self._waiting + size > self._limit
+            or self._clock.monotonic() - self._looked >= _LOOK_SECONDS
+        ):
+            known = self._used()
+        missing = known + self._waiting + size - self._limit
+        if missing > 0:
+            raise JournalFullError(self._retry_after(missing))
+        self._waiting += size
 
     def leave(self, size: int) -> None:
         """Entries are no longer on their way: refused."""
-        with self._lock:
-            self._waiting -= size
+        self._waiting -= size
 
     def roll(self, first: int) -> None:
         """A new segment begins."""
-        with self._lock:
-            self._looked = -math.inf
-            self._active = segment_name(first)
-            self._position = HEADER_BYTES
-            self._add_up()
+        self._looked = -math.inf
+        self._active = segment_name(first)
+        self._position = HEADER_BYTES
+        self._add_up()
 
     def fill(self, position: int, size: int) -> None:
         """Entries of `size` bytes are written; the active segment is now filled up to `position`."""
-        with self._lock:
-            self._position = position
-            self._waiting -= size
+        self._position = position
+        self._waiting -= size
 
     def used(self) -> int:
         """Bytes in segments."""
-        with self._lock:
-            return self._used()
+        return self._used()
 
     def _used(self) -> int:
         self._looked = self._clock.monotonic()

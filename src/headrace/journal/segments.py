@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -104,13 +105,14 @@ class SpareMaker:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="journal-spare")
         self._next: Future[Spare] = self._pool.submit(self._make)
 
-    def take(self, size: int) -> Spare:
+    async def take(self, size: int) -> Spare:
         """A spare of at least `size` bytes. Raises `OSError` where the disk has no room for it."""
         if self._next.done() and self._next.exception() is not None:
             self._next = self._pool.submit(self._make)
-        spare = self._next.result()
+        spare = await asyncio.wrap_future(self._next)
         if spare.size < size:
-            self._allocate(spare.descriptor, size)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._pool, self._allocate, spare.descriptor, size)
             spare = Spare(spare.path, spare.descriptor, size)
         self._next = self._pool.submit(self._make)
         return spare
@@ -119,7 +121,8 @@ class SpareMaker:
         """Stop, and remove the spare that nobody took and what was to be one (or leave them, as a crash would)."""
         self._pool.shutdown(wait=True)
         left = [*self._folder.glob(f"{USED_PREFIX}*")]
-        if self._next.exception() is None:
+        # It is cancelled with the one who waited for it.
+        if not self._next.cancelled() and self._next.exception() is None:
             spare = self._next.result()
             os.close(spare.descriptor)
             left.append(spare.path)

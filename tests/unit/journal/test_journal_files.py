@@ -424,14 +424,12 @@ async def test_abort_fails_what_waits(folder: Path) -> None:
     await asyncio.to_thread(disk.reached.wait, 30)
     rest = [asyncio.create_task(journal.append(entry(str(i)))) for i in range(5)]
     await asyncio.sleep(0)
-    stopping = asyncio.create_task(asyncio.to_thread(journal.abort))
-    while journal.broken is None:
-        await asyncio.sleep(0)
-    disk.gate.set()
-    await stopping
-    assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], Record)
-    outcomes = await asyncio.gather(*rest, return_exceptions=True)
+    threading.Timer(0.1, disk.gate.set).start()
+    journal.abort()
+    assert disk.gate.is_set(), "nothing may be closed under a sync"
+    outcomes = await asyncio.gather(first, *rest, return_exceptions=True)
     assert all(isinstance(outcome, JournalBrokenError) for outcome in outcomes)
+    assert journal.broken == "the journal was closed"
 
 
 async def test_a_caller_that_went_away_disturbs_nobody(folder: Path, reader: FileJournalReader) -> None:
