@@ -79,3 +79,44 @@ def test_a_rule_for_a_table_that_is_not_there_is_refused_online(headrace: Comman
     (tmp_path / "rule.json").write_text(json.dumps(document))
     assert "NotThere_CL" in headrace("rule", "validate", "rule.json", "--online", code=1)
     headrace("rule", "show", "other", code=1)
+
+
+def test_rules_and_apps_go_by_their_names(headrace: Command, tmp_path: Path) -> None:
+    name = f"named-{uuid.uuid4().hex[:8]}"
+    table = f"Named{uuid.uuid4().hex[:8]}_CL"
+    headrace("table", "create", table, "--column", "Word:string")
+    document = json.loads(headrace("rule", "show", "headrace-rule", "--output", "json"))
+    columns = [{"name": "Word", "type": "string"}]
+    flow = document["properties"]["dataFlows"][0] | {
+        "streams": ["Custom-Words"],
+        "transformKql": "source | extend TimeGenerated = now()",
+        "outputStream": f"Custom-{table}",
+    }
+    document["properties"] |= {
+        "streamDeclarations": {"Custom-Words": {"columns": columns}},
+        "dataFlows": [flow],
+    }
+    document["name"] = name
+    (tmp_path / "rule.json").write_text(json.dumps(document))
+    immutable_id = json.loads(headrace("rule", "apply", "rule.json", "--output", "json"))["immutableId"]
+    (tmp_path / "rows.ndjson").write_text('{"Word": "a"}\n')
+
+    refused = headrace("send", "rows.ndjson", "--rule", name, code=1)
+    cure = refused.partition("headrace role assign")[2]
+    assert immutable_id in cure and "'Monitoring Metrics Publisher'" in cure
+    assert "There is no app 'nobody'" in headrace("role", "assign", "Reader", "--principal", "nobody", code=1)
+    app = json.loads(headrace("app", "create", name, "--output", "json"))
+    for who in (name, app["clientId"], app["principalId"]):
+        said = headrace("role", "assign", "Reader", "--principal", who, "--scope", immutable_id)
+        assert app["principalId"] in said
+    assigned = json.loads(headrace("role", "list", "--scope", immutable_id, "--output", "json"))
+    assert [(one["role"], one["principal"]) for one in assigned if one["app"] == name] == [
+        ("Reader", app["principalId"])
+    ]
+    assert "secret" in headrace("app", "credentials", name)
+
+    me = "headrace-sample"
+    headrace("role", "assign", "Monitoring Metrics Publisher", "--principal", me, "--scope", name)
+    headrace("send", "rows.ndjson", "--rule", name)
+    headrace("app", "delete", name)
+    assert f"There is no app '{name}'" in headrace("app", "credentials", name, code=1)

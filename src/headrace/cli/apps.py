@@ -16,7 +16,7 @@ group = typer.Typer(help="App registrations: who may ask for tokens.", no_args_i
 _COLUMNS = ("name", "clientId", "principalId", "enabled")
 
 
-ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID", help="Client id of the app.")]
+AppName = Annotated[str, typer.Argument(metavar="APP", help="Name or client id of the app.")]
 
 
 @group.command("create")
@@ -41,24 +41,24 @@ def create(
 def list_apps(env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE) -> None:
     """List the app registrations."""
     with Server.find(env_file) as server:
-        found = server.admin("GET", "apps")["value"]
+        found = server.apps()
     print_rows(_COLUMNS, [[app.get(column) for column in _COLUMNS] for app in found], output)
 
 
 @group.command("reset-secret")
 def reset_secret(
-    client_id: ClientId,
+    app: AppName,
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
     """Give an app a new secret; its old ones end at once."""
     with Server.find(env_file) as server:
-        print_record(server.admin("POST", f"apps/{client_id}/secrets", {"replace": True}), output)
+        print_record(server.admin("POST", f"apps/{server.client_id(app)}/secrets", {"replace": True}), output)
 
 
 @group.command("add-secret")
 def add_secret(
-    client_id: ClientId,
+    app: AppName,
     name: Annotated[str, typer.Option(metavar="NAME", help="What the secret is for.")] = "",
     ends: Annotated[
         str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601. Default: in two years.")
@@ -69,12 +69,12 @@ def add_secret(
     """Give an app another secret beside its old ones, so that senders can change over one by one."""
     body = {"name": name} | ({} if ends is None else {"ends": ends})
     with Server.find(env_file) as server:
-        print_record(server.admin("POST", f"apps/{client_id}/secrets", body), output)
+        print_record(server.admin("POST", f"apps/{server.client_id(app)}/secrets", body), output)
 
 
 @group.command("add-certificate")
 def add_certificate(
-    client_id: ClientId,
+    app: AppName,
     certificate: Annotated[Path, typer.Argument(metavar="PEM", help="The certificate; its key stays yours.")],
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
@@ -82,12 +82,12 @@ def add_certificate(
     """Let an app prove itself with another certificate."""
     body = {"certificate": _read_certificate(certificate)}
     with Server.find(env_file) as server:
-        print_record(server.admin("POST", f"apps/{client_id}/certificates", body), output)
+        print_record(server.admin("POST", f"apps/{server.client_id(app)}/certificates", body), output)
 
 
 @group.command("federate")
 def federate(
-    client_id: ClientId,
+    app: AppName,
     issuer: Annotated[
         str, typer.Option(metavar="URL", help="Issuer of the tokens, exactly as `iss` has it.")
     ],
@@ -104,16 +104,16 @@ def federate(
     """Let the tokens of another issuer stand for an app: workload identity federation, without any secret."""
     body = {"issuer": issuer, "subject": subject, "audiences": [audience], "name": name}
     with Server.find(env_file) as server:
-        print_record(server.admin("POST", f"apps/{client_id}/federatedCredentials", body), output)
+        print_record(server.admin("POST", f"apps/{server.client_id(app)}/federatedCredentials", body), output)
 
 
 @group.command("credentials")
 def credentials(
-    client_id: ClientId, env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE
+    app: AppName, env_file: EnvFileOption = None, output: OutputOption = OutputForm.TABLE
 ) -> None:
     """List how an app may prove itself: secrets (never their text), certificates, federated credentials."""
     with Server.find(env_file) as server:
-        app = server.admin("GET", f"apps/{client_id}")
+        found = server.admin("GET", f"apps/{server.client_id(app)}")
     rows = [
         [
             kind,
@@ -123,9 +123,9 @@ def credentials(
             one.get("hint") or one.get("thumbprint") or one.get("issuer"),
         ]
         for kind, listed in (
-            ("secret", app["secrets"]),
-            ("certificate", app["certificates"]),
-            ("federated", app["federatedCredentials"]),
+            ("secret", found["secrets"]),
+            ("certificate", found["certificates"]),
+            ("federated", found["federatedCredentials"]),
         )
         for one in listed
     ]
@@ -134,20 +134,20 @@ def credentials(
 
 @group.command("remove-credential")
 def remove_credential(
-    client_id: ClientId,
+    app: AppName,
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="keyId that `app credentials` shows.")],
     env_file: EnvFileOption = None,
 ) -> None:
     """End a secret, certificate or federated credential of an app at once."""
     with Server.find(env_file) as server:
-        server.admin("DELETE", f"apps/{client_id}/secrets/{key_id}")
+        server.admin("DELETE", f"apps/{server.client_id(app)}/secrets/{key_id}")
 
 
 @group.command("delete")
-def delete(client_id: ClientId, env_file: EnvFileOption = None) -> None:
+def delete(app: AppName, env_file: EnvFileOption = None) -> None:
     """Delete an app with its roles; its tokens end at once."""
     with Server.find(env_file) as server:
-        server.admin("DELETE", f"apps/{client_id}")
+        server.admin("DELETE", f"apps/{server.client_id(app)}")
 
 
 def _read_certificate(path: Path) -> str:

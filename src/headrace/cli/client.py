@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -132,6 +133,22 @@ class Server:
                 return one
         raise ProblemError(Problem("NoSuchRule", f"There is no rule with the immutableId {immutable_id}."))
 
+    def find_rule(self, group: str | None, name: str) -> dict[str, Any]:
+        """The document of the rule with this immutableId or name. Raises `ProblemError`."""
+        if name.lower().startswith("dcr-"):
+            return self.rule(name)
+        found: dict[str, Any] = self.arm("GET", self.rule_id(group, name), RULES_VERSION)
+        return found
+
+    def apps(self) -> list[dict[str, str]]:
+        """The app registrations. Raises `ProblemError`."""
+        found: list[dict[str, str]] = self.admin("GET", "apps")["value"]
+        return found
+
+    def client_id(self, app: str) -> str:
+        """The client id of the app of that name; a GUID as it is. Raises `ProblemError`."""
+        return app if is_guid(app) else named_app(self.apps(), app)["clientId"]
+
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """A call of the administration, `path` below `/headrace/`; answers and raises as `arm`."""
         url = f"{self.variable('HEADRACE_ARM_URL')}/headrace/{path}"
@@ -179,6 +196,27 @@ class Server:
     def forget_tokens(self) -> None:
         """Ask for new tokens from now on."""
         self._tokens.clear()
+
+
+def is_guid(text: str) -> bool:
+    """Whether a text has the form of a GUID with dashes."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def named_app(apps: Sequence[dict[str, str]], name: str) -> dict[str, str]:
+    """The one app of that name. Raises `ProblemError` when there is none, or several."""
+    found = [app for app in apps if app["name"] == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        hint = "Give the client id of one: `headrace app list` shows them."
+        raise ProblemError(Problem("SeveralApps", f"{len(found)} apps are called '{name}'.", hint=hint))
+    known = ", ".join(sorted(app["name"] for app in apps)) or "none that you may see"
+    hint = f"Apps: {known}. What has no name here is named by its id."
+    raise ProblemError(Problem("NoSuchApp", f"There is no app '{name}'.", hint=hint))
 
 
 def local_env_file(data_dir: Path | None) -> Path:
@@ -245,11 +283,19 @@ def _trust(variables: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
+def _no_ca(name: str, path: str, error: OSError) -> Problem:
+    if not isinstance(error, FileNotFoundError):
+        return Problem("CaUnreadable", f"{name} ({path}): {error.strerror or error}.")
+    message = f"{name} names {path}, which is not there: the server of this env file is gone, or on another machine."
+    hint = "Source the env file of a running server, or name it with --env-file."
+    return Problem("CaUnreadable", message, hint=hint)
+
+
 def _authorities(variables: Mapping[str, str]) -> ssl.SSLContext:
     for name in ("HEADRACE_CA_FILE", "SSL_CERT_FILE"):
         if variables.get(name):
             try:
                 return ssl.create_default_context(cafile=variables[name])
             except OSError as error:
-                raise ProblemError(Problem("CaUnreadable", f"{name} ({variables[name]}): {error}.")) from None
+                raise ProblemError(_no_ca(name, variables[name], error)) from None
     return ssl.create_default_context()

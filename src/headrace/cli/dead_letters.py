@@ -98,7 +98,7 @@ def show(
 
 @group.command("replay")
 def replay(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Letters to send again.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Letters to send again.")] = None,
     data_dir: DataDirOption = None,
     rule: RuleOption = None,
     reason: ReasonOption = None,

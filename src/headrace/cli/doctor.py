@@ -54,9 +54,9 @@ class Finding:
     cure: str = ""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("doctor")(doctor)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("doctor", rich_help_panel=panel)(doctor)
 
 
 def doctor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,9 +46,12 @@ def _decoded(content: bytes, path: str) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or on standard input for `-`. Raises `ProblemError`."""
     try:
-        document = msgspec.json.decode(read_text(str(path)))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ProblemError(Problem("NotJson", f"{path} is not JSON: {error}.")) from None
+        document = json.loads(read_text(str(path)))
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ProblemError(Problem("NotJson", f"{path} is not JSON at {where}: {error.msg}.")) from None
+    except RecursionError:
+        raise ProblemError(Problem("NotJson", f"{path} is nested too deep.")) from None
     if not isinstance(document, dict):
         raise ProblemError(Problem("NotAnObject", f"{path} does not hold a JSON object."))
     return document

@@ -13,9 +13,9 @@ from headrace.env_file import parse
 from headrace.errors import Problem, ProblemError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("env")(env)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("env", rich_help_panel=panel)(env)
 
 
 def env(

@@ -40,9 +40,7 @@ class FunctionSet(StrEnum):
     DOCUMENTED = "documented"
 
 
-FilesArgument = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="KQL files; - is standard input.")
-]
+FilesArgument = Annotated[list[str], typer.Argument(metavar="FILE", help="KQL files; - is standard input.")]
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A KQL file; - is standard input.")]
 TransformOption = Annotated[
     bool, typer.Option("--transform", help="The text is a transform over `source`, not a query.")

@@ -33,11 +33,32 @@ from headrace.errors import ProblemError
 app = typer.Typer(
     name="headrace",
     help="Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL.",
+    epilog="Begin with `headrace up`; in another terminal, `headrace send rows.ndjson` and "
+    "`headrace query 'HeadraceSample_CL | take 10'`. `headrace COMMAND --help` tells more.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_SERVER, _DATA, _RULES, _ACCESS, _OLD = (
+    "The server", "Send and ask", "Rules and tables", "Access", "Leave the Data Collector API",
+)  # fmt: skip
+_COMMANDS = {
+    _SERVER: (up, serve, env, settings, doctor),
+    _DATA: (send, query),
+    _OLD: (shared_key, migrate),
+}
+_GROUPS = {
+    _RULES: {
+        "rule": rules.group,
+        "table": tables.group,
+        "kql": kql.group,
+        "dead-letters": dead_letters.group,
+    },
+    _ACCESS: {"app": apps.group, "role": roles.group, "key": keys.group, "audit": audit.group},
+}
 
 
 def _version(wanted: bool) -> None:
@@ -55,16 +76,12 @@ def options(
     """Azure Monitor's direct log ingestion on your own machine: same wire, same rules, same KQL."""
 
 
-for module in (up, serve, send, query, shared_key, migrate, env, settings, doctor):
-    module.register(app)
-app.add_typer(apps.group, name="app")
-app.add_typer(roles.group, name="role")
-app.add_typer(keys.group, name="key")
-app.add_typer(audit.group, name="audit")
-app.add_typer(rules.group, name="rule")
-app.add_typer(tables.group, name="table")
-app.add_typer(kql.group, name="kql")
-app.add_typer(dead_letters.group, name="dead-letters")
+for panel, modules in _COMMANDS.items():
+    for module in modules:
+        module.register(app, panel)
+for panel, groups in _GROUPS.items():
+    for name, group in groups.items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
 
 
 def main() -> int:

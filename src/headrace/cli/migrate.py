@@ -21,9 +21,9 @@ from headrace.cli.output import console
 from headrace.errors import Problem, ProblemError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("migrate")(migrate)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("migrate", rich_help_panel=panel)(migrate)
 
 
 def migrate(
@@ -92,7 +92,7 @@ def _tell(server: Server, rule: dict[str, Any], stream: str) -> None:
     out.print(f"The rule {escape(rule['name'])} ({immutable_id}) takes what was posted before.")
     out.print("Let a sender's app use it:")
     out.print(
-        f"  headrace role assign 'Monitoring Metrics Publisher' --principal ID --scope {immutable_id}",
+        f"  headrace role assign 'Monitoring Metrics Publisher' --principal APP --scope {immutable_id}",
         soft_wrap=True,
     )
     out.print("and let it send the same records to:")

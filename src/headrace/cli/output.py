@@ -128,6 +128,11 @@ def cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 row`, `2 rows`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def visible(text: str) -> str:
     """Text for a terminal: control characters other than tab and line feed are replaced."""
     return text.translate(_PICTURES)

@@ -27,9 +27,9 @@ _NUMBERS = {"int", "long", "real", "decimal"}
 _CHART_ROWS = 60
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("query")(query)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("query", rich_help_panel=panel)(query)
 
 
 def query(

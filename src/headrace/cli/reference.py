@@ -154,7 +154,7 @@ def _parameter(parameter: Any) -> tuple[str, str]:
     if default not in (None, False, True, "") and "Default:" not in help_text:
         help_text += f" Default: {default}."
     if parameter.param_type_name == "argument":
-        name = (parameter.metavar or parameter.name.upper()).strip("[]")
+        name = (parameter.metavar or parameter.name.upper()).strip("[]") + "..." * (parameter.nargs != 1)
         return code(name if parameter.required else f"[{name}]"), help_text
     names = ", ".join(code(each) for each in (*parameter.opts, *parameter.secondary_opts))
     value = "" if parameter.is_flag else f" {code(_metavar(parameter))}"

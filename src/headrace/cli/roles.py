@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, Server, is_guid, named_app
 from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
@@ -23,23 +23,32 @@ def assign(
         str, typer.Argument(metavar="ROLE", help="Name of the role, such as 'Monitoring Metrics Publisher'.")
     ],
     principal: Annotated[
-        str, typer.Option(metavar="ID", help="Object id of the service principal (`headrace app list`).")
+        str,
+        typer.Option(
+            metavar="APP",
+            help="Name, client id or object id of an app, or the object id of another principal.",
+        ),
     ],
     scope: Annotated[
         str | None,
         typer.Option(
-            metavar="SCOPE", help="Resource id, or the immutableId of a rule. Default: the sample rule."
+            metavar="SCOPE",
+            help="Resource id, or the immutableId or name of a rule. Default: the sample rule.",
         ),
     ] = None,
     env_file: EnvFileOption = None,
 ) -> None:
-    """Let a principal have a role on a resource and all below it."""
+    """Let a principal have a role on a resource and all below it.
+
+    `headrace role assign 'Monitoring Metrics Publisher' --principal my-app --scope dcr-...` lets an app send to a rule.
+    """
     with Server.find(env_file) as server:
+        who = _object_id(server, principal)
         where = _scope(server, scope or server.variable("HEADRACE_DCR_IMMUTABLE_ID"))
         body = {
             "properties": {
                 "roleDefinitionId": _role_id(server, where, role),
-                "principalId": principal,
+                "principalId": who,
                 "principalType": "ServicePrincipal",
             }
         }
@@ -52,13 +61,15 @@ def assign(
             if error.problems[0].code != "RoleAssignmentExists":
                 raise
             now = "already"
-    console().print(f"{principal} is {now} {escape(role)} on {escape(where)}.")
+    named = who if who == principal else f"{escape(principal)} ({who})"
+    console().print(f"{named} is {now} {escape(role)} on {escape(where)}.")
 
 
 @group.command("list")
 def list_assignments(
     scope: Annotated[
-        str | None, typer.Option(metavar="SCOPE", help="Resource id. Default: the whole subscription.")
+        str | None,
+        typer.Option(metavar="SCOPE", help="Resource id, or a rule. Default: the whole subscription."),
     ] = None,
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
@@ -69,8 +80,9 @@ def list_assignments(
         names = {item["name"].lower(): item["properties"]["roleName"] for item in _definitions(server, where)}
         path = f"{where}/providers/Microsoft.Authorization/roleAssignments"
         found = server.arm("GET", path, _VERSION)["value"]
-    rows = [_row(item["properties"], names) for item in found]
-    print_rows(("role", "principal", "scope"), rows, output)
+        apps = {app["principalId"]: app["name"] for app in _visible_apps(server)}
+    rows = [_row(item["properties"], names, apps) for item in found]
+    print_rows(("role", "app", "principal", "scope"), rows, output)
 
 
 @group.command("explain")
@@ -84,7 +96,8 @@ def explain(
     scope: Annotated[
         str | None,
         typer.Option(
-            metavar="SCOPE", help="Resource id, or the immutableId of a rule. Default: the sample rule."
+            metavar="SCOPE",
+            help="Resource id, or the immutableId or name of a rule. Default: the sample rule.",
         ),
     ] = None,
     env_file: EnvFileOption = None,
@@ -115,9 +128,29 @@ def explain(
         print_rows(columns, [[one[name] for name in columns] for one in found["assignments"]], output)
 
 
-def _row(properties: dict[str, Any], names: dict[str, str]) -> list[str]:
+def _row(properties: dict[str, Any], names: dict[str, str], apps: dict[str, str]) -> list[str | None]:
     role = properties["roleDefinitionId"].rpartition("/")[2].lower()
-    return [names.get(role, role), properties["principalId"], properties["scope"]]
+    principal = properties["principalId"]
+    return [names.get(role, role), apps.get(principal), principal, properties["scope"]]
+
+
+def _object_id(server: Server, text: str) -> str:
+    """The object id of the app of that name or client id; any other GUID as it is. Raises `ProblemError`."""
+    apps = _visible_apps(server)
+    for app in apps:
+        if text.lower() == app["clientId"]:
+            return app["principalId"]
+    return text.lower() if is_guid(text) else named_app(apps, text)["principalId"]
+
+
+def _visible_apps(server: Server) -> list[dict[str, str]]:
+    """The apps; none for who may give roles and not see apps: names then stand for nothing."""
+    try:
+        return server.apps()
+    except ProblemError as error:
+        if error.problems[0].code != "AuthorizationFailed":
+            raise
+        return []
 
 
 def _definitions(server: Server, scope: str) -> list[dict[str, Any]]:
@@ -139,7 +172,7 @@ def _role_id(server: Server, scope: str, name: str) -> str:
 
 
 def _scope(server: Server, text: str) -> str:
-    """A resource id as it is; the id of the rule that an immutableId names."""
-    if not text.lower().startswith("dcr-"):
+    """A resource id as it is; the id of the rule that an immutableId or a name names."""
+    if "/" in text:
         return "/" + text.strip("/")
-    return str(server.rule(text)["id"])
+    return str(server.find_rule(None, text)["id"])

@@ -18,11 +18,13 @@ from headrace.cli.output import (
     OutputForm,
     OutputOption,
     console,
+    counted,
     error_console,
     fail,
     print_record,
     print_rows,
     print_table,
+    visible,
 )
 from headrace.clock import SystemClock, from_iso
 from headrace.errors import Problem, ProblemError
@@ -94,9 +96,11 @@ def test(
     samples = {_stream_of(rule, stream): [row for path in rows or () for row in read_rows(path)]}
     trials = [one for one in _trials(rule, samples, table, received) if flow in (None, one.flow.index)]
     if flow is not None and not trials:
-        raise ProblemError(Problem("NoSuchFlow", f"The rule has no data flow {flow}."))
+        hint = f"It has {counted(len(rule.flows), 'data flow')}, counted from 0."
+        raise ProblemError(Problem("NoSuchFlow", f"The rule has no data flow {flow}.", hint=hint))
     trials = [one for one in trials if one.flow.streams[0] in samples]
     if output is OutputForm.TABLE:
+        _tell_of_samples(trials, given=rows is not None)
         for trial in trials:
             _show(trial)
     elif output is OutputForm.JSON:
@@ -138,13 +142,12 @@ def validate(
     rule = _parsed(file)
     trials = _trials(rule, {}, table)
     problems = [problem for trial in trials for problem in trial.problems]
-    for problem in problems:
-        fail(Problem(problem.code, f"{problem.target}: {problem.message}", hint=problem.hint))
     for trial in trials:
         _warn(trial)
     if problems:
-        raise typer.Exit(1)
-    console().print(f"{escape(str(file))} is valid: {len(rule.streams)} streams, {len(trials)} data flows.")
+        raise ProblemError(_invalid(file, problems))
+    parts = f"{counted(len(rule.streams), 'stream')}, {counted(len(trials), 'data flow')}"
+    console().print(f"{escape(str(file))} is valid: {parts}.")
 
 
 @group.command("apply")
@@ -178,10 +181,7 @@ def show(
 ) -> None:
     """Show a rule; with --output json its whole document, as `headrace rule apply` takes it."""
     with Server.find(env_file) as server:
-        if rule.lower().startswith("dcr-"):
-            found = server.rule(rule)
-        else:
-            found = server.arm("GET", server.rule_id(resource_group, rule), RULES_VERSION)
+        found = server.find_rule(resource_group, rule)
         if output is OutputForm.JSON:
             print_record(found, output)
         else:
@@ -200,7 +200,16 @@ def _parsed(file: Path) -> Rule:
     """The rule in a file. Raises `ProblemError` with everything that is wrong with its structure."""
     from headrace.catalog.rules import parse_rule
 
-    return parse_rule(_with_destinations(read_rule(file)), "dcr-" + "0" * 32, 1)
+    document = _with_destinations(read_rule(file))
+    try:
+        return parse_rule(document, "dcr-" + "0" * 32, 1)
+    except ProblemError as error:
+        raise ProblemError(_invalid(file, error.problems)) from None
+
+
+def _invalid(file: Path, problems: Sequence[Problem]) -> Problem:
+    """All that is wrong with a rule, each with its place, in the form that a server's answer is printed in."""
+    return Problem("InvalidRule", f"{file} is not valid:", details=tuple(problems))
 
 
 def _with_destinations(document: Mapping[str, Any], workspace_id: str = _ANY_WORKSPACE) -> dict[str, Any]:
@@ -282,7 +291,20 @@ def _warn(trial: FlowTrial) -> None:
     if trial.left_out:
         notes.append(f"{trial.table} has no column for: {', '.join(trial.left_out)}. They are left out.")
     for note in notes:
-        error_console().print(f"[yellow]note:[/yellow] {escape(note)}")
+        _note(note)
+
+
+def _tell_of_samples(trials: Sequence[FlowTrial], *, given: bool) -> None:
+    """What is lost of the samples whatever the transform does; several flows of a stream have the same notes."""
+    notes = [f"{note.message} {note.hint or ''}".strip() for trial in trials for note in trial.notes]
+    if not given:
+        notes.append("no sample rows were given (--rows): the rule was only compiled.")
+    for note in dict.fromkeys(notes):
+        _note(note)
+
+
+def _note(text: str) -> None:
+    error_console().print(f"[yellow]note:[/yellow] {escape(visible(text))}")
 
 
 def _places(rows: Sequence[int]) -> str:
@@ -303,6 +325,7 @@ def _record(trial: FlowTrial) -> dict[str, Any]:
         "leftOut": list(trial.left_out),
         "columns": [{"name": name, "type": kusto.value} for name, kusto in trial.columns],
         "inferred": trial.inferred,
+        "notes": [{"code": note.code, "message": note.message, "hint": note.hint} for note in trial.notes],
         "warnings": [problem.message for problem in trial.warnings],
         "problems": [{"code": problem.code, "message": problem.message} for problem in trial.problems],
     }

@@ -23,7 +23,7 @@ from rich.progress import (
 from headrace.cli.client import EnvFileOption, Server, problem_of
 from headrace.cli.ingestion import REPEAT, lasting_id, pause_before_next, post_rows, stream_url
 from headrace.cli.interrupt import Interrupt
-from headrace.cli.output import error_console
+from headrace.cli.output import counted, error_console
 from headrace.cli.sources import Chunk, Source, SourceFormat, guess_format
 from headrace.errors import Problem, ProblemError
 
@@ -46,9 +46,9 @@ class ResumePoint(msgspec.Struct, frozen=True):
     upload: str
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("send")(send)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("send", rich_help_panel=panel)(send)
 
 
 def send(
@@ -59,10 +59,11 @@ def send(
         ),
     ],
     rule: Annotated[
-        str | None, typer.Option(metavar="DCR", help="immutableId of the rule. Default: the sample rule.")
+        str | None,
+        typer.Option(metavar="RULE", help="immutableId or name of the rule. Default: the sample rule."),
     ] = None,
     stream: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Stream of the rule. Default: the sample's.")
+        str | None, typer.Option(metavar="NAME", help="Stream of the rule. Default: its only one.")
     ] = None,
     form: Annotated[
         SourceFormat | None, typer.Option("--format", help="Default: by the file's name, else NDJSON.")
@@ -80,8 +81,7 @@ def send(
     """
     source_form = form or guess_format(file)
     with Server.find(env_file) as server, Interrupt() as interrupt, Source(file) as source:
-        immutable_id = rule or server.variable("HEADRACE_DCR_IMMUTABLE_ID")
-        name = stream or server.variable("HEADRACE_DCR_STREAM")
+        immutable_id, name = _target(server, rule, stream)
         point = ResumeFile(file, f"{immutable_id}/{name}") if resume and str(file) != "-" else None
         done, upload_id = point.begin() if point else (0, str(uuid.uuid4()))
         upload = Upload(server, immutable_id, name, interrupt, upload_id)
@@ -102,9 +102,26 @@ def send(
     if point:
         point.remove()
     if not quiet:
-        error_console().print(
-            f"[bold green]{done} row{'s' * (done != 1)}[/bold green] durable on the server."
+        error_console().print(f"[bold green]{counted(done, 'row')}[/bold green] durable on the server.")
+
+
+def _target(server: Server, rule: str | None, stream: str | None) -> tuple[str, str]:
+    """The immutableId and the stream to send to. Raises `ProblemError`.
+
+    The rule is only looked up where something is not given: a sender need not have the right to read it.
+    """
+    if rule is None:
+        return server.variable("HEADRACE_DCR_IMMUTABLE_ID"), stream or server.variable("HEADRACE_DCR_STREAM")
+    if rule.lower().startswith("dcr-") and stream is not None:
+        return rule, stream
+    properties = server.find_rule(None, rule)["properties"]
+    streams = sorted({one for flow in properties["dataFlows"] for one in flow["streams"]})
+    if stream is None and len(streams) != 1:
+        hint = f"Choose with --stream: {', '.join(streams)}."
+        raise ProblemError(
+            Problem("StreamMissing", f"The rule takes {counted(len(streams), 'stream')}.", hint=hint)
         )
+    return properties["immutableId"], stream or streams[0]
 
 
 class Upload:
@@ -114,6 +131,7 @@ class Upload:
         self, server: Server, immutable_id: str, stream: str, interrupt: Interrupt, upload_id: str
     ) -> None:
         self._server = server
+        self._immutable_id = immutable_id
         self._interrupt = interrupt
         self._upload_id = upload_id
         self._url = stream_url(server, immutable_id, stream)
@@ -142,7 +160,18 @@ class Upload:
             self._interrupt.sleep(wait)
             if self._interrupt.asked:
                 break
-        raise ProblemError(_with_place(last, chunk))
+        raise ProblemError(_with_place(last, chunk, self._cure(last)))
+
+    def _cure(self, problem: Problem) -> str | None:
+        if problem.code != "OperationFailed":
+            return None
+        # In Azure, too, an Owner may not send: whoever starts finds that hard to guess.
+        client = self._server.variable("AZURE_CLIENT_ID")
+        role = "'Monitoring Metrics Publisher'"
+        return (
+            "Sending takes a role of its own, also for an Owner: "
+            f"headrace role assign {role} --principal {client} --scope {self._immutable_id}"
+        )
 
     def _try(self, content: bytes, request_id: str) -> httpx.Response | Problem:
         try:
@@ -207,10 +236,10 @@ def _pauses() -> Iterator[float]:
         yield min(0.25 * 2**attempt, _LONGEST_PAUSE)
 
 
-def _with_place(problem: Problem, chunk: Chunk) -> Problem:
+def _with_place(problem: Problem, chunk: Chunk, cure: str | None) -> Problem:
     place = f"rows {chunk.first + 1} to {chunk.first + chunk.rows}"
     message = f"{problem.message.rstrip('.')} (at {place})."
-    return Problem(problem.code, message, hint=problem.hint, details=problem.details)
+    return Problem(problem.code, message, hint=cure or problem.hint, details=problem.details)
 
 
 def _stopped(rows: int, *, resumable: bool) -> Problem:

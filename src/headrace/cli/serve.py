@@ -42,9 +42,9 @@ _PARTS: dict[ServerRole, Part | None] = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("serve")(serve)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("serve", rich_help_panel=panel)(serve)
 
 
 def serve(

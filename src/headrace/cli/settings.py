@@ -11,9 +11,9 @@ import typer
 from headrace.cli.output import OutputForm, OutputOption, print_rows
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("settings")(settings)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("settings", rich_help_panel=panel)(settings)
 
 
 def settings(

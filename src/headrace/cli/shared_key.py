@@ -9,9 +9,9 @@ import typer
 from headrace.cli.client import TABLES_VERSION, EnvFileOption, GroupOption, Server, WorkspaceOption
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("shared-key")(shared_key)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("shared-key", rich_help_panel=panel)(shared_key)
 
 
 def shared_key(

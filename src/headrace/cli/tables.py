@@ -206,7 +206,7 @@ def _create(server: Server, group: str | None, workspace: str | None, name: str,
     out.print(f"{escape(name)} is there, and the rule {escape(made['name'])} ({immutable_id}) fills it.")
     out.print("Let an app send to it:")
     out.print(
-        f"  headrace role assign 'Monitoring Metrics Publisher' --principal ID --scope {immutable_id}",
+        f"  headrace role assign 'Monitoring Metrics Publisher' --principal APP --scope {immutable_id}",
         soft_wrap=True,
     )
 

@@ -59,9 +59,9 @@ EPHEMERAL = {"journal.segment_bytes": 16 * MIB}
 """Defaults of a server that lives for a test: it should not take much disk for the little that it gets."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("up")(up)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the command to a panel of the help."""
+    app.command("up", rich_help_panel=panel)(up)
 
 
 def up(

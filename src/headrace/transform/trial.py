@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from headrace.kql.types import KustoType, Schema
 from headrace.settings import TransformSettings
 from headrace.transform.bisect import find_bad, without
 from headrace.transform.compile import LiveFlow, compile_flow, transform_text
+from headrace.transform.review import review
 from headrace.transform.run import Body, Engine, RowsError, Session, batch_table
 
 _NOWHERE = "00000000-0000-0000-0000-000000000000"
@@ -48,7 +49,8 @@ class FlowTrial:
 
     `rows` are the stored ones, by column name, in the order of the samples; `filtered` the places of those that
     the transform left out. `left_out` are output columns that the table lacks. `inferred` says that no columns
-    were given for the table, and so the transform's output stands for them. With `problems` nothing was run.
+    were given for the table, and so the transform's output stands for them. `notes` are about what the stream's
+    declaration does not take of the samples. With `problems` nothing was run.
     """
 
     flow: DataFlow
@@ -61,6 +63,7 @@ class FlowTrial:
     columns: tuple[tuple[str, KustoType], ...] = ()
     inferred: bool = False
     warnings: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -84,6 +87,7 @@ class Trial:
     def _flows(
         self, rule: Rule, samples: Mapping[str, Sequence[bytes]], now: int, session: Session, folder: Path
     ) -> Iterator[FlowTrial]:
+        notes: dict[str, tuple[Problem, ...]] = {}
         for flow in rule.flows:
             try:
                 table, inferred = self._table(rule, flow)
@@ -91,9 +95,13 @@ class Trial:
             except ProblemError as error:
                 yield FlowTrial(flow, flow.table, problems=error.problems)
                 continue
-            rows = samples.get(flow.streams[0], ())
+            name = flow.streams[0]
+            rows = samples.get(name, ())
+            if name not in notes:
+                notes[name] = review(rule.streams[name], rows, session)
             path = folder / f"{flow.index}.parquet"
-            yield _FlowRun(live, flow, table, inferred, session, path).on(rows, now)
+            tried = _FlowRun(live, flow, table, inferred, session, path).on(rows, now)
+            yield replace(tried, notes=notes[name])
 
     def _table(self, rule: Rule, flow: DataFlow) -> tuple[Table, bool]:
         """The flow's output table, and whether its columns are inferred. Raises `ProblemError`."""

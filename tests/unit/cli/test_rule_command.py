@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from headrace.cli.main import app
+from headrace.errors import ProblemError
 
 RECEIVED = "2026-01-01T01:00:00Z"
 TRANSFORM = (
@@ -125,14 +126,23 @@ def test_a_transform_that_does_not_compile_says_where(files: Files) -> None:
         run("rule", "validate", files.json("r.json", rule("source | where Lin == 'x'"))),
     ):
         assert result.exit_code == 1
-        assert "`Lin`" in result.output and "1:16" in result.output and "Did you mean `Line`" in result.output
+        said = result.output + "".join(
+            f"{problem.message} {problem.hint}"
+            for error in [result.exception]
+            if isinstance(error, ProblemError)
+            for whole in error.problems
+            for problem in whole.details
+        )
+        assert "`Lin`" in said and "1:16" in said and "Did you mean `Line`" in said
 
 
 def test_every_problem_of_a_rule_is_told(files: Files) -> None:
     document = rule()
     document["properties"]["dataFlows"].append({"streams": ["Custom-Other"], "destinations": ["ws"]})
     result = run("rule", "validate", files.json("r.json", document))
-    assert result.exit_code == 1
+    assert result.exit_code == 1 and isinstance(result.exception, ProblemError)
+    (whole,) = result.exception.problems
+    assert [problem.target for problem in whole.details] == ["properties.dataFlows[1].streams[0]"]
 
 
 def test_a_template_with_one_rule_is_taken(files: Files) -> None:
@@ -174,6 +184,50 @@ def test_rows_may_be_csv(files: Files) -> None:
         "TimeGenerated,Verb,Path,Status",
         "2026-01-01T00:00:00.000000Z,GET,/x,1",
     ]
+
+
+def test_samples_that_the_stream_does_not_take_are_told(files: Files) -> None:
+    rows = files.rows(
+        {"Tme": "2026-01-01T00:00:00Z", "line": "GET /a 200"},
+        {"Time": "yesterday", "Line": "GET /b 200", "Tme": 1},
+        {"Time": "", "Line": 5, "Elsewhere": None},
+    )
+    document = rule("source | extend TimeGenerated = Time")
+    arguments = ["rule", "test", files.json("r.json", document), "--rows", rows, "--received", RECEIVED]
+    table = {
+        "name": "Web_CL",
+        "columns": [{"name": "TimeGenerated", "type": "datetime"}, {"name": "Time", "type": "datetime"}],
+    }
+    arguments += ["--table", files.json("t.json", table)]
+    said = run(*arguments).output
+    for words in (
+        "2 rows (the first is row 1) have 'Tme', which Custom-Web does not declare: it is not read."
+        " Did you mean 'Time'?",
+        "Row 1 has 'line', which Custom-Web does not declare: it is not read. Did you mean 'Line'?",
+        "Row 3 has 'Elsewhere', which Custom-Web does not declare: it is not read. Declare it in Custom-Web",
+        'Row 2 has Time = "yesterday", which is no datetime: it is null.',
+    ):
+        assert words in said
+    (trial,) = json.loads(run(*arguments, "--output", "json").stdout)
+    assert [note["code"] for note in trial["notes"]] == ["UndeclaredProperty"] * 3 + ["ValueNotRead"]
+
+
+def test_samples_that_fit_are_not_remarked_on(files: Files) -> None:
+    rows = files.rows({"Time": None, "Line": "GET"}, {}, {"Time": "2026-01-01T00:00:00Z", "Line": 1})
+    arguments = ["rule", "test", files.json("r.json", rule()), "--rows", rows, "--output", "json"]
+    (trial,) = json.loads(run(*arguments).stdout)
+    assert trial["notes"] == []
+
+
+def test_a_test_without_rows_says_so(files: Files) -> None:
+    assert "no sample rows were given (--rows)" in run("rule", "test", files.json("r.json", rule())).output
+
+
+def test_a_file_that_is_no_json_is_said_with_the_place(files: Files) -> None:
+    path = files.folder / "r.json"
+    path.write_text('{"properties": {\n  "dataFlows": [,]}}')
+    said = str(run("rule", "validate", str(path)).exception)
+    assert "is not JSON at line 2, column 17" in said
 
 
 @pytest.mark.parametrize(
