@@ -79,6 +79,8 @@ _KNOWN = (
     DELETED_WORKSPACE_TYPE,
     GROUP_TYPE,
 )
+_BARE = frozenset({"subscriptions", "tenants", "providers", "locations", "resources", "tagnames"})
+"""Types of Microsoft.Resources, lower-case, whose paths leave out its name: no resource has two paths."""
 _CANONICAL = {known.lower(): known for known in _KNOWN}
 _NAMESPACES = {known.partition("/")[0].lower(): known.partition("/")[0] for known in _KNOWN}
 
@@ -123,8 +125,8 @@ class Target:
         if self.type == GROUP_TYPE:
             parts = ["/subscriptions", self.names[0], "resourceGroups", *self.names[1:]]
             return "/".join(parts)
-        if self.namespace == RESOURCES and self.types[0] == "providers":
-            return "/".join([self.scope, "providers", *self.names])
+        if self.namespace == RESOURCES and self.types[0] in _BARE:
+            return "/".join([self.scope, self.types[0], *self.names])
         parts = [self.scope, "providers", self.namespace]
         for place, type_name in enumerate(self.types):
             parts.append(type_name)
@@ -308,6 +310,8 @@ def _providers(
             return None
         types, names = tuple(block[1::2]), tuple(block[2::2])
         namespace, types = _canonical(block[0], types)
+        if namespace == RESOURCES and types[0].lower() in _BARE:
+            return None
         target = Target(scope, namespace, types, names, subscription, group)
         scope, start = target.id, end
     return target

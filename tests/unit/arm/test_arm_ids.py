@@ -95,6 +95,10 @@ def test_only_table_names_keep_their_case_in_keys() -> None:
         f"{SUB}/resourceGroups/g/providers/n/t/x/providers",
         "/tenants/x",
         "/else",
+        "/providers/Microsoft.Resources/subscriptions/a",
+        f"{SUB}/providers/Microsoft.Resources/subscriptions/b/resourceGroups/c",
+        f"{SUB}/resourceGroups/g/providers/Microsoft.Resources/Resources",
+        "/providers/microsoft.resources/tenants",
     ],
 )
 def test_paths_of_no_form_are_404(path: str) -> None:
