@@ -52,6 +52,17 @@ class Access:
                         return True
         return False
 
+    def allows_somewhere(
+        self, object_id: str, action: str, *, data: bool = False, groups: Sequence[str] = ()
+    ) -> bool:
+        """Whether there is any scope at which the principal may perform `action`; see `allows`."""
+        return any(
+            role.allows(action, data=data)
+            for holder in (object_id, *groups)
+            for roles in self.grants.get(holder, {}).values()
+            for role in roles
+        )
+
 
 def _effective(key: str, tenant: str) -> str:
     """The root management group stands for the root."""

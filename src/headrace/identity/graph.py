@@ -27,7 +27,7 @@ from starlette.routing import Route
 from headrace.clock import iso
 from headrace.identity.access import Access
 from headrace.identity.challenge import arm_unauthenticated
-from headrace.identity.model import GRAPH, Caller, TokenError
+from headrace.identity.model import GRAPH, TokenError
 from headrace.identity.store import app, principal
 from headrace.identity.verify import TokenVerifier
 from headrace.store.database import Database, StoreError
@@ -151,14 +151,9 @@ def _visible(graph: Graph, request: Request) -> list[Entry]:
         raise arm_unauthenticated(error, f"{base}/{access.tenant}") from None
     with graph.database.read() as connection:
         entries = _entries(connection, access.tenant)
-    if _sees_all(access, caller):
+    if access.allows_somewhere(caller.object_id, _SEES_ALL, groups=caller.groups):
         return entries
     return [entry for entry in entries if entry.principal_id == caller.object_id]
-
-
-def _sees_all(access: Access, caller: Caller) -> bool:
-    grants = access.grants.get(caller.object_id, {})
-    return any(role.allows(_SEES_ALL) for roles in grants.values() for role in roles)
 
 
 def _entries(connection: Connection, tenant: str) -> list[Entry]:

@@ -17,7 +17,13 @@ from tests.unit.arm.conftest import (
     table_body,
 )
 
+from headrace.arm.kinds.subscriptions import Subscriptions
+from headrace.arm.model import Call
 from headrace.arm.views import load_catalog
+from headrace.identity.assignments import put_assignment
+from headrace.identity.model import Caller
+from headrace.identity.roles import READER
+from headrace.ids import new_guid
 
 
 def test_a_group_is_put_read_listed_and_deleted(world: World) -> None:
@@ -192,6 +198,30 @@ def test_a_table_made_again_is_another_incarnation(world: World) -> None:
     assert incarnation() != first
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"{WORKSPACE}/tables/My_CL", table_body()),
+        (
+            f"{WORKSPACE}/savedSearches/mine",
+            {"properties": {"category": "c", "displayName": "d", "query": "q"}},
+        ),
+        (f"{GROUP}/providers/Microsoft.OperationsManagement/solutions/mine", {"location": "eastus"}),
+    ],
+)
+def test_roles_and_locks_go_with_what_they_are_of(world: World, path: str, body: Any) -> None:
+    world.basics()
+    world.put(path, body)
+    reader = world.other_app(("Reader", path))
+    lock = f"{path}/providers/Microsoft.Authorization/locks/l"
+    world.put(lock, {"properties": {"level": "NotSpecified"}})
+    assert world.call("GET", path, token=reader).status_code == 200
+    assert world.call("DELETE", path).status_code == 200
+    world.put(path, body)
+    assert world.call("GET", path, token=reader).status_code == 403
+    assert world.call("GET", lock).status_code == 404
+
+
 def test_the_subscriptions_of_a_caller_are_those_with_a_role_in_them(world: World) -> None:
     world.basics()
     world.put(RULE, rule_body())
@@ -201,6 +231,17 @@ def test_the_subscriptions_of_a_caller_are_those_with_a_role_in_them(world: Worl
     assert {"displayName", "state", "tenantId"} <= set(listed[0])
     assert world.get("/subscriptions", token=world.other_app())["value"] == []
     assert world.get("/tenants")["value"][0]["tenantId"] == world.first.tenant_id
+
+
+def test_the_subscriptions_of_a_group_are_those_of_its_members(world: World) -> None:
+    group, member = new_guid(), new_guid()
+    properties = {"roleDefinitionId": READER.id, "principalId": group, "principalType": "Group"}
+    scope = f"/subscriptions/{SUBSCRIPTION}"
+    with world.database.write() as connection:
+        put_assignment(connection, scope=scope, name=new_guid(), properties=properties, by=group, now=1)
+        caller = Caller(member, "app", world.first.tenant_id, "", 0, (group,))
+        call = Call.own(world.deps, connection, caller, "GET", "/subscriptions", "2022-12-01", {})
+        assert len(Subscriptions().list(call).body["value"]) == 1
 
 
 def test_resources_lists_what_is_there(world: World) -> None:

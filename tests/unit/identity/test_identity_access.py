@@ -52,6 +52,18 @@ def connection(world: World) -> Iterator[Connection]:
         yield opened
 
 
+def test_a_right_somewhere_may_be_a_groups(world: World) -> None:
+    _, principal, _ = world.app("sender")
+    group = str(uuid4())
+    with world.database.write() as connection:
+        put(connection, roleDefinitionId=PUBLISHER, principalId=group, principalType="Group")
+    world.view.refresh()
+    access = world.view.current
+    assert access.allows_somewhere(principal, SEND, data=True, groups=(group,))
+    assert not access.allows_somewhere(principal, SEND, groups=(group,))
+    assert not access.allows_somewhere(principal, SEND, data=True)
+
+
 def put(connection: Connection, name: str | None = None, scope: str = RULE, **properties: Any) -> Assignment:
     return put_assignment(
         connection, scope=scope, name=name or str(uuid4()), properties=properties, by="tester", now=1

@@ -31,7 +31,8 @@ def purge_workspace(call: Call, item: Resource) -> None:
 
 
 def _remove(call: Call, item: Resource) -> None:
-    for inside in store.below(call.connection, item.key):
+    # What stands in a table has its name in lower case; the table's own key has not.
+    for inside in store.below(call.connection, item.id.lower()):
         store.remove(call.connection, inside.key)
     delete_assignments_under(call.connection, item.id)
     store.remove(call.connection, item.key)

@@ -23,6 +23,7 @@ from headrace.arm.kinds.base import (
     render,
     require_parent,
 )
+from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -72,6 +73,10 @@ class Solutions(TrackedKind):
     """Microsoft.OperationsManagement/solutions: `plan` and `properties.workspaceResourceId` are kept."""
 
     type = SOLUTION_TYPE
+
+    def removed(self, call: Call, item: Resource) -> None:
+        """See `TrackedKind.removed`."""
+        remove_resource(call, item)
 
 
 def kept_kinds() -> tuple[Kind, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from headrace.arm import store
 from headrace.arm.ids import Target, parse_id
 from headrace.arm.kinds.base import Kind, answer, check_etag, not_found, require_scope
+from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.kinds.tables import table_exists
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -54,5 +55,5 @@ class ProxyKind(Kind):
         check_etag(call, item)
         if item is None:
             return Answer(204)
-        store.remove(call.connection, item.key)
+        remove_resource(call, item)
         return Answer(200)

@@ -56,11 +56,12 @@ class Subscriptions(Kind):
         return Answer(200, subscription_document(require(call), call.caller.tenant))
 
     def list(self, call: Call) -> Answer:
-        """GET of the subscriptions in which the caller has any role, be it on one resource only."""
-        wanted = AssignmentFilter(principal_id=call.caller.object_id)
+        """GET of the subscriptions in which the caller, or a group of its, has any role, be it on one resource only."""
+        caller = call.caller
         scopes = [
-            assignment.scope.lower().rstrip("/")
-            for assignment in list_assignments(call.connection, "/", wanted)
+            assignment.key
+            for holder in (caller.object_id, *caller.groups)
+            for assignment in list_assignments(call.connection, "/", AssignmentFilter(principal_id=holder))
         ]
         shown = [
             subscription_document(item, call.caller.tenant)

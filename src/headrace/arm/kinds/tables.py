@@ -26,6 +26,7 @@ from headrace.arm.kinds.base import (
     render,
     require_parent,
 )
+from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.kinds.tableplan import RETENTION_FIELDS, Plan, read_plan
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource, TableRow
@@ -116,7 +117,7 @@ class Tables(Kind):
         if item is None:
             return Answer(204)
         store.mark_tables_deleted(call.connection, workspace.unique_id or "", call.now, name)
-        store.remove(call.connection, item.key)
+        remove_resource(call, item)
         return Answer(200)
 
     def post(self, call: Call) -> Answer:
