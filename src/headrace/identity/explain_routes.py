@@ -3,8 +3,8 @@
 The body is `{"principal": TEXT, "action": TEXT, "scope": TEXT, "data"?: bool, "groups"?: [TEXT]}`; `principal` is an
 object id, client id or an app's name. The answer is `{"allowed", "reason", "cure", "principalId", "clientId",
 "name", "action", "isDataAction", "scope", "assignments": [{"roleAssignmentId", "roleName", "scope",
-"principalId", "allows", "reason"}]}`. The caller asks about itself, or needs the right
-`Microsoft.Authorization/roleAssignments/read` at the scope.
+"principalId", "allows", "reason"}]}`. The caller asks about itself and groups that its token names, or needs the
+right `Microsoft.Authorization/roleAssignments/read` at the scope.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ async def _explain(admin: Admin, request: Request, body: Mapping[str, Any]) -> R
 
     def answer(connection: Connection) -> Response:
         found = find_principal(connection, who)
-        if found.object_id != caller.object_id:
-            admin.authorize(caller, ACTION, scope)
         lowered = [group.lower() for group in groups]
+        if found.object_id != caller.object_id or not set(lowered) <= set(caller.groups):
+            admin.authorize(caller, ACTION, scope)
         return json_response(explain(connection, found, action, scope, data=data, groups=lowered).document())
 
     return await admin.read(answer)

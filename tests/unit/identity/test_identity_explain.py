@@ -118,6 +118,9 @@ def test_anyone_may_ask_about_himself_and_few_about_others(world: World) -> None
     assert world.arm("POST", "/headrace/access/explain", asked, token).json()["principalId"] == principal
     refused = world.arm("POST", "/headrace/access/explain", asked | {"principal": other}, token)
     assert refused.status_code == 403
+    # Whose roles count is not his to choose.
+    grouped = world.arm("POST", "/headrace/access/explain", asked | {"groups": [other]}, token)
+    assert grouped.status_code == 403
     assert world.client.post("/headrace/access/explain", json=asked).status_code == 401
 
 
