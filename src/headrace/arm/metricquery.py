@@ -205,7 +205,7 @@ def _aggregations(text: str) -> tuple[str, ...]:
 
 
 def _top(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text[:9]) <= _MOST_SERIES:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= _MOST_SERIES:
         raise _bad("top", f"it is a number from 1 to {_MOST_SERIES}.")
     return int(text)
 

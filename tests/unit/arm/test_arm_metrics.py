@@ -92,6 +92,8 @@ def test_intervals_and_aggregations() -> None:
         ("timespan", "P"),
         ("top", "0"),
         ("top", "many"),
+        ("top", "\u00b2"),
+        ("top", "0000000019999"),
         ("$filter", "Nope eq '1'"),
         ("$filter", "InputStreamId eq 1"),
         ("$filter", "InputStreamId eq 'a' or ResponseCode eq '1'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -53,6 +54,17 @@ def test_a_custom_role_is_made_read_listed_changed_and_deleted(world: World) -> 
     assert world.call("DELETE", path).status_code == 200
     assert world.call("DELETE", path).status_code == 204
     assert world.call("GET", path).json()["error"]["code"] == "RoleDefinitionDoesNotExist"
+
+
+def test_a_role_is_found_by_a_name_with_and_in_it(world: World) -> None:
+    made = make(world, "Reader and writer of Bob's")
+    named = "roleName eq 'reader AND writer of Bob''s'"
+    for text in (named, f"atScopeAndBelow() and {named} and type eq 'CustomRole'"):
+        found = world.get(f"{ROOT}{DEFINITIONS}?$filter={quote(text)}")["value"]
+        assert [one["name"] for one in found] == [made], text
+    for text in (f"{named} and", f"and {named}", f"{named} {named}", "x" * 3000):
+        answer = world.call("GET", f"{ROOT}{DEFINITIONS}?$filter={quote(text)}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "UnsupportedQuery"), text
 
 
 def test_a_custom_role_counts_where_it_is_assigned_and_as_far_as_it_goes(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from headrace.arm.ids import ASSIGNMENT_TYPE, DEFINITION_TYPE
@@ -17,9 +17,11 @@ from headrace.ids import guid_of
 from headrace.wire.problems import http_error
 
 _TERM = re.compile(
-    r"\s*(?:roleName\s+eq\s+'(?P<name>(?:[^']|'')*)'|type\s+eq\s+'(?P<type>[^']*)'|atScopeAndBelow\(\s*\))\s*",
+    r"\s*(?:roleName\s+eq\s+'(?P<name>(?:[^']|'')*)'|type\s+eq\s+'(?P<type>[^']*)'|atScopeAndBelow\(\s*\))"
+    r"\s*(?P<more>\band\b|$)",
     re.IGNORECASE,
 )
+_LONGEST_FILTER = 2000
 
 
 class RoleAssignments(Kind):
@@ -84,24 +86,11 @@ class RoleDefinitions(Kind):
     def list(self, call: Call) -> Answer:
         """GET of the roles of a scope, by `$filter=roleName eq '...'`, `type eq '...'` or all."""
         roles = visible_at(load_roles(call.connection), call.target.scope or "/")
-        for term in re.split(r"\band\b", call.query.get("$filter", "")[:1000]):
-            if not term.strip():
-                continue
-            match = _TERM.fullmatch(term)
-            if match is None:
-                raise http_error(
-                    400,
-                    "UnsupportedQuery",
-                    "The filter is not supported: use roleName eq '{name}', type eq 'BuiltInRole',"
-                    " type eq 'CustomRole' or atScopeAndBelow().",
-                    target="$filter",
-                )
-            if match["name"] is not None:
-                name = match["name"].replace("''", "'").lower()
-                roles = [role for role in roles if role.name.lower() == name]
-            if match["type"] is not None:
-                wanted = match["type"].lower()
-                roles = [role for role in roles if role.type.lower() == wanted]
+        for name, kind in _terms(call.query.get("$filter", "")):
+            if name is not None:
+                roles = [role for role in roles if role.name.lower() == name.replace("''", "'").lower()]
+            if kind is not None:
+                roles = [role for role in roles if role.type.lower() == kind.lower()]
         return Answer(200, {"value": [role_document(role, call.target.subscription) for role in roles]})
 
     def put(self, call: Call) -> Answer:
@@ -121,6 +110,23 @@ class RoleDefinitions(Kind):
         """DELETE: 200 with what it was, 204 when there is none."""
         gone = delete_role(call.connection, call.target.name, _may_write(call))
         return Answer(204) if gone is None else Answer(200, role_document(gone, call.target.subscription))
+
+
+def _terms(text: str) -> Iterator[tuple[str | None, str | None]]:
+    """The name, still escaped, and the type that each term of a `$filter` asks for. Raises `HttpError` 400."""
+    place, more = 0, bool(text.strip())
+    while more:
+        match = _TERM.match(text, place) if len(text) <= _LONGEST_FILTER else None
+        if match is None:
+            raise http_error(
+                400,
+                "UnsupportedQuery",
+                "The filter is not supported: use roleName eq '{name}', type eq 'BuiltInRole',"
+                " type eq 'CustomRole' or atScopeAndBelow(), joined by and.",
+                target="$filter",
+            )
+        yield match["name"], match["type"]
+        place, more = match.end(), bool(match["more"])
 
 
 def _may_write(call: Call) -> Callable[[str], bool]:
