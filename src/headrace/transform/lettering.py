@@ -26,8 +26,9 @@ class Lettering:
 
     def keep(self, records: Sequence[Record], bodies: Sequence[Body], flow: int, bad: Sequence[Bad]) -> None:
         """Keep the rows that a flow cannot be run on. Raises `OSError`."""
-        body_at = {body.offset: body for body in bodies}
         record_at = {record.offset: record for record in records}
+        parted = {one.offset for one in bad if one.row is not None}
+        texts = {body.offset: members(body) for body in bodies if body.offset in parted}
         message = "The transform cannot be run on these rows."
         letters = []
         for one in bad:
@@ -35,7 +36,7 @@ class Lettering:
             if one.row is None:
                 letters.append(_letter(record, flow, WHOLE, one.reason, message))
             else:
-                text = members(body_at[one.offset])[one.row]
+                text = texts[one.offset][one.row]
                 letters.append(_letter(record, flow, one.row, one.reason, message, text))
         self._add(letters)
 
