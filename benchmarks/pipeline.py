@@ -27,7 +27,6 @@ from headrace.disk import RealDisk
 from headrace.journal.model import Entry
 from headrace.kql.types import KustoType
 from headrace.observe.receipts import Receipts
-from headrace.transform.pipeline import Pipeline
 
 BODIES = {"1K": 1024, "64K": 64 * 1024, "900K": 900 * 1024}
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -53,7 +52,7 @@ def run(shape_name: str, body: str, megabytes: float, transform: dict[str, objec
         with bench:
             sent, rows = _fill(bench, shape_name, BODIES[body], megabytes)
             receipts = Receipts(Path(folder) / "receipts", RealDisk(), SystemClock())
-            pipeline = _pipeline(bench, receipts)
+            pipeline = bench.pipeline(receipts=receipts)
             watch = _Threads()
             started, used = time.monotonic(), time.process_time()
             pipeline.start()
@@ -109,24 +108,6 @@ def _fill(bench: PipelineBench, shape: str, size: int, megabytes: float) -> tupl
         return sent, rows
 
     return bench.loop.run_until_complete(write())
-
-
-def _pipeline(bench: PipelineBench, receipts: Receipts) -> Pipeline:
-    reader, store, letters = bench.reader, bench.store, bench.letters
-    assert reader is not None
-    assert store is not None
-    assert letters is not None
-    return Pipeline(
-        lambda: {reader.journal_id: reader},
-        lambda rule, version: bench.rules[rule, version],
-        bench.view,
-        store,
-        letters,
-        bench.settings,
-        bench.clock,
-        disk=bench.disk,
-        receipts=receipts,
-    )
 
 
 class _Threads:

@@ -21,12 +21,14 @@ from headrace.journal.files import FileJournal
 from headrace.journal.model import Entry, Record
 from headrace.journal.reader import FileJournalReader
 from headrace.kql.types import KustoType, SchemaColumn
+from headrace.observe.receipts import Receipts
 from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings, TransformSettings
 from headrace.tables.model import TableKey
 from headrace.tables.reader import TableReader
 from headrace.tables.writer import TableStore
 from headrace.transform.dead_letters import DeadLetters
+from headrace.transform.model import Neighbours
 from headrace.transform.pipeline import Pipeline
 from headrace.transform.progress import FlowCounts, Progress
 from headrace.transform.seen import SeenCalls
@@ -211,28 +213,30 @@ class PipelineBench:
         )
         return self.loop.run_until_complete(self.journal.append(entry))
 
-    def pipeline(self, step: Callable[[str], None] = lambda _: None) -> Pipeline:
+    def pipeline(
+        self, step: Callable[[str], None] = lambda _: None, receipts: Receipts | None = None
+    ) -> Pipeline:
         """A pipeline over the parts that are open; not started."""
         assert self.store is not None
         assert self.letters is not None
         assert self.reader is not None
         reader = self.reader
-
-        def find(rule: str, version: int) -> Rule:
-            return self.rules[rule, version]
-
-        return Pipeline(
-            lambda: {reader.journal_id: reader},
-            find,
+        neighbours = Neighbours(
+            lambda rule, version: self.rules[rule, version],
             self.view,
             self.store,
             self.letters,
+            seen=self.seen,
+            receipts=receipts,
+            usage=self.usage,
+        )
+        return Pipeline(
+            lambda: {reader.journal_id: reader},
+            neighbours,
             self.settings,
             self.clock,
             disk=self.disk,
             step=step,
-            seen=self.seen,
-            usage=self.usage,
         )
 
     def drain(self) -> Pipeline:

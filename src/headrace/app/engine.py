@@ -76,7 +76,7 @@ from headrace.tables.retention import RetentionOf
 from headrace.tables.writer import TableStore
 from headrace.transform.checkpoint import Checkpoints
 from headrace.transform.dead_letters import DeadLetters
-from headrace.transform.model import find_table
+from headrace.transform.model import Neighbours, find_table
 from headrace.transform.numbers import pipeline_snapshot
 from headrace.transform.own_rule import with_own_rules
 from headrace.transform.pipeline import Pipeline
@@ -127,21 +127,24 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         stack.push_async_callback(own_journal.close)
         await stack.enter_async_context(running_beside(own_journal.mend()))
         make_table = _table_maker(database, clock)
-        pipeline = Pipeline(
-            _journal_readers(folder, seen),
+        neighbours = Neighbours(
             with_own_rules(_rule_source(database), catalog),
             catalog,
             tables,
             letters,
+            materialise=make_table,
+            derived=_collected_rules(config, database, catalog, clock),
+            seen=seen,
+            receipts=receipts,
+            usage=usage,
+        )
+        pipeline = Pipeline(
+            _journal_readers(folder, seen),
+            neighbours,
             settings,
             clock,
             disk=disk,
             prepare=_session_preparer(settings),
-            materialise=make_table,
-            receipts=receipts,
-            seen=seen,
-            derived=_collected_rules(config, database, catalog, clock),
-            usage=usage,
         )
         await asyncio.to_thread(pipeline.start)
         stack.push_async_callback(asyncio.to_thread, pipeline.stop, _DRAIN_SECONDS)

@@ -30,21 +30,17 @@ from headrace.observe.log_errors import (
 )
 from headrace.settings import TransformSettings
 from headrace.tables.model import PositionError, TableBrokenError, TableDroppedError
+from headrace.transform.batch import Batch, Need
 from headrace.transform.compile import TIME, compile_flow
-from headrace.transform.dead_letters import DeadLetters, Fate
-from headrace.transform.lanes import Batch, Need
-from headrace.transform.model import BrokenTableError, CatalogView, Tables, find_table
+from headrace.transform.dead_letters import Fate
+from headrace.transform.model import BrokenTableError, Neighbours, find_table
 from headrace.transform.run import Body, EngineError, RowsError, Session, batch_table
+from headrace.transform.ways import MAX_ATTEMPTS
 
 _LOG = logging.getLogger(__name__)
 
 FLOW = -2
 """The flow index of error rows in `_Source` and in the tables' positions; no data flow has it."""
-
-MAX_ATTEMPTS = 3
-
-Materialise = Callable[[str, str], None]
-"""Makes sure that a standard table is stored, by the workspace's customer id and the table's name."""
 
 _STREAM = Stream(
     STREAM,
@@ -64,20 +60,14 @@ class ErrorRows:
     """Writes the error rows of batches; shared by all workers."""
 
     def __init__(
-        self,
-        catalog: CatalogView,
-        tables: Tables,
-        letters: DeadLetters,
-        settings: TransformSettings,
-        step: Callable[[str], None],
-        materialise: Materialise,
+        self, neighbours: Neighbours, settings: TransformSettings, step: Callable[[str], None]
     ) -> None:
-        self._catalog = catalog
-        self._tables = tables
-        self._letters = letters
+        self._catalog = neighbours.catalog
+        self._tables = neighbours.tables
+        self._letters = neighbours.letters
+        self._materialise = neighbours.materialise
         self._settings = settings
         self._step = step
-        self._materialise = materialise
         self._repeats = Repeats()
 
     def write(self, batch: Batch, rule: Rule, session: Session) -> list[Need]:

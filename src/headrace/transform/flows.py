@@ -14,30 +14,24 @@ from headrace.catalog.rules import DataFlow, Rule
 from headrace.errors import Problem, ProblemError
 from headrace.journal.model import Record
 from headrace.observe.log_errors import STREAM as LOG_ERRORS
-from headrace.observe.receipts import Receipts
-from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings
 from headrace.tables.model import TableBrokenError, TableDroppedError
+from headrace.transform.batch import Batch, Need, Payload, Way
 from headrace.transform.bodies import BodyError, inflate, objects_only
 from headrace.transform.compile import LiveFlow, compile_flow
-from headrace.transform.dead_letters import WHOLE, DeadLetters
-from headrace.transform.error_rows import ErrorRows, Materialise
-from headrace.transform.lanes import Batch, Need
+from headrace.transform.dead_letters import WHOLE
+from headrace.transform.error_rows import ErrorRows
 from headrace.transform.lettering import Lettering
 from headrace.transform.model import (
     BrokenTableError,
-    CatalogView,
-    DerivedRules,
+    Neighbours,
     OvertakenError,
-    RuleSource,
-    Tables,
     find_table,
 )
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, RowsError, Session
-from headrace.transform.seen import SeenCalls
-from headrace.transform.ways import Payload, Way, WayRunner
+from headrace.transform.ways import WayRunner
 
 MAX_COMPILED = 4096
 
@@ -57,31 +51,20 @@ class FlowRunner:
     """Runs batches; shared by all workers. `step` is told before each step that a crash may fall between."""
 
     def __init__(
-        self,
-        rules: RuleSource,
-        catalog: CatalogView,
-        tables: Tables,
-        letters: DeadLetters,
-        settings: Settings,
-        counters: Counters,
-        step: Callable[[str], None],
-        materialise: Materialise,
-        receipts: Receipts | None = None,
-        seen: SeenCalls | None = None,
-        derived: DerivedRules | None = None,
-        usage: UsageMeter | None = None,
+        self, neighbours: Neighbours, settings: Settings, counters: Counters, step: Callable[[str], None]
     ) -> None:
-        self._rules = rules
-        self._derived = derived
-        self._catalog = catalog
+        tables, letters = neighbours.tables, neighbours.letters
+        self._rules = neighbours.rules
+        self._derived = neighbours.derived
+        self._catalog = neighbours.catalog
+        self._seen = neighbours.seen
         self._settings = settings
         self._counters = counters
         self._step = step
-        self._seen = seen
-        self._errors = ErrorRows(catalog, tables, letters, settings.transform, step, materialise)
-        self._receipting = Receipting(receipts, letters)
+        self._errors = ErrorRows(neighbours, settings.transform, step)
+        self._receipting = Receipting(neighbours.receipts, letters)
         self._lettering = Lettering(letters, counters, step)
-        self._ways = WayRunner(tables, self._lettering, self._receipting, counters, usage, step)
+        self._ways = WayRunner(tables, self._lettering, self._receipting, counters, neighbours.usage, step)
         self._lock = threading.Lock()
         self._compiled: OrderedDict[Hashable, LiveFlow | ProblemError] = OrderedDict()
         self._known_rules: OrderedDict[tuple[str, int], tuple[Rule, int]] = OrderedDict()

@@ -16,12 +16,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from headrace.catalog.model import Table
 from headrace.clock import Clock
 from headrace.journal.model import Record
-
-LaneKey = tuple[str, str]
-"""Journal id and rule id."""
+from headrace.transform.batch import Batch, LaneKey, Need
 
 IN_FLIGHT = 2
 """Batches of a lane that run at once: while one is published, the next is transformed."""
@@ -40,38 +37,6 @@ LONGEST_WAIT = 2.0
 
 _LONGEST_NAP = 0.1
 """Seconds; a waiting thread looks at the clock at least so often."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """The next records of a lane, all accepted under one version of the rule.
-
-    `weight` is JSON bytes after inflate; `attempt` counts the tries that failed before.
-    """
-
-    key: LaneKey
-    records: tuple[Record, ...]
-    weight: int
-    attempt: int = 0
-
-    @property
-    def first(self) -> int:
-        """Offset of the first record."""
-        return self.records[0].offset
-
-    @property
-    def last(self) -> int:
-        """Offset of the last record: no record of this lane lies between the two that is not here."""
-        return self.records[-1].offset
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What must be durable before the journal may let a batch go."""
-
-    table: Table
-    app_id: str
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +133,7 @@ class Lanes:
 
     def put(self, record: Record) -> None:
         """Queue a record behind the others of its lane."""
-        weight = max(record.entry.length, len(record.entry.body), 1)
+        weight = _weight(record)
         key = (record.journal, record.entry.rule)
         one = _Waiting(record, weight, self._clock.monotonic(), self._shares(record))
         with self._changed:
@@ -366,7 +331,7 @@ class Lanes:
                 self._leave(lane, self._group(lane))
             for batch in sorted(lane.returned, key=lambda one: one.first, reverse=True):
                 for record in reversed(batch.records):
-                    weight = max(record.entry.length, len(record.entry.body), 1)
+                    weight = _weight(record)
                     lane.queue.appendleft(_Waiting(record, weight, now, None))
                     lane.weight += weight
             lane.returned.clear()
@@ -478,3 +443,8 @@ class Lanes:
             return None
         lane.running.remove(batch)
         return lane
+
+
+def _weight(record: Record) -> int:
+    """JSON bytes after inflate, as far as the gateway could tell."""
+    return max(record.entry.length, len(record.entry.body), 1)

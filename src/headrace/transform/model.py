@@ -1,16 +1,23 @@
-"""What the pipeline needs of its neighbours, as narrow protocols."""
+"""What the pipeline needs of its neighbours, as narrow protocols where they are not its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from headrace.catalog.model import Catalog, Table
 from headrace.catalog.rules import Rule
 from headrace.journal.model import Entry
+from headrace.observe.receipts import Receipts
+from headrace.observe.usage import UsageMeter
 from headrace.tables.model import DataFile
+from headrace.tables.recovery import Recovered
+from headrace.tables.writer import Round
+from headrace.transform.dead_letters import DeadLetters
 from headrace.transform.run import Body, Session
+from headrace.transform.seen import SeenCalls
 
 
 class BrokenTableError(Exception):
@@ -81,9 +88,45 @@ class Tables(Protocol):
         """The highest offset whose rows nothing can take away."""
         ...
 
-    def commit(self, table: Table) -> bool:
-        """Commit what is published."""
+
+class Store(Tables, Protocol):
+    """What the pipeline asks of the tables beside files (`headrace.tables.writer.TableStore`)."""
+
+    def commit_due(self, *, everything: bool = False) -> Round:
+        """Commit the tables that are due, or all."""
         ...
+
+    def repair(self, table: Table) -> Recovered:
+        """Mend a table that the disk broke; it stays closed."""
+        ...
+
+    def resume(self, table: Table) -> None:
+        """Open a mended table."""
+        ...
+
+
+Materialise = Callable[[str, str], None]
+"""Makes sure that a standard table is stored, by the workspace's customer id and the table's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What the pipeline works with beside its journals.
+
+    `materialise` is called before rows of a standard table that no rule names are published. `derived` makes the
+    rules of records that came without one. Without `seen`, repeated calls are stored again; without `receipts` and
+    `usage` nobody is told what became of the rows.
+    """
+
+    rules: RuleSource
+    catalog: CatalogView
+    tables: Store
+    letters: DeadLetters
+    materialise: Materialise = lambda _customer_id, _table: None
+    derived: DerivedRules | None = None
+    seen: SeenCalls | None = None
+    receipts: Receipts | None = None
+    usage: UsageMeter | None = None
 
 
 def find_table(catalog: Catalog, workspace: str, name: str) -> Table | None:

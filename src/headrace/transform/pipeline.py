@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import duckdb
 
@@ -20,29 +19,20 @@ from headrace.clock import Clock
 from headrace.disk import Disk, RealDisk
 from headrace.journal.model import JournalReader, Record
 from headrace.kql.sql.session import prepare as prepare_session
-from headrace.observe.receipts import Receipts
-from headrace.observe.usage import UsageMeter
 from headrace.settings import Settings
 from headrace.tables.model import TableBrokenError, TableKey, TablesError
-from headrace.tables.recovery import Recovered
-from headrace.tables.writer import Round
+from headrace.transform.batch import Batch, Need
 from headrace.transform.checkpoint import Checkpoint, Checkpoints
-from headrace.transform.dead_letters import DeadLetters
-from headrace.transform.error_rows import Materialise
 from headrace.transform.feed import JournalFeed
 from headrace.transform.flows import FlowRunner
-from headrace.transform.lanes import Batch, Lanes, Need
+from headrace.transform.lanes import Lanes
 from headrace.transform.model import (
     BrokenTableError,
-    CatalogView,
-    DerivedRules,
+    Neighbours,
     OvertakenError,
-    RuleSource,
-    Tables,
 )
 from headrace.transform.progress import Counters, JournalProgress, Progress
 from headrace.transform.run import Engine, EngineError, Session
-from headrace.transform.seen import SeenCalls
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,79 +46,39 @@ FULL_SHARE = 0.25
 """Share of a journal's bound that may wait for a commit; beyond it every table commits at once."""
 
 
-class Store(Tables, Protocol):
-    """What the pipeline asks of the tables beside files (`headrace.tables.writer.TableStore`)."""
-
-    def commit_due(self, *, everything: bool = False) -> Round:
-        """Commit the tables that are due, or all."""
-        ...
-
-    def repair(self, table: Table) -> Recovered:
-        """Mend a table that the disk broke; it stays closed."""
-        ...
-
-    def resume(self, table: Table) -> None:
-        """Open a mended table."""
-        ...
-
-
 class Pipeline:
     """Runs from `start` to `stop`; one per data folder.
 
     `readers` tells the journals of the moment by id; it is asked again every second, and each reader is
-    used by one thread only. `rules(immutable_id, version)` gives a kept version of a rule and raises
-    `LookupError` for one that is gone. `prepare` registers what compiled SQL calls on each connection.
-    `step` is told each point between which a crash may fall, for tests. `materialise(customer_id, table)` is
-    called before rows of a standard table that no rule names are published. Without `seen`, repeated calls are
-    stored again. `derived` makes the rules of records that came without one.
+    used by one thread only. `prepare` registers what compiled SQL calls on each connection. `step` is told each
+    point between which a crash may fall, for tests.
     """
 
     def __init__(
         self,
         readers: Callable[[], Mapping[str, JournalReader]],
-        rules: RuleSource,
-        catalog: CatalogView,
-        tables: Store,
-        dead_letters: DeadLetters,
+        neighbours: Neighbours,
         settings: Settings,
         clock: Clock,
         *,
         disk: Disk | None = None,
         prepare: Callable[[duckdb.DuckDBPyConnection], None] = prepare_session,
         step: Callable[[str], None] = lambda _: None,
-        materialise: Materialise = lambda _customer, _table: None,
-        receipts: Receipts | None = None,
-        seen: SeenCalls | None = None,
-        derived: DerivedRules | None = None,
-        usage: UsageMeter | None = None,
     ) -> None:
         self._readers = readers
-        self._catalog = catalog
-        self._tables = tables
-        self._letters = dead_letters
+        self._catalog = neighbours.catalog
+        self._tables = neighbours.tables
+        self._letters = neighbours.letters
+        self._receipts = neighbours.receipts
+        self._seen = neighbours.seen
         self._settings = settings
         self._clock = clock
         self._prepare = prepare
         self._step = step
-        self._receipts = receipts
-        self._seen = seen
         self._checkpoints = Checkpoints(settings.data_dir / "checkpoints", disk or RealDisk())
         self._counters = Counters()
+        self._flows = FlowRunner(neighbours, settings, self._counters, step)
         own = settings.transform
-        self._flows = FlowRunner(
-            rules,
-            catalog,
-            tables,
-            dead_letters,
-            settings,
-            self._counters,
-            step,
-            materialise,
-            receipts,
-            seen,
-            derived,
-            usage,
-        )
         self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock, self._flows.shares)
         self._journals: dict[str, JournalFeed] = {}
         self._lock = threading.Lock()

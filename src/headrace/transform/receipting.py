@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec import structs
 
-from headrace.catalog.model import Table
-from headrace.catalog.rules import DataFlow, Rule
+from headrace.catalog.rules import Rule
 from headrace.journal.model import Record
 from headrace.observe.receipts import CallRows, Frame, Place, Receipts, id_bytes
+from headrace.transform.batch import Batch, Way
 from headrace.transform.dead_letters import WHOLE, DeadLetters, Fate
-from headrace.transform.lanes import Batch
 
 Fates = Mapping[tuple[int, int], Fate]
 
@@ -24,20 +23,12 @@ class Receipting:
         self._receipts = receipts
         self._letters = letters
 
-    def before_publishing(
-        self,
-        rule: Rule,
-        flow: DataFlow,
-        workspace: str,
-        table: Table,
-        app_id: str,
-        records: Sequence[Record],
-        stored: Mapping[int, int],
-        rows: int,
-    ) -> Place | None:
-        """The flow made so many rows of these records, by offset; without any `rows` there is nothing to publish."""
+    def before_publishing(self, way: Way, stored: Mapping[int, int], *, nothing: bool) -> Place | None:
+        """What becomes of the payloads that are due: `stored` rows by offset, in no file where there is `nothing`."""
+        records = way.records
         if self._receipts is None or not records:
             return None
+        rule, flow = way.rule, way.flow
         fates = self._letters.fates(records[0].journal, [record.offset for record in records])
         dead = {record.offset: _dead(fates.get(record.offset, {}), flow.index) for record in records}
         calls = [_call(record, stored.get(record.offset, 0), dead[record.offset]) for record in records]
@@ -49,10 +40,10 @@ class Receipting:
                 stream=flow.streams[0],
                 flow=flow.index,
                 ways=_ways(rule, flow.streams[0]),
-                workspace=workspace,
-                table=table.name,
-                incarnation=table.incarnation,
-                app_id=app_id if rows else "",
+                workspace=way.workspace,
+                table=way.table.name,
+                incarnation=way.table.incarnation,
+                app_id="" if nothing else way.app_id,
                 calls=calls,
             )
         )

@@ -17,6 +17,7 @@ import hashlib
 import os
 import struct
 import threading
+import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ class SeenCalls:
         """The request id of the call that this record repeats; None where it is an original."""
         with self._lock:
             found = self._repeats.get(journal, {}).get(offset)
-        return None if found is None else _guid(found)
+        return None if found is None else str(uuid.UUID(bytes=found))
 
     def before_publishing(self) -> None:
         """Make durable what was noted if another order of reading could decide otherwise. Raises `OSError`."""
@@ -402,8 +403,3 @@ def _id_bytes(identifier: str) -> bytes:
     except ValueError:
         key = b""
     return key if len(key) == 16 else hashlib.sha256(identifier.encode()).digest()[:16]
-
-
-def _guid(key: bytes) -> str:
-    text = key.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -6,11 +6,12 @@ Codes and messages are those of Azure's validation of data collection rules (`de
 from __future__ import annotations
 
 from headrace.catalog import standard
-from headrace.catalog.model import Catalog, Table
+from headrace.catalog.model import Catalog
 from headrace.catalog.rules import DataFlow, Rule
 from headrace.errors import Problem, ProblemError
 from headrace.settings import TransformSettings
 from headrace.transform.compile import compile_flow
+from headrace.transform.model import find_table
 
 
 def validate_rule(
@@ -34,7 +35,7 @@ def _flow_problems(
     if not flow.workspaces:
         problems.append(_unknown_table(flow))
     for workspace in flow.workspaces:
-        table = _table(catalog, workspace, flow)
+        table = find_table(catalog, workspace, flow.table)
         if table is None:
             problems.append(_unknown_table(flow))
         elif not problems:
@@ -43,11 +44,6 @@ def _flow_problems(
             except ProblemError as error:
                 problems += error.problems
     return problems
-
-
-def _table(catalog: Catalog, workspace: str, flow: DataFlow) -> Table | None:
-    found = catalog.by_resource_id.get(workspace)
-    return found.tables.get(flow.table) if found is not None else None
 
 
 def _unknown_stream(stream: str, rule: Rule, target: str) -> Problem:

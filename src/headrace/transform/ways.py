@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.catalog import system
-from headrace.catalog.model import Table
-from headrace.catalog.rules import DataFlow, Rule
 from headrace.journal.model import Record
 from headrace.observe.own_rows import workspace_of
 from headrace.observe.usage import UsageMeter
 from headrace.tables.model import PositionError
+from headrace.transform.batch import Payload, Way
 from headrace.transform.bisect import find_bad, without
 from headrace.transform.bodies import without_rows
 from headrace.transform.compile import LiveFlow
-from headrace.transform.lanes import Batch, Need
 from headrace.transform.lettering import Lettering
 from headrace.transform.model import Tables
 from headrace.transform.progress import Counters
@@ -33,46 +31,6 @@ from headrace.transform.run import Body, EngineError, RowsError, Session, Writte
 
 MAX_ATTEMPTS = 3
 """Tries of a batch that fails for no cause that passes (a full disk does); then it goes to the letters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A record with its JSON text."""
-
-    record: Record
-    body: Body
-
-
-@dataclass(slots=True)
-class Way:
-    """One flow of a batch into one table. `due` are the payloads whose rows the table does not have."""
-
-    batch: Batch
-    rule: Rule
-    flow: DataFlow
-    workspace: str
-    table: Table
-    payloads: Sequence[Payload]
-    position: int = -1
-    due: list[Payload] = field(default_factory=list)
-    published: bool = False
-
-    @property
-    def app_id(self) -> str:
-        """The Delta application id of its rows."""
-        return f"{self.batch.key[0]}/{self.rule.immutable_id}/{self.flow.index}"
-
-    @property
-    def records(self) -> list[Record]:
-        """The payloads that are due, as records."""
-        return [one.record for one in self.due]
-
-    def need(self) -> Need | None:
-        """What must be durable before the journal may forget the batch."""
-        if not self.published and self.position < self.batch.first:
-            return None
-        offset = self.batch.last if self.published else min(self.position, self.batch.last)
-        return Need(self.table, self.app_id, offset)
 
 
 class WayRunner:
@@ -192,12 +150,7 @@ class WayRunner:
         """Write the receipts, publish the file, count; what is raised here is raised before the file is visible."""
         left = {record.offset: self._left(way, record) for way in ways for record in way.records}
         stored = left if written.rows == sum(left.values()) else _rows_by_offset(path, written)
-        places = [
-            self._receipting.before_publishing(
-                way.rule, way.flow, way.workspace, way.table, way.app_id, way.records, stored, written.rows
-            )
-            for way in ways
-        ]
+        places = [self._receipting.before_publishing(way, stored, nothing=not written.rows) for way in ways]
         if written.rows:
             positions = {way.app_id: way.batch.last for way in ways}
             self._step("publish")

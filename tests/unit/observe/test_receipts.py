@@ -16,7 +16,6 @@ from headrace.journal.model import Entry
 from headrace.observe.answers import make_receipt
 from headrace.observe.receipts import CallRows, Frame, Receipts, id_bytes
 from headrace.transform.model import find_table
-from headrace.transform.pipeline import Pipeline
 
 
 def frame(*ids: str, flow: int = 0, stored: int = 1, app_id: str = "a", ways: int = 1) -> Frame:
@@ -206,29 +205,10 @@ def shown(document: dict[str, object] | None) -> list[tuple[object, ...]]:
     return [tuple(way[name] for name in names) for way in ways]
 
 
-def with_receipts(bench: PipelineBench, receipts: Receipts, step: Callable[[str], None]) -> Pipeline:
-    assert bench.reader is not None
-    assert bench.store is not None
-    assert bench.letters is not None
-    reader = bench.reader
-    return Pipeline(
-        lambda: {reader.journal_id: reader},
-        lambda rule, version: bench.rules[rule, version],
-        bench.view,
-        bench.store,
-        bench.letters,
-        bench.settings,
-        bench.clock,
-        disk=bench.disk,
-        step=step,
-        receipts=receipts,
-    )
-
-
 def test_the_pipeline_tells_each_call_its_own_counts(bench: PipelineBench, opened: Opener) -> None:
     receipts = opened()
     calls = {send(bench, 1, 2, 3): (3, 2), send(bench, 0): (1, 0), send(bench, 5, 6): (2, 2)}
-    pipeline = with_receipts(bench, receipts, lambda _: None)
+    pipeline = bench.pipeline(lambda _: None, receipts)
     pipeline.start()
     wait_idle(pipeline)
     assert pipeline.stop()
@@ -251,7 +231,7 @@ def test_after_a_crash_at_any_step_a_receipt_is_never_wrong(
         if name == point and (point != "commit" or receipts.find(request_id)):
             raise KeyError(name)
 
-    pipeline = with_receipts(bench, receipts, step)
+    pipeline = bench.pipeline(step, receipts)
     pipeline.start()
     while pipeline.progress().failure is None:
         pass
@@ -265,7 +245,7 @@ def test_after_a_crash_at_any_step_a_receipt_is_never_wrong(
             assert len(bench.rows("Id")) == 2
     receipts.close()
     receipts = opened()
-    pipeline = with_receipts(bench, receipts, lambda _: None)
+    pipeline = bench.pipeline(lambda _: None, receipts)
     pipeline.start()
     wait_idle(pipeline)
     assert pipeline.stop()

@@ -8,7 +8,8 @@ from tests.transform_kit import make_table
 
 from headrace.clock import SECOND, ManualClock
 from headrace.journal.model import Entry, Record
-from headrace.transform.lanes import Batch, Lanes, Need
+from headrace.transform.batch import Batch, Need
+from headrace.transform.lanes import Lanes
 
 TABLE = make_table()
 
