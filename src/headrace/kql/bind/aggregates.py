@@ -45,6 +45,7 @@ class AggregateBinder(SourceBinder):
         keys = self.group_keys(rows, operator.keys, names)
         with self.row_scope(rows):
             aggregates, outputs = self.aggregate_items(operator.aggregates, keys, names)
+        rows = rows.with_plan(self.compute(rows, self.held_columns()))
         key_columns = tuple(column for column, _ in keys)
         made = tuple(column for columns, _ in aggregates for column in columns)
         plan: Plan = Aggregate((*key_columns, *made), rows.plan, tuple(keys), tuple(aggregates), rows.order)

@@ -57,6 +57,7 @@ class AnalyticsBinder(NestingBinder):
         with self.row_scope(rows):
             axis = self.bind(operator.axis.value)
             aggregates, outputs = self._series_items(operator.columns, keys, names)
+        rows = rows.with_plan(self.compute(rows, self.held_columns()))
         if isinstance(axis, Poison):
             raise BindProblem
         if axis.type is _T.INT:
@@ -136,12 +137,13 @@ class AnalyticsBinder(NestingBinder):
             self.fail("KQL0141", "`scan` needs a step.", operator)
         if operator.steps[0].optional:
             self.report("KQL0141", "The first step of `scan` cannot be optional.", operator.steps[0])
-        row_columns = rows.columns
-        states: list[tuple[Column, ...]] = []
-        for _ in operator.steps:
-            columns = [self.new_column(column.name, column.type) for column, _ in declared]
-            columns.extend(self.new_column(column.name, column.type) for column in row_columns)
-            states.append(tuple(columns))
+        states = [
+            tuple(
+                self.new_column(column.name, column.type)
+                for column in (*(c for c, _ in declared), *rows.columns)
+            )
+            for _ in operator.steps
+        ]
         self._scan_states = {
             step.name: {column.name: column for column in reversed(columns)}
             for step, columns in zip(operator.steps, states, strict=True)
@@ -150,12 +152,16 @@ class AnalyticsBinder(NestingBinder):
             steps = [self._scan_step(rows, step, declared) for step in operator.steps]
         finally:
             self._scan_states = {}
+        held = self.held_columns()
+        input = self.compute(rows, held)
+        row_columns = (*rows.columns, *(column for column, _ in held))
+        states = [(*columns, *(self.new_column("", column.type) for column, _ in held)) for columns in states]
         match_id = self.new_column(operator.match_id, _T.LONG) if operator.match_id else None
         place = self.new_column("", _T.LONG)
         made = (*(column for column, _ in declared), *([match_id] if match_id else ()))
         plan = MatchRows(
-            (*rows.plan.columns, *made, place),
-            rows.plan,
+            (*input.columns, *made, place),
+            input,
             rows.order,
             tuple(declared),
             row_columns,
@@ -177,7 +183,7 @@ class AnalyticsBinder(NestingBinder):
         scope = Relation(rows.plan, (*rows.columns, *(column for column, _ in declared)), open=rows.open)
         places = {column.name: place for place, (column, _) in enumerate(declared)}
         with self.row_scope(scope):
-            condition = self.bind_bool(step.condition, "a step's condition")
+            condition = self.without_queries(self.bind_bool(step.condition, "a step's condition"))
             assignments: list[tuple[int, Expr]] = []
             for item in step.assignments:
                 place = places.get(item.name)
@@ -185,7 +191,8 @@ class AnalyticsBinder(NestingBinder):
                     hint = self.did_you_mean(item.name, places)
                     self.report("KQL0104", f"`scan` declares no column `{item.name}`.", item, hint)
                     continue
-                assignments.append((place, self.bind_as(item.value, declared[place][0].type)))
+                value = self.bind_as(item.value, declared[place][0].type)
+                assignments.append((place, self.without_queries(value)))
         return ScanStep(condition, tuple(assignments), step.output, step.optional)
 
     def special_member(self, node: n.Member) -> Expr | None:

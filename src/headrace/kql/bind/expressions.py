@@ -20,7 +20,9 @@ from headrace.kql.plan.expressions import (
     Nth,
     Poison,
     Ref,
+    ScalarQuery,
     missing,
+    rebuild,
     ref,
 )
 from headrace.kql.syntax import nodes as n
@@ -39,6 +41,8 @@ class ExpressionBinder(BinderBase):
     aggregates: list[tuple[tuple[Column, ...], Apply]] | None = None
     """Where aggregate calls go while a `summarize` is bound; None where none may stand."""
     in_aggregate = False
+    _held: tuple[tuple[Column, Expr], ...] = ()
+    """Sub-queries, each as a column, that stand where no engine takes one: in an aggregate, in a step of `scan`."""
 
     def bind(self, node: n.Expression) -> Expr:
         """The typed expression; a problem is recorded and gives a poisoned one."""
@@ -75,13 +79,16 @@ class ExpressionBinder(BinderBase):
 
     @contextmanager
     def sub_query(self) -> Iterator[None]:
-        """The inside of a sub-query: it sees no rows of those around it."""
+        """The inside of a sub-query: it sees no rows of those around it, nor the aggregate that it stands in."""
+        before = self.aggregates, self.in_aggregate, self._held
+        self.aggregates, self.in_aggregate, self._held = None, False, ()
         self.query_depth += 1
         try:
             with self.row_scope(None):
                 yield
         finally:
             self.query_depth -= 1
+            self.aggregates, self.in_aggregate, self._held = before
 
     # Names and paths.
 
@@ -434,11 +441,28 @@ class ExpressionBinder(BinderBase):
                         return None
                     arguments.extend(self.star_arguments(arguments))
                 else:
-                    arguments.append(self.bind(argument.value))
+                    arguments.append(self.without_queries(self.bind(argument.value)))
         finally:
             self.in_aggregate = False
         bound = self.apply_aggregate(node, function, arguments)
         return bound if isinstance(bound, Apply) else None
+
+    def without_queries(self, value: Expr) -> Expr:
+        """The value with a column in the place of each sub-query, which `held_columns` computes before."""
+
+        def change(part: Expr) -> Expr | None:
+            if not isinstance(part, ScalarQuery):
+                return None
+            column = self.new_column("", part.type)
+            self._held += ((column, part),)
+            return ref(column)
+
+        return rebuild(value, change)
+
+    def held_columns(self) -> tuple[tuple[Column, Expr], ...]:
+        """What must be computed below what was bound since this was last asked."""
+        held, self._held = self._held, ()
+        return held
 
     star_excluded: frozenset[Column] = frozenset()
 

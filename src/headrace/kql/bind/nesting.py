@@ -91,6 +91,7 @@ class NestingBinder(PluginBinder):
             aggregates, computed = self.aggregate_items([level.aggregate], keys, Names())
         if not computed:
             raise BindProblem
+        rows = rows.with_plan(self.compute(rows, self.held_columns()))
         source, value = computed[0]
         amount = self.new_column(name, source.type)
         grouped = tuple(column for column, _ in keys)

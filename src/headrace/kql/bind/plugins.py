@@ -170,6 +170,7 @@ class PluginBinder(LookupBinder):
                 self.unknown_name(call.arguments[0].value, call.arguments[0].value.name)
             raise BindProblem
         applied, used, rest = self._pivot_aggregate(rows, call)
+        rows = rows.with_plan(self.compute(rows, self.held_columns()))
         keys = [column for column in rows.visible if column is not pivoted and column not in used]
         if rest:
             keys = [column for column in keys if column.name in rest]

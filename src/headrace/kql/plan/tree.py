@@ -10,7 +10,8 @@ from typing import Any
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Expr, InQuery, Literal, Ref, ScalarQuery, walk
 
-PARTS = (p.Plan, p.ExpandItem, p.OrderKey, p.ScanStep, Expr)
+_SMALL = (p.ExpandItem, p.OrderKey, p.ScanStep)
+PARTS = (p.Plan, *_SMALL, Expr)
 _LEAVES = frozenset([Ref, Literal, p.TableScan, p.Shared])
 _PLAIN = frozenset(["columns", "column", "type", "function", "resolution", "kind", "flags", "matched"])
 """Fields in which no plan and no expression stands."""
@@ -56,6 +57,31 @@ def replaced(item: Any, change: Callable[[p.Plan], p.Plan | None]) -> Any:
     if all(new_values[name] is value for name, value in values.items()):
         return item
     return dataclasses.replace(item, **new_values)
+
+
+def with_expressions(plan: p.Plan, change: Callable[[Expr], Expr]) -> Any:
+    """A node whose own expressions are what `change` makes of them, wherever they stand; the plans below it stay."""
+    return _with_expressions(plan, change)
+
+
+def _with_expressions(node: Any, change: Callable[[Expr], Expr]) -> Any:
+    def new(item: Any) -> Any:
+        if isinstance(item, Expr):
+            return change(item)
+        if isinstance(item, tuple):
+            parts = tuple([new(part) for part in item])
+            return item if all(a is b for a, b in zip(parts, item, strict=True)) else parts
+        if isinstance(item, Mapping):
+            made = {key: new(part) for key, part in item.items()}
+            return item if all(made[key] is part for key, part in item.items()) else made
+        return _with_expressions(item, change) if isinstance(item, _SMALL) else item
+
+    kind: type = type(node)
+    values = {name: getattr(node, name) for name in fields_of(kind)}
+    new_values = {name: new(value) for name, value in values.items()}
+    if all(new_values[name] is value for name, value in values.items()):
+        return node
+    return dataclasses.replace(node, **new_values)
 
 
 def _has_query(expression: Expr) -> bool:

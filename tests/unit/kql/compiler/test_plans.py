@@ -235,3 +235,24 @@ def test_outside_data_may_be_declared_alone() -> None:
     assert [warning.code for warning in compiled.warnings if warning.code == "KQL0311"] == ["KQL0311"]
     with pytest.raises(KqlError, match="Wrod"):
         compile_query(f"{OUTSIDE} | project Wrod", DATABASE, options)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        "take toscalar(M | summarize min(Code))",
+        "summarize sum(Code * toscalar(M | count))",
+        "summarize by Code % toscalar(M | count)",
+        "join kind=inner (print k = 1) on $left.Code == $right.k and $left.Code == toscalar(M | count)",
+        "union (range Code from toscalar(M | summarize min(Code)) to 3 step 1)",
+        "make-series count() on Code from 1 to 9 step toscalar(M | summarize min(Code))",
+        "mv-expand Props limit toscalar(M | count)",
+        "scan declare (n: long) with (step s: true => n = toscalar(M | count);)",
+    ],
+)
+def test_a_sub_query_anywhere_reads_all_of_what_it_shares(reader: str) -> None:
+    """What another reader leaves of the time of shared rows does not narrow a sub-query's."""
+    (scan,) = _statement(
+        f"let M = materialize(Events); M | where TimeGenerated > ago(1h) | serialize | {reader}"
+    ).scans
+    assert scan.time_range == (None, None)

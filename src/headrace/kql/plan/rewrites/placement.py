@@ -10,7 +10,20 @@ from dataclasses import replace
 
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Apply, Column, Expr, InQuery, Ref, ScalarQuery, columns_of, rebuild
+from headrace.kql.plan.tree import with_expressions
 
+_ONE_INPUT = (
+    p.Aggregate,
+    p.Compute,
+    p.Correlated,
+    p.Expand,
+    p.Limit,
+    p.MatchRows,
+    p.Parse,
+    p.Rank,
+    p.Series,
+    p.SplitPairs,
+)
 MAX_FILTERS = 16
 """How many filters one predicate may become."""
 
@@ -19,16 +32,16 @@ def place_filters(plan: p.Plan) -> p.Plan:
     """The plan with filters moved below joins and computed columns where that changes no result."""
     if isinstance(plan, p.Filter):
         return _place(plan)
+    placed: p.Plan = with_expressions(_placed_below(plan), _in_queries)
+    return placed
+
+
+def _placed_below(plan: p.Plan) -> p.Plan:
     if isinstance(plan, p.Join):
         return replace(plan, left=place_filters(plan.left), right=place_filters(plan.right))
     if isinstance(plan, p.Union):
         return replace(plan, inputs=tuple((place_filters(input), values) for input, values in plan.inputs))
-    if isinstance(plan, p.Compute):
-        items = tuple((column, _in_queries(value)) for column, value in plan.items)
-        return replace(plan, input=place_filters(plan.input), items=items)
-    if isinstance(plan, p.Aggregate | p.Limit | p.Expand | p.Parse | p.SplitPairs | p.Rank | p.Series):
-        return replace(plan, input=place_filters(plan.input))
-    if isinstance(plan, p.Correlated | p.MatchRows):
+    if isinstance(plan, _ONE_INPUT):
         return replace(plan, input=place_filters(plan.input))
     return plan
 

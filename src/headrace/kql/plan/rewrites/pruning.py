@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Column, Expr, InQuery, ScalarQuery, columns_of, rebuild
-from headrace.kql.plan.tree import fields_of
+from headrace.kql.plan.tree import fields_of, with_expressions
 
 
 def prune(plan: p.Plan, needed: Iterable[Column], shared: Sequence[p.SharedPlan] = ()) -> p.Plan:
@@ -25,7 +25,10 @@ class _Pruner:
         self.read_of: dict[p.SharedPlan, set[Column]] = {}
 
     def prune(self, plan: p.Plan, needed: set[Column]) -> p.Plan:
-        return _NODES[type(plan)](self, plan, needed)
+        while isinstance(plan, p.Compute) and not any(column in needed for column, _ in plan.items):
+            plan = plan.input
+        pruned: p.Plan = with_expressions(_NODES[type(plan)](self, plan, needed), self.expression)
+        return pruned
 
     def expression(self, expression: Expr) -> Expr:
         """An expression whose sub-queries are pruned."""
@@ -58,25 +61,21 @@ class _Pruner:
         return replace(plan, columns=tuple(plan.columns[i] for i in places), values=values)
 
     def sequence(self, plan: p.Sequence, needed: set[Column]) -> p.Plan:
-        low, high, step = (self.expression(value) for value in (plan.low, plan.high, plan.step))
-        return replace(plan, low=low, high=high, step=step)
+        return plan
 
     def filter(self, plan: p.Filter, needed: set[Column]) -> p.Plan:
         input = self.prune(plan.input, needed | columns_of(plan.predicate))
-        return p.Filter(_kept(plan, needed), input, self.expression(plan.predicate))
+        return p.Filter(_kept(plan, needed), input, plan.predicate)
 
     def compute(self, plan: p.Compute, needed: set[Column]) -> p.Plan:
         items = tuple((column, value) for column, value in plan.items if column in needed)
-        if not items:
-            return self.prune(plan.input, needed)
         below = needed - {column for column, _ in items}
         for _, value in items:
             below |= columns_of(value)
         for key in plan.order:
             below |= columns_of(key.value)
         input = self.prune(plan.input, below)
-        done = tuple((column, self.expression(value)) for column, value in items)
-        return p.Compute(_kept(plan, needed), input, done, plan.order)
+        return p.Compute(_kept(plan, needed), input, items, plan.order)
 
     def aggregate(self, plan: p.Aggregate, needed: set[Column]) -> p.Plan:
         aggregates = tuple(item for item in plan.aggregates if any(column in needed for column in item[0]))
@@ -91,17 +90,15 @@ class _Pruner:
             order = plan.order
         else:
             order = ()
-        keys = tuple((column, self.expression(value)) for column, value in plan.keys)
-        columns = (*(column for column, _ in keys), *(c for made, _ in aggregates for c in made))
-        done = tuple((made, self.expression(applied)) for made, applied in aggregates)
-        return p.Aggregate(columns, self.prune(plan.input, below), keys, done, order)  # type: ignore[arg-type]
+        columns = (*(column for column, _ in plan.keys), *(c for made, _ in aggregates for c in made))
+        return p.Aggregate(columns, self.prune(plan.input, below), plan.keys, aggregates, order)
 
     def limit(self, plan: p.Limit, needed: set[Column]) -> p.Plan:
         below = set(needed)
         for key in plan.order:
             below |= columns_of(key.value)
         input = self.prune(plan.input, below)
-        return replace(plan, columns=_kept(plan, needed), input=input, count=self.expression(plan.count))
+        return replace(plan, columns=_kept(plan, needed), input=input)
 
     def join(self, plan: p.Join, needed: set[Column]) -> p.Plan:
         filled = tuple(pair for pair in plan.filled if pair[1] in needed)
@@ -121,7 +118,7 @@ class _Pruner:
         wanted = set(kept)
         inputs: list[tuple[p.Plan, dict[Column, Expr]]] = []
         for input, values in plan.inputs:
-            left = {column: self.expression(value) for column, value in values.items() if column in wanted}
+            left = {column: value for column, value in values.items() if column in wanted}
             below = {column for value in left.values() for column in columns_of(value)}
             inputs.append((self.prune(input, below), left))
         return replace(plan, columns=kept, inputs=tuple(inputs))
@@ -130,10 +127,9 @@ class _Pruner:
         below = set(needed)
         for item in plan.items:
             below |= columns_of(item.value)
-        items = tuple(replace(item, value=self.expression(item.value)) for item in plan.items)
         index = plan.index if plan.index in needed else None
         input = self.prune(plan.input, below)
-        return replace(plan, columns=_kept(plan, needed), input=input, items=items, index=index)
+        return replace(plan, columns=_kept(plan, needed), input=input, index=index)
 
     def correlated(self, plan: p.Correlated, needed: set[Column]) -> p.Plan:
         body = self.prune(plan.body, needed & set(plan.body.columns))
@@ -148,14 +144,12 @@ class _Pruner:
     def parse(self, plan: p.Parse, needed: set[Column]) -> p.Plan:
         input = self.prune(plan.input, needed | columns_of(plan.subject))
         matched = plan.matched if plan.matched in needed else None
-        subject = self.expression(plan.subject)
-        return replace(plan, columns=_kept(plan, needed), input=input, subject=subject, matched=matched)
+        return replace(plan, columns=_kept(plan, needed), input=input, matched=matched)
 
     def split_pairs(self, plan: p.SplitPairs, needed: set[Column]) -> p.Plan:
         input = self.prune(plan.input, needed | columns_of(plan.subject))
         fields = tuple(field for field in plan.fields if field[0] in needed)
-        subject = self.expression(plan.subject)
-        return replace(plan, columns=_kept(plan, needed), input=input, subject=subject, fields=fields)
+        return replace(plan, columns=_kept(plan, needed), input=input, fields=fields)
 
     def rank(self, plan: p.Rank, needed: set[Column]) -> p.Plan:
         below = set(needed)
@@ -171,10 +165,7 @@ class _Pruner:
             below |= columns_of(value)
         for _, applied in plan.aggregates:
             below |= columns_of(applied)
-        input = self.prune(plan.input, below)
-        low = self.expression(plan.low) if plan.low is not None else None
-        high = self.expression(plan.high) if plan.high is not None else None
-        return replace(plan, input=input, low=low, high=high)
+        return replace(plan, input=self.prune(plan.input, below))
 
     def match_rows(self, plan: p.MatchRows, needed: set[Column]) -> p.Plan:
         below = set(needed)

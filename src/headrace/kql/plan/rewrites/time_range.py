@@ -10,6 +10,7 @@ from typing import Any
 from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Apply, Column, Expr, InQuery, Ref, ScalarQuery, rebuild
 from headrace.kql.plan.rewrites.placement import conjuncts
+from headrace.kql.plan.tree import with_expressions
 from headrace.kql.types import KustoType
 
 TIME_COLUMN = "TimeGenerated"
@@ -39,6 +40,7 @@ class _Ranges:
         if facts:
             # Two sides may be copies of one plan: what is known of a column holds where it is yielded, not below.
             facts = {column: range for column, range in facts.items() if column in plan.columns}
+        plan = with_expressions(plan, self.expression)
         rule = _NODES.get(type(plan))
         return rule(self, plan, facts) if rule is not None else plan
 
@@ -64,7 +66,7 @@ class _Ranges:
         for condition in conjuncts(plan.predicate):
             for column, range in _proved(condition).items():
                 found[column] = _narrowed(found.get(column), range)
-        return replace(plan, input=self.visit(plan.input, found), predicate=self.expression(plan.predicate))
+        return replace(plan, input=self.visit(plan.input, found))
 
     def expression(self, expression: Expr) -> Expr:
         """Sub-queries inside an expression have scans of their own."""
@@ -84,8 +86,7 @@ class _Ranges:
         for column, value in plan.items:
             if column in found and isinstance(value, Ref):
                 found[value.column] = _narrowed(found.get(value.column), found[column])
-        items = tuple((column, self.expression(value)) for column, value in plan.items)
-        return replace(plan, input=self.visit(plan.input, found), items=items)
+        return replace(plan, input=self.visit(plan.input, found))
 
     def through(self, plan: p.Expand | p.Parse | p.SplitPairs, facts: Facts) -> p.Plan:
         return replace(plan, input=self.visit(plan.input, facts))
@@ -100,8 +101,7 @@ class _Ranges:
             for column, value in plan.keys
             if isinstance(value, Ref) and column in facts
         }
-        keys = tuple((column, self.expression(value)) for column, value in plan.keys)
-        return replace(plan, input=self.visit(plan.input, found), keys=keys)
+        return replace(plan, input=self.visit(plan.input, found))
 
     def join(self, plan: p.Join, facts: Facts) -> p.Plan:
         left, right = facts, facts
