@@ -40,7 +40,8 @@ class Child:
         self.restarts = 0
         self._locks = tuple(locks)
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._starting = asyncio.Lock()
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -51,27 +52,31 @@ class Child:
         """Keep the process running until `stop`."""
         pause = _FIRST_PAUSE
         loop = asyncio.get_running_loop()
-        while not self._stopping:
+        while not self._stopping.is_set():
             started = loop.time()
             try:
-                self._process = await self._start()
+                async with self._starting:
+                    self._process = await self._start()
                 code = str(await self._process.wait())
             except OSError as error:
                 code = f"no start: {error.strerror}"
             self._process = None
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if loop.time() - started > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE
             self.restarts += 1
             _log.warning("%s ended with %s; starting it again", self.config.name, code)
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def stop(self) -> None:
         """Ask the process to finish; after a while, make it."""
-        self._stopping = True
-        process = self._process
+        self._stopping.set()
+        # One that is being started can be asked once it is there.
+        async with self._starting:
+            process = self._process
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):

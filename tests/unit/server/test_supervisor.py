@@ -71,3 +71,20 @@ def test_one_that_is_killed_before_it_is_told_its_configuration(
 def test_one_that_the_system_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     run(restarted(child_in(tmp_path), 3))
+
+
+def test_one_that_is_stopped_while_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    async def stopped() -> None:
+        child = child_in(tmp_path)
+        task = asyncio.create_task(child.run())
+        await asyncio.sleep(0)
+        assert child.pid is None
+        await child.stop()
+        await task
+
+    run(stopped())
