@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import uuid
 from typing import Any
 
@@ -373,6 +374,17 @@ def test_resources_are_checked(resources: Any, words: str) -> None:
 
 
 # The request's text
+
+
+def test_a_long_text_takes_little_more_memory_than_itself() -> None:
+    content = b'{key: "' + b"x" * 1_000_000 + b'"}'
+    tracemalloc.start()
+    try:
+        assert len(parse_json(content)["key"]) == 1_000_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(content)
 
 
 def test_json_as_people_write_it() -> None:

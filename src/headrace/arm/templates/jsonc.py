@@ -15,7 +15,8 @@ from headrace.arm.templates.errors import TemplateError
 
 MAX_DEPTH = 64
 _SKIP = re.compile(r"(?:[\s\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive: what has matched is never tried again, and nothing is remembered of each character.
+_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BARE = re.compile(r"[A-Za-z_$][\w$-]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _CONTROL = re.compile(r"[\x00-\x1f]")
