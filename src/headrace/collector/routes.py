@@ -115,24 +115,30 @@ class Collector:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
-        source: Source | None = None
+        unread = True
         try:
             source = _read_source(request)
+            told = _told_length(request)
+            if told is not None:
+                # A stranger's body takes no memory.
+                self._authenticate(request, source, told)
             with Lease(self._budget) as lease:
+                unread = False
                 body = await self._body(request, lease)
-                self._authenticate(request, source, len(body))
+                if len(body) != told:
+                    self._authenticate(request, source, len(body))
                 self._know(source)
                 admitted = await self._admit(request, body)
                 await self._keep(request, request_id, source, admitted)
         except CollectorError as error:
             # A sender that waits for `100 Continue` has not begun, and need not.
             waits = request.headers.get("expect", "").lower() == "100-continue"
-            if source is None and not waits:
+            if unread and not waits:
                 await drain_body(request.receive, self._ingest.body_timeout_seconds)
             refusal = Refusal(request_id, "", "", "", error.status, error.code, error.message)
             self._observer.refused(refusal)
             response = error_response(error)
-            if source is None and waits:
+            if unread and waits:
                 response.headers["connection"] = "close"
             return response
         self._observer.answered(source.rule, source.stream)
@@ -275,6 +281,12 @@ def _read_source(request: Request) -> Source:
     if resource_id and not is_resource_id(resource_id):
         raise CollectorError(400, "InvalidDataFormat", "The header x-ms-AzureResourceId is no resource id.")
     return Source(signature.workspace, log_type, time_field, resource_id.lower())
+
+
+def _told_length(request: Request) -> int | None:
+    """The body's length as its sender told it; None when it did not."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _check_reserved(body: bytes) -> None:

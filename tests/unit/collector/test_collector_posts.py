@@ -158,6 +158,21 @@ def test_a_sender_that_waits_for_100_need_not_send_what_is_refused(posts: Posts)
     assert (answer.status, answer.taken, answer.header("connection")) == (400, len(LONG), None)
 
 
+def test_no_body_is_read_before_a_key_vouches_for_it(posts: Posts) -> None:
+    wrong = f"SharedKey {WORKSPACE}:{base64.b64encode(bytes(32)).decode()}"
+    length = str(len(LONG))
+    forged = {"authorization": wrong, "content_length": length}
+    answer = posts.runner.run(posts.ask("Long", LONG, expect="100-continue", **forged))
+    assert (answer.status, answer.taken, answer.header("connection")) == (403, 0, "close")
+    answer = posts.runner.run(posts.ask("Long", LONG, **forged))
+    assert (answer.status, answer.taken, answer.header("connection")) == (403, len(LONG), None)
+    # Of a body whose length is not told, or is another, the true length is signed.
+    for told, status in (({}, 200), ({"content_length": length}, 200), ({"content_length": "7"}, 403)):
+        assert posts.runner.run(posts.post("Long", LONG, **told)) == status
+    short = {"authorization": wrong}
+    assert posts.runner.run(posts.post("Long", LONG, **short)) == 403
+
+
 def test_a_long_record_need_not_stand_in_an_array(posts: Posts) -> None:
     assert posts.runner.run(posts.post("Long", json.dumps({"a": "x" * 100_000}).encode())) == 200
     assert [entry.rows for entry in posts.entries()] == [1]
