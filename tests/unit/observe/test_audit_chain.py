@@ -189,14 +189,17 @@ def test_events_cross_between_processes_and_are_counted_when_nobody_listens(tmp_
         async with receiving(path, Listener()):
             sender.tell(EVENT)
             sender.tell(msgspec.structs.replace(EVENT, details="x" * 5000))
+            wide = dict.fromkeys(("client", "issuer", "scope", "details", "correlation"), "\U0001f600" * 500)
+            sender.tell(msgspec.structs.replace(EVENT, **wide))
             async with asyncio.timeout(10):
-                while len(heard) < 2:
+                while len(heard) < 3:
                     await asyncio.sleep(0.01)
         assert not path.exists()
 
     asyncio.run(run())
     assert heard[0].details == "d (2 lost before)"
-    assert len(msgspec.json.encode(heard[1])) <= MOST_BYTES
+    assert all(len(msgspec.json.encode(event)) <= MOST_BYTES for event in heard)
+    assert (heard[2].operation, heard[2].principal) == (EVENT.operation, EVENT.principal)
 
 
 def test_refusals_of_a_kind_are_bounded() -> None:

@@ -18,6 +18,7 @@ MOST_BYTES = 2000
 """What a datagram may hold everywhere."""
 
 _CUT = 160
+_TEXTS = ("operation", "code", "principal", "client", "issuer", "address", "correlation", "scope", "details")
 _DECODER = msgspec.json.Decoder(AuditEvent)
 _log = logging.getLogger(__name__)
 
@@ -35,13 +36,7 @@ class RemoteAuditor:
             event = msgspec.structs.replace(
                 event, details=f"{event.details} ({self._lost} lost before)"[:_CUT]
             )
-        content = msgspec.json.encode(event)
-        if len(content) > MOST_BYTES:
-            cut = {
-                name: getattr(event, name)[:_CUT]
-                for name in ("operation", "client", "issuer", "scope", "details")
-            }
-            content = msgspec.json.encode(msgspec.structs.replace(event, **cut))[:MOST_BYTES]
+        content = _fitting(event)
         try:
             with (
                 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
@@ -58,6 +53,17 @@ class RemoteAuditor:
     async def record(self, event: AuditEvent) -> None:
         """See `Auditor.record`; nobody says when it is durable."""
         self.tell(event)
+
+
+def _fitting(event: AuditEvent) -> bytes:
+    """The event within a datagram's bound: its texts are cut, as far as it takes."""
+    content = msgspec.json.encode(event)
+    most = _CUT
+    while len(content) > MOST_BYTES and most:
+        cut = {name: getattr(event, name)[:most] for name in _TEXTS}
+        content = msgspec.json.encode(msgspec.structs.replace(event, **cut))
+        most //= 2
+    return content
 
 
 @contextlib.asynccontextmanager
