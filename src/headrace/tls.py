@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from headrace.disk import Disk, RealDisk, replace_durably
+from headrace.disk import Disk, RealDisk, replace_durably, write_replacement
 from headrace.errors import Problem, ProblemError
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -64,7 +64,7 @@ def ensure_tls_files(
         _make_ca(files.ca, ca_key_path, moment, disk or RealDisk())
     if not _leaf_is_good(files, moment):
         _make_leaf(files, ca_key_path, moment, disk or RealDisk())
-    files.bundle.write_bytes(_system_roots() + b"\n" + files.ca.read_bytes())
+    write_replacement(files.bundle, _system_roots() + b"\n" + files.ca.read_bytes())
     return files
 
 
@@ -91,7 +91,7 @@ def given_tls_files(folder: Path, certificate: Path, key: Path, ca: Path | None)
     except OSError as error:
         raise _unfit(ca or certificate, str(error.strerror)) from None
     bundle = folder / "bundle.pem"
-    bundle.write_bytes(_system_roots() + b"\n" + extra)
+    write_replacement(bundle, _system_roots() + b"\n" + extra)
     return TlsFiles(ca or bundle, bundle, certificate, key, hosts)
 
 

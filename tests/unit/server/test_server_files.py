@@ -120,6 +120,18 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
         open_data_folder(tmp_path, RealDisk())
 
 
+def test_clients_never_find_half_of_the_bundle(tmp_path: Path) -> None:
+    files = ensure_tls_files(tmp_path, ())
+    whole = files.bundle.read_bytes()
+    assert whole.endswith(files.ca.read_bytes())
+    files.bundle.write_bytes(whole[:100])
+    with files.bundle.open("rb") as reader:
+        ensure_tls_files(tmp_path, ())
+        # It was put in the place of the other, which whoever had it open still has.
+        assert reader.read() == whole[:100]
+    assert files.bundle.read_bytes() == whole
+
+
 def test_the_certificate_names_all_hosts_and_is_renewed_while_the_ca_stays(tmp_path: Path) -> None:
     files = ensure_tls_files(tmp_path, ("logs.example.net", "10.1.2.3"))
     ca = files.ca.read_bytes()
