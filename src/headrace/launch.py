@@ -23,6 +23,7 @@ from headrace.env_file import Endpoint, Sample
 from headrace.errors import Problem, ProblemError
 from headrace.process import ProcessConfig, Role
 from headrace.processors import processors_for_gateways
+from headrace.service_manager import told_of_readiness
 from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
 from headrace.tls import TlsFiles, ensure_tls_files, given_tls_files, with_client_certificate
@@ -79,6 +80,10 @@ async def running_server(
                 return
             sample = made
         ports = _Ports.reserve(settings.server, part, stack)
+        if extra_env_file is not None:
+            # Whoever waits for it shall not find that of an earlier server.
+            with _disk_problems_told():
+                extra_env_file.unlink(missing_ok=True)
         with _disk_problems_told():
             tls = _tls_files(settings, folder)
         base_url = _base_url(settings.server, ports.public)
@@ -92,7 +97,10 @@ async def running_server(
                 return
             serves = part in (None, "gateway")
             with (
-                _env_files(variables, folder.env_file, extra_env_file) if serves else contextlib.nullcontext()
+                _env_files(variables, folder.env_file, extra_env_file)
+                if serves
+                else contextlib.nullcontext(),
+                told_of_readiness(),
             ):
                 yield RunningServer(base_url, folder, sample, variables, supervisor)
 

@@ -212,6 +212,10 @@ def test_a_taken_port_is_refused_with_the_cure(
     check_one_line(ended, 1, known["port"], "--port")
     ended = run_up(tmp_path, "--ephemeral", "--port", "0", "--http-authority", known["http"])
     check_one_line(ended, 1, known["http"])
+    waited_for = tmp_path / "waited-for.env"
+    waited_for.write_text("of the server that has the port")
+    run_up(tmp_path, "--ephemeral", "--port", known["port"], "--env-file", str(waited_for))
+    assert waited_for.exists()
     assert api.http.get(f"{api.base}/healthz").status_code == 200
 
 

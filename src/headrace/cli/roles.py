@@ -45,22 +45,7 @@ def assign(
     with Server.find(env_file) as server:
         who = _object_id(server, principal)
         where = _scope(server, scope or server.variable("HEADRACE_DCR_IMMUTABLE_ID"))
-        body = {
-            "properties": {
-                "roleDefinitionId": _role_id(server, where, role),
-                "principalId": who,
-                "principalType": "ServicePrincipal",
-            }
-        }
-        path = f"{where}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
-        now = "now"
-        try:
-            server.arm("PUT", path, _VERSION, body)
-        except ProblemError as error:
-            # Whoever scripts this wants the state, not the step.
-            if error.problems[0].code != "RoleAssignmentExists":
-                raise
-            now = "already"
+        now = "now" if assign_role(server, role, who, where) else "already"
     named = who if who == principal else f"{escape(principal)} ({who})"
     console().print(f"{named} is {now} {escape(role)} on {escape(where)}.")
 
@@ -126,6 +111,24 @@ def explain(
     if found["assignments"]:
         columns = ("roleName", "scope", "allows", "reason")
         print_rows(columns, [[one[name] for name in columns] for one in found["assignments"]], output)
+
+
+def assign_role(server: Server, role: str, object_id: str, scope: str) -> bool:
+    """Give a role by its name at a resource; whether it was not there before. Raises `ProblemError`."""
+    properties = {
+        "roleDefinitionId": _role_id(server, scope, role),
+        "principalId": object_id,
+        "principalType": "ServicePrincipal",
+    }
+    path = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    try:
+        server.arm("PUT", path, _VERSION, {"properties": properties})
+    except ProblemError as error:
+        # Whoever scripts this wants the state, not the step.
+        if error.problems[0].code != "RoleAssignmentExists":
+            raise
+        return False
+    return True
 
 
 def _row(properties: dict[str, Any], names: dict[str, str], apps: dict[str, str]) -> list[str | None]:

@@ -136,7 +136,7 @@ def validate(
         document = read_rule(file)
         with Server.find(env_file) as server:
             path = server.rule_id(resource_group, name or _name(document, file))
-            server.arm("PUT", path, RULES_VERSION, _located(server, document), validateOnly="true")
+            server.arm("PUT", path, RULES_VERSION, located(server, document), validateOnly="true")
         console().print(f"{escape(str(file))} is valid.")
         return
     rule = _parsed(file)
@@ -168,7 +168,7 @@ def apply(
     document = read_rule(file)
     with Server.find(env_file) as server:
         path = server.rule_id(resource_group, name or _name(document, file))
-        made = server.arm("PUT", path, RULES_VERSION, _located(server, document))
+        made = server.arm("PUT", path, RULES_VERSION, located(server, document))
         print_record(_summary(server, made), output)
 
 
@@ -378,7 +378,7 @@ def _name(document: Mapping[str, Any], file: Path) -> str:
     return file.stem
 
 
-def _located(server: Server, document: Mapping[str, Any]) -> dict[str, Any]:
+def located(server: Server, document: Mapping[str, Any]) -> dict[str, Any]:
     """The document as it is put: where it has no location or no destinations, the sample's."""
     fields = ("location", "kind", "tags", "identity", "properties")
     kept = {name: document[name] for name in fields if name in document}
