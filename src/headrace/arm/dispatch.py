@@ -13,7 +13,15 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection
 
-from headrace.arm.ids import DEPLOYMENT_TYPE, PROVIDER_TYPE, RESOURCES, SUBSCRIPTION_TYPE, Target, parse_path
+from headrace.arm.ids import (
+    DEFINITION_TYPE,
+    DEPLOYMENT_TYPE,
+    PROVIDER_TYPE,
+    RESOURCES,
+    SUBSCRIPTION_TYPE,
+    Target,
+    parse_path,
+)
 from headrace.arm.kinds.base import Kind, method_not_allowed, require_subscription
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.model import NO_QUERY, Answer, ArmDeps, Call, Inner
@@ -93,7 +101,7 @@ class Dispatcher:
         Raises `HttpError` 403, and 404 where there is no such subscription: nobody has rights there.
         """
         method, target, action = found.method, found.target, found.action
-        if target.is_collection and target.type in _OPEN_LISTS:
+        if _is_open(method, target):
             return
         verb = f"{action}/action" if action else _VERBS.get("GET" if method == "HEAD" else method, "action")
         right = f"{_right(target)}/{verb}"
@@ -155,6 +163,13 @@ class Dispatcher:
             # A POST is one of the kind's actions, each with a right of its own.
             raise method_not_allowed(call)
         return handlers[call.method](call)
+
+
+def _is_open(method: str, target: Target) -> bool:
+    """Whether everybody may ask it: the answer holds what the caller may see."""
+    if target.is_collection and target.type in _OPEN_LISTS:
+        return True
+    return target.type == DEFINITION_TYPE and not target.scope and method in ("GET", "HEAD")
 
 
 def _right(target: Target) -> str:

@@ -125,6 +125,24 @@ def test_names_ids_and_scopes_of_roles_are_guarded(world: World) -> None:
     assert refused(str(uuid4()), body("Mine"), contributor) == (403, "AuthorizationFailed")
 
 
+def test_roles_are_found_at_the_root_by_everybody(world: World) -> None:
+    """As `azurerm_role_definition` of Terraform asks that names no scope."""
+    world.basics()
+    guid = make(world)
+    stranger, owner = world.other_app(), world.other_app(("Owner", ROOT))
+    by_name = f"{DEFINITIONS}?$filter=roleName eq"
+    for token in (stranger, owner):
+        found = world.get(f"{by_name} 'Monitoring Metrics Publisher'", token=token)["value"]
+        assert [one["name"] for one in found] == ["3913510d-42f4-4e42-8a64-420c390055eb"]
+        assert world.get(f"{DEFINITIONS}/{OWNER}", token=token)["properties"]["roleName"] == "Owner"
+    for token, status, names in ((stranger, 404, []), (owner, 200, [guid])):
+        assert world.call("GET", f"{DEFINITIONS}/{guid}", token=token).status_code == status
+        custom = world.get(f"{by_name} 'Table watcher'", token=token)["value"]
+        assert [one["name"] for one in custom] == names
+    assert world.call("PUT", f"{DEFINITIONS}/{guid}", body(), token=stranger).status_code == 403
+    assert world.call("GET", f"{ROOT}{DEFINITIONS}", token=stranger).status_code == 403
+
+
 def test_a_role_is_assigned_within_its_assignable_scopes_only(world: World) -> None:
     world.basics()
     make(world, scope=f"{ROOT}/resourceGroups/other")

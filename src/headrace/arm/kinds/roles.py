@@ -12,7 +12,7 @@ from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.model import Answer, Call
 from headrace.identity import assignments
 from headrace.identity.definitions import delete_role, load_roles, put_role, visible_at
-from headrace.identity.roles import role_definition_id, role_document
+from headrace.identity.roles import Role, role_definition_id, role_document
 from headrace.ids import guid_of
 from headrace.wire.problems import http_error
 
@@ -68,14 +68,17 @@ class RoleAssignments(Kind):
 
 
 class RoleDefinitions(Kind):
-    """Microsoft.Authorization/roleDefinitions: the built-in roles and custom ones."""
+    """Microsoft.Authorization/roleDefinitions: the built-in roles and custom ones.
+
+    At the root everybody may read: the built-in roles, and the custom ones that may be assigned where he may read them.
+    """
 
     type = DEFINITION_TYPE
 
     def get(self, call: Call) -> Answer:
         """GET of a role by its GUID."""
         role = load_roles(call.connection).get(guid_of(call.target.name) or "")
-        if role is None:
+        if role is None or not _is_shown(call, role):
             raise http_error(
                 404,
                 "RoleDefinitionDoesNotExist",
@@ -85,7 +88,8 @@ class RoleDefinitions(Kind):
 
     def list(self, call: Call) -> Answer:
         """GET of the roles of a scope, by `$filter=roleName eq '...'`, `type eq '...'` or all."""
-        roles = visible_at(load_roles(call.connection), call.target.scope or "/")
+        found = visible_at(load_roles(call.connection), call.target.scope or "/")
+        roles = [role for role in found if _is_shown(call, role)]
         for name, kind in _terms(call.query.get("$filter", "")):
             if name is not None:
                 roles = [role for role in roles if role.name.lower() == name.replace("''", "'").lower()]
@@ -102,13 +106,13 @@ class RoleDefinitions(Kind):
             call.body.get("properties"),
             by=call.caller.object_id,
             now=call.now,
-            may_write=_may_write(call),
+            may_write=_may(call, "write"),
         )
         return Answer(201, role_document(role, call.target.subscription))
 
     def delete(self, call: Call) -> Answer:
         """DELETE: 200 with what it was, 204 when there is none."""
-        gone = delete_role(call.connection, call.target.name, _may_write(call))
+        gone = delete_role(call.connection, call.target.name, _may(call, "write"))
         return Answer(204) if gone is None else Answer(200, role_document(gone, call.target.subscription))
 
 
@@ -129,10 +133,15 @@ def _terms(text: str) -> Iterator[tuple[str | None, str | None]]:
         place, more = match.end(), bool(match["more"])
 
 
-def _may_write(call: Call) -> Callable[[str], bool]:
+def _is_shown(call: Call, role: Role) -> bool:
+    """Whether a role that the call finds is the caller's to see."""
+    return bool(call.target.scope) or role.built_in or any(map(_may(call, "read"), role.assignable_scopes))
+
+
+def _may(call: Call, verb: str) -> Callable[[str], bool]:
     access, caller = call.deps.access.current, call.caller
     return lambda scope: access.allows(
-        caller.object_id, f"{DEFINITION_TYPE}/write", scope, groups=caller.groups
+        caller.object_id, f"{DEFINITION_TYPE}/{verb}", scope, groups=caller.groups
     )
 
 
