@@ -91,6 +91,39 @@ def test_a_workspace_named_beside_a_resource_counts_whole(scoped: Scoped) -> Non
     assert scoped.names(scoped.two, workspaces=[scoped.far_id]) == {"near-two"} | _all("far")
 
 
+def test_several_resources_are_named_in_the_body(scoped: Scoped) -> None:
+    """As Grafana asks for the logs of more than one resource."""
+    both = [scoped.one, scoped.two]
+    expected = {"near-one", "near-part", "near-two", "far-one", "far-part", "far-two"}
+    assert scoped.names(scoped.one, resources=both) == expected
+    assert scoped.names(scoped.one, Resources=both, timeSpan="PT1H") == expected
+    assert scoped.names(scoped.one, resources=both, TimeSpan="2020-01-01/P1D") == set()
+
+
+def test_metadata_of_more_than_a_workspace(scoped: Scoped) -> None:
+    def described(resource: str, **query: str) -> Any:
+        api = scoped.api
+        answer = api.http.get(
+            f"{api.base}/v1{resource}/metadata", params=query, headers=api.bearer(QUERY_SCOPE)
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    far = described(scoped.far)
+    group = described(scoped.other_group, select="tables, workspaces")
+    assert set(group) == {"tables", "workspaces"}
+    assert {one["name"] for one in group["tables"]} >= {one["name"] for one in far["tables"]}
+    (workspace,) = far["workspaces"]
+    assert workspace["resourceId"] == scoped.far.lower()
+    everywhere = described(scoped.api.subscription)
+    assert scoped.far.lower() in [one["resourceId"] for one in everywhere["workspaces"]]
+    (table,) = [one for one in everywhere["tables"] if one["name"] == TABLE]
+    assert len(table["related"]["workspaces"]) == 2 and table["hasData"]
+    (unused,) = [one for one in far["tables"] if one["name"] == "AACAudit"]
+    assert not unused["hasData"]
+    assert {one["name"] for one in described(scoped.one)["tables"]} >= {TABLE}
+
+
 def test_a_workspace_by_its_addresses(scoped: Scoped) -> None:
     assert scoped.names(scoped.far) == _all("far")
     for path in ("/query", "/api/query"):

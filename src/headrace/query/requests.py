@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -23,11 +23,17 @@ MAX_BATCH = 100
 
 
 class QueryBody(msgspec.Struct, frozen=True):
-    """The JSON body of a query; unknown properties are ignored."""
+    """The JSON body of a query; unknown properties are ignored, and the letter case of names."""
 
     query: str
     timespan: str | None = None
     workspaces: list[str] | None = None
+    resources: list[str] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The workspaces and resources beside the one in the address."""
+        return (*(self.workspaces or ()), *(self.resources or ()))
 
 
 class BatchItem(msgspec.Struct, frozen=True):
@@ -57,10 +63,13 @@ async def read_body(request: Request) -> bytes:
 
 
 def read_query(content: bytes, url: Mapping[str, str], now: int) -> QueryRequest:
-    """The query of a POST. A timespan in the URL and one in the body both hold. Raises `HttpError` 400."""
+    """The query of a POST. A timespan in the URL and one in the body both hold. Raises `HttpError` 400.
+
+    The URL's parameters have lower-case names, here and in `read_url_query`.
+    """
     body = _decode(content, QueryBody)
     spans = (body.timespan, url.get("timespan"))
-    return _request(body.query, spans, tuple(body.workspaces or ()), now)
+    return _request(body.query, spans, body.names, now)
 
 
 def read_url_query(url: Mapping[str, str], now: int) -> QueryRequest:
@@ -83,7 +92,7 @@ def read_batch(content: bytes) -> tuple[BatchItem, ...]:
 
 def item_query(item: BatchItem, now: int) -> QueryRequest:
     """The query of a batch item. Raises `HttpError` 400."""
-    return _request(item.body.query, (item.body.timespan,), tuple(item.body.workspaces or ()), now)
+    return _request(item.body.query, (item.body.timespan,), item.body.names, now)
 
 
 def read_preferences(header: str | None, settings: QuerySettings) -> Preferences:
@@ -108,10 +117,19 @@ def _decode(content: bytes, kind: type[_T]) -> _T:
     if not content:
         raise bad_argument("The request has no body.", "body")
     try:
-        return msgspec.json.decode(content, type=kind)
+        return msgspec.convert(_folded(msgspec.json.decode(content)), kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise bad_argument(f"The body is not what a query takes: {reason}.", "body") from None
+
+
+def _folded(value: Any) -> Any:
+    """JSON values with all names of properties in lower case."""
+    if isinstance(value, dict):
+        return {name.lower(): _folded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_folded(inner) for inner in value]
+    return value
 
 
 def _request(text: str, spans: tuple[str | None, ...], workspaces: tuple[str, ...], now: int) -> QueryRequest:

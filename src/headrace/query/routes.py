@@ -19,7 +19,7 @@ from headrace.query import errors
 from headrace.query.database import WorkspaceView
 from headrace.query.engine import QueryEngine
 from headrace.query.log import Outcome, QueryLog
-from headrace.query.metadata import describe
+from headrace.query.metadata import describe, selected
 from headrace.query.model import Preferences, QueryRequest, QueryResult
 from headrace.query.readers import Readers
 from headrace.query.requests import (
@@ -115,7 +115,7 @@ class QueryService:
         return await self._query(request, caller, f"subscriptions/{request.path_params['resource']}")
 
     async def _query(self, request: Request, caller: Caller, name: str) -> Response:
-        url = dict(request.query_params)
+        url = {parameter.lower(): value for parameter, value in request.query_params.items()}
         now = self.clock.now()
         posted = request.method == "POST"
         asked = read_query(await read_body(request), url, now) if posted else read_url_query(url, now)
@@ -130,10 +130,11 @@ class QueryService:
         return Response(body, status, headers, media_type=JSON_TYPE)
 
     async def metadata(self, request: Request) -> Response:
-        """What can be queried in the workspace in the path."""
+        """What can be queried of the workspace or resource in the path; `select` names the lists that are wanted."""
         caller = self.readers.authenticate(request)
-        view = self.readers.workspace(caller, request.path_params["workspace"])
-        body = await run_in_threadpool(lambda: msgspec.json.encode(describe(view)))
+        view = self.readers.view(caller, (request.path_params["workspace"],))
+        wanted = request.query_params.get("select", "")
+        body = await run_in_threadpool(lambda: msgspec.json.encode(selected(describe(view), wanted)))
         return Response(body, media_type=JSON_TYPE)
 
     async def batch(self, request: Request) -> Response:

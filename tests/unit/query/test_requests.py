@@ -20,6 +20,16 @@ def test_the_python_clients_body() -> None:
     assert (request.text, request.time_range, request.workspaces) == ("T", (NOW - 86_400_000_000, NOW), ())
 
 
+def test_names_of_properties_have_any_case() -> None:
+    body = b'{"Query":"T","timeSpan":"PT1H","WORKSPACES":["w"],"resources":["/subscriptions/s"],"options":{"A":[1]}}'
+    request = read_query(body, {}, NOW)
+    assert (request.text, request.time_range) == ("T", (NOW - 3_600_000_000, NOW))
+    assert request.workspaces == ("w", "/subscriptions/s")
+    batch = b'{"Requests":[{"ID":"1","Workspace":"w","Body":{"Query":"T"},"Headers":{"Prefer":"wait=5"}}]}'
+    (item,) = read_batch(batch)
+    assert (item.id, item.workspace, item.headers) == ("1", "w", {"prefer": "wait=5"})
+
+
 def test_a_span_in_the_url_and_one_in_the_body_both_hold() -> None:
     request = read_query(b'{"query":"T","timespan":"P1D"}', {"timespan": "PT1H"}, NOW)
     assert request.time_range == (NOW - 3_600_000_000, NOW)
