@@ -85,7 +85,7 @@ def infer(records: Iterable[Mapping[str, Any]]) -> Inferred:
             if value is not None:
                 found.add(_kind(value))
                 seen[name] = seen.get(name, 0) + 1
-    taken: set[str] = set()
+    taken = {TIME_GENERATED}
     columns = tuple(
         InferredColumn(name, _column_name(name, taken), _joined(found, name), seen.get(name, 0))
         for name, found in kinds.items()
@@ -116,7 +116,9 @@ def _joined(kinds: set[KustoType], name: str) -> KustoType:
 
 
 def _column_name(name: str, taken: set[str]) -> str:
-    """A name that a column can have, near the property's own."""
+    """A name that a column can have, near the property's own; the time's is for the property of that very name."""
+    if name == TIME_GENERATED:
+        return name
     base = _ODD.sub("_", name).strip("_")
     if not base or not base[0].isalpha():
         base = f"Column_{base}".rstrip("_")

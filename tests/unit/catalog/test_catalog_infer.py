@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.catalog.infer import infer
@@ -48,6 +48,9 @@ def test_the_time_is_the_property_named_most_like_one() -> None:
 
 
 @given(RECORDS)
+@example([{"_TimeGenerated": 1}])
+@example([{"Time-Generated": "2026-01-01T00:00Z", "@TimeGenerated": "2026-01-01T00:00Z"}])
+@example([{"_TimeGenerated": 1, "TimeGenerated": "2026-01-01T00:00Z"}])
 def test_any_records_make_a_table_and_a_transform_that_fits(records: list[dict[str, Any]]) -> None:
     found = infer(records)
     names = [name for name, _ in found.table_columns]
