@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -69,14 +70,9 @@ class ArmRoute(BaseRoute):
             answer = await self._router.answer(request.method, path, query, headers, read_body)
         except HttpError as error:
             return error_response(error)
-        except StoreError:
-            busy = http_error(
-                503,
-                "ServiceUnavailable",
-                "The resource store is busy. Try again.",
-                headers={"Retry-After": "1"},
-            )
-            return error_response(busy)
+        except (SQLAlchemyError, StoreError):
+            busy = "The resource store cannot be used at the moment: try again."
+            return error_response(http_error(503, "ServiceUnavailable", busy, headers={"Retry-After": "1"}))
         return respond(answer)
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 from tests.unit.arm.conftest import (
     ENDPOINT,
     GROUP,
@@ -26,6 +27,7 @@ from headrace.arm.router import METHODS, all_kinds
 from headrace.arm.routes import MAX_BODY, read_query
 from headrace.clock import SECOND
 from headrace.identity.apps import set_enabled
+from headrace.store.database import Database
 from headrace.wire.problems import HttpError
 
 ASSIGNMENT = "providers/Microsoft.Authorization/roleAssignments/7b2b5b0f-7fd5-4b6e-9a55-1d7b5b2f0a11"
@@ -310,6 +312,18 @@ def test_a_body_past_the_bound_is_413_and_gzip_is_415(world: World) -> None:
     big = b'{"location": "eastus", "properties": {"description": "' + b"x" * MAX_BODY + b'"}}'
     assert world.call("PUT", ENDPOINT, content=big).status_code == 413
     assert world.call("PUT", ENDPOINT, content=b"{}", headers={"Content-Encoding": "gzip"}).status_code == 415
+
+
+def test_a_store_that_cannot_be_read_is_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = world.token()
+
+    def broken(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr(Database, "read", broken)
+    answer = world.call("GET", GROUP, token=token)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ServiceUnavailable")
+    assert answer.headers["retry-after"] == "1" and "disk I/O" not in answer.text
 
 
 def test_tags_are_bounded(world: World) -> None:
