@@ -211,6 +211,19 @@ def select_page(
     return [_resource(row) for row in connection.execute(query).mappings()]
 
 
+def keep_newest(connection: Connection, type_name: str, parent_key: str, count: int) -> None:
+    """Take away a parent's resources of a type but for the `count` that were changed last."""
+    those = (resource.c.type == type_name) & (resource.c.parent_key == parent_key)
+    newest = select(resource.c.key).where(those).order_by(resource.c.modified.desc()).limit(count)
+    connection.execute(delete(resource).where(those, resource.c.key.not_in(newest)))
+
+
+def locations(connection: Connection) -> set[str]:
+    """The locations of all resources that have one."""
+    query = select(resource.c.location).where(resource.c.location != "").distinct()
+    return set(connection.execute(query).scalars())
+
+
 def below(connection: Connection, key: str) -> list[Resource]:
     """Every resource whose id starts with this one's and a slash, in the order of their keys."""
     query = (

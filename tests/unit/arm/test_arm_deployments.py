@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World, rule_body
 
-from headrace.arm.kinds import base
+from headrace.arm.kinds import base, deployments
+from headrace.clock import SECOND
 from headrace.errors import Problem
 
 ROOT = f"/subscriptions/{SUBSCRIPTION}"
@@ -447,6 +448,21 @@ def test_a_name_cannot_lead_elsewhere(world: World, name: str) -> None:
     else:
         assert failed(answer)["code"] == "InvalidTemplate"
     assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["work1"]
+
+
+def test_a_scope_keeps_its_newest_deployments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(world)
+    monkeypatch.setattr(deployments, "MAX_KEPT", 2)
+    listed = f"{GROUP}/providers/Microsoft.Resources/deployments"
+    world.put(
+        f"{ROOT}/providers/Microsoft.Resources/deployments/elsewhere",
+        {"location": "eastus", **body(template())},
+    )
+    for name in ("one", "two", "one", "three"):
+        world.clock.advance(SECOND)
+        world.put(f"{listed}/{name}", body(template()))
+    assert [item["name"] for item in world.get(listed)["value"]] == ["three", "one"]
+    assert len(world.get(f"{ROOT}/providers/Microsoft.Resources/deployments")["value"]) == 1
 
 
 def test_an_unknown_kind_fails_by_name(world: World) -> None:

@@ -67,8 +67,9 @@ class Deployments(Kind):
     def list(self, call: Call) -> Answer:
         """GET of a scope's deployments, the newest first."""
         require_scope(call)
-        items = _kept(call, call.target.scope)
-        return Answer(200, {"value": [_shown(item) for item in reversed(items)]})
+        items = store.select_page(call.connection, DEPLOYMENT_TYPE, parent_key=call.target.scope.lower())
+        newest = sorted(items, key=lambda item: item.modified, reverse=True)
+        return Answer(200, {"value": [_shown(item) for item in newest]})
 
     def put(self, call: Call) -> Answer:
         """PUT: deploy. 201 when the name is new; the answer says how it ended."""
@@ -191,12 +192,6 @@ def _required(item: Resource | None, name: str) -> Resource:
     return item
 
 
-def _kept(call: Call, scope: str) -> list[Resource]:
-    """The deployments of a scope, the oldest first."""
-    items = store.select_page(call.connection, DEPLOYMENT_TYPE, parent_key=scope.lower())
-    return sorted(items, key=lambda item: item.modified)
-
-
 def _shown(item: Resource) -> dict[str, Any]:
     document = {"id": item.id, "name": item.name, "type": item.type}
     return {**document, **{name: value for name, value in item.document.items() if value is not None}}
@@ -221,8 +216,7 @@ def _keep(call: Call, outcome: Outcome, operation: str) -> None:
     existing = store.get(call.connection, target.key)
     item = existing or new_resource(replace(call, target=target), document, "")
     store.save(call.connection, changed(call, item, document, state=state))
-    for old in _kept(call, target.scope)[:-MAX_KEPT]:
-        store.remove(call.connection, old.key)
+    store.keep_newest(call.connection, DEPLOYMENT_TYPE, target.scope.lower(), MAX_KEPT)
 
 
 # Reading a request

@@ -131,5 +131,4 @@ class Locations(Kind):
 
 def locations_in_use(call: Call) -> list[str]:
     """The names of the locations that some resource is in, and `local`."""
-    used = {item.location for item in store.select_page(call.connection, None)} - {""}
-    return sorted(used | {"local"})
+    return sorted(store.locations(call.connection) | {"local"})
