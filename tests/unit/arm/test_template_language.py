@@ -291,6 +291,22 @@ def test_parameters_have_defaults_and_secrets_are_not_shown() -> None:
     assert shown["key"] == {"type": "SecureString"}
 
 
+def test_defaults_may_name_parameters_that_stand_below_them() -> None:
+    below = {
+        "full": {"type": "string", "defaultValue": "[concat(parameters('Half'), '!')]"},
+        "half": {"type": "string", "defaultValue": "[toUpper(parameters('name'))]"},
+        "name": {"type": "string"},
+    }
+    assert scope_of({"parameters": below}, {"name": {"value": "ab"}}).parameters == {
+        "full": "AB!",
+        "half": "AB",
+        "name": "ab",
+    }
+    circle = {**below, "half": {"type": "string", "defaultValue": "[parameters('full')]"}}
+    with pytest.raises(TemplateError, match="Circular reference"):
+        scope_of({"parameters": circle}, {"name": {"value": "ab"}})
+
+
 @pytest.mark.parametrize(
     ("supplied", "words"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.arm.templates.errors import TemplateError
@@ -125,28 +125,57 @@ def bind(template: Template, supplied: Any, run: Evaluator) -> Scope:
 
     Raises `TemplateError` for values that are missing, unknown, or not as the template wants them.
     """
-    values = _supplied(template, supplied)
-    scope = Scope({}, {name.lower(): value for name, value in template.variables.items()}, template.functions)
-    bound: dict[str, Any] = {}
-    waiting = dict(template.parameters)
-    for name, spec in waiting.items():
+    variables = {name.lower(): value for name, value in template.variables.items()}
+    parameters = _Parameters(template, _supplied(template, supplied), run)
+    parameters.scope = Scope(parameters, variables, template.functions, allow_new=True)
+    return Scope(dict(parameters), variables, template.functions)
+
+
+class _Parameters(Mapping[str, Any]):
+    """A template's parameters by lower-case name. A default is evaluated when it is asked for: it may name others."""
+
+    scope: Scope
+    """Of defaults."""
+
+    def __init__(self, template: Template, supplied: Mapping[str, Any], run: Evaluator) -> None:
+        self._types = template.types
+        self._specs = {name.lower(): (name, spec) for name, spec in template.parameters.items()}
+        self._supplied = supplied
+        self._run = run
+        self._bound: dict[str, Any] = {}
+        self._begun: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._bound:
+            name, spec = self._specs[key]
+            if key in self._begun:
+                raise TemplateError(f"Circular reference detected in the template parameter '{name}'.")
+            self._begun.add(key)
+            self._bound[key] = self._value(key, name, spec)
+        return self._bound[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def _value(self, key: str, name: str, spec: Any) -> Any:
+        where = f"template.parameters.{name}"
+        value = None
         if not isinstance(spec, dict):
-            raise TemplateError("A parameter is an object with a type.", f"template.parameters.{name}")
-        if name.lower() in values:
-            value = values[name.lower()]
+            raise TemplateError("A parameter is an object with a type.", where)
+        if key in self._supplied:
+            value = self._supplied[key]
         elif "defaultValue" in spec:
-            defaults = replace(scope, parameters=bound, allow_new=True)
-            value = run.value(spec["defaultValue"], defaults, f"template.parameters.{name}.defaultValue")
-        elif template.types.resolved(spec, f"template.parameters.{name}").get("nullable") is True:
-            value = None
-        else:
+            value = self._run.value(spec["defaultValue"], self.scope, f"{where}.defaultValue")
+        elif self._types.resolved(spec, where).get("nullable") is not True:
             raise TemplateError(
                 f"The value for the template parameter '{name}' is not provided, and it has no defaultValue.",
                 f"parameters.{name}",
             )
-        template.types.check(name, spec, value)
-        bound[name.lower()] = value
-    return replace(scope, parameters=bound)
+        self._types.check(name, spec, value)
+        return value
 
 
 def _supplied(template: Template, supplied: Any) -> dict[str, Any]:
