@@ -119,6 +119,7 @@ def put_assignment(
 
     `properties` is the request's, `by` the caller's object id, `now` UTC microseconds. Raises `HttpError`:
     400 `InvalidRoleAssignmentId`, `InvalidRequestContent`, `PrincipalNotFound`, `UnmatchedPrincipalType`,
+    `RoleAssignmentScopeNotAssignableToRoleDefinition`,
     `RoleAssignmentUpdateNotPermitted`, `RoleAssignmentConditionNotSupported`; 404
     `RoleDefinitionDoesNotExist`; 409 `RoleAssignmentExists`.
     """
@@ -130,7 +131,6 @@ def put_assignment(
             f"The role assignment ID '{name[:80]}' is not valid. The role assignment ID must be a GUID.",
         )
     role, principal_id, kept = _checked(properties, load_roles(connection))
-    role_id = role.id
     principal_type = _principal_type(connection, principal_id, kept.get("principalType"))
     key = assigned_key(connection, scope)
     if not assignable_at(role, key or "/"):
@@ -141,42 +141,18 @@ def put_assignment(
             f" {', '.join(role.assignable_scopes)}.",
         )
     existing = _by_name(connection, guid)
-    if existing is not None and (
-        (existing.key, existing.role_id, existing.principal_id) != (key, role_id, principal_id)
-    ):
-        raise http_error(
-            400,
-            "RoleAssignmentUpdateNotPermitted",
-            "Role definition, principal ID, and scope are not allowed to be updated: delete the role"
-            f" assignment {guid} and create another.",
-        )
     if existing is not None:
-        connection.execute(
-            update(role_assignment)
-            .where(role_assignment.c.name == guid)
-            .values(properties=_text(kept), updated=now, updated_by=by)
-        )
+        _refuse_another(existing, key, role.id, principal_id)
+        values = {"properties": _text(kept), "updated": now, "updated_by": by}
+        connection.execute(update(role_assignment).where(role_assignment.c.name == guid).values(values))
         return _required(connection, guid), False
-    same = connection.execute(
-        select(role_assignment.c.name).where(
-            role_assignment.c.scope_key == key,
-            role_assignment.c.role_id == role_id,
-            role_assignment.c.principal_id == principal_id,
-        )
-    ).scalar_one_or_none()
-    if same is not None:
-        raise http_error(
-            409,
-            "RoleAssignmentExists",
-            "The role assignment already exists. The ID of the existing role assignment is "
-            f"{same.replace('-', '')}.",
-        )
+    _refuse_second(_same(connection, key, role.id, principal_id))
     connection.execute(
         insert(role_assignment).values(
             name=guid,
             scope=scope.rstrip("/") or "/",
             scope_key=key,
-            role_id=role_id,
+            role_id=role.id,
             principal_id=principal_id,
             principal_type=principal_type,
             properties=_text(kept),
@@ -196,15 +172,9 @@ def assign(
     found = find_role(role, load_roles(connection))
     if found is None:
         raise _no_such_role(role)
-    same = connection.execute(
-        select(role_assignment).where(
-            role_assignment.c.scope_key == assigned_key(connection, scope),
-            role_assignment.c.role_id == found.id,
-            role_assignment.c.principal_id == principal_id.lower(),
-        )
-    ).one_or_none()
+    same = _same(connection, assigned_key(connection, scope), found.id, principal_id.lower())
     if same is not None:
-        return _assignment(same)
+        return same
     properties = {"roleDefinitionId": role_definition_id(found.id), "principalId": principal_id}
     return put_assignment(connection, scope=scope, name=new_guid(), properties=properties, by=by, now=now)[0]
 
@@ -354,6 +324,38 @@ def _no_such_role(role: str) -> Exception:
 
 def _text(properties: Mapping[str, Any]) -> str:
     return msgspec.json.encode(properties).decode()
+
+
+def _refuse_another(existing: Assignment, key: str, role_id: str, principal_id: str) -> None:
+    if (existing.key, existing.role_id, existing.principal_id) != (key, role_id, principal_id):
+        raise http_error(
+            400,
+            "RoleAssignmentUpdateNotPermitted",
+            "Role definition, principal ID, and scope are not allowed to be updated: delete the role"
+            f" assignment {existing.name} and create another.",
+        )
+
+
+def _refuse_second(same: Assignment | None) -> None:
+    if same is not None:
+        raise http_error(
+            409,
+            "RoleAssignmentExists",
+            "The role assignment already exists. The ID of the existing role assignment is "
+            f"{same.name.replace('-', '')}.",
+        )
+
+
+def _same(connection: Connection, key: str, role_id: str, principal_id: str) -> Assignment | None:
+    """The assignment of this role to this principal at exactly this scope, whatever its name."""
+    row = connection.execute(
+        select(role_assignment).where(
+            role_assignment.c.scope_key == key,
+            role_assignment.c.role_id == role_id,
+            role_assignment.c.principal_id == principal_id,
+        )
+    ).one_or_none()
+    return None if row is None else _assignment(row)
 
 
 def _by_name(connection: Connection, guid: str) -> Assignment | None:
