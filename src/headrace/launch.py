@@ -102,7 +102,10 @@ async def running_server(
                 else contextlib.nullcontext(),
                 told_of_readiness(),
             ):
+                _log.info("ready at %s, data is in %s", base_url, folder.root)
                 yield RunningServer(base_url, folder, sample, variables, supervisor)
+                _log.info("stopping: finishing what was accepted")
+        _log.info("stopped")
 
 
 @contextlib.contextmanager

@@ -361,6 +361,14 @@ def default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("headrace"))
 
 
+def configured_data_dir(environment: Mapping[str, str]) -> Path:
+    """The data folder of a server that is started here without flags: so commands find it where it is.
+
+    Raises `ProblemError` where the settings are wrong.
+    """
+    return load_settings({}, environment).settings.data_dir
+
+
 def load_settings(
     flags: Mapping[str, object],
     environment: Mapping[str, str],

@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 STOP_ORDER: tuple[Role, ...] = ("gateway", "query", "engine")
 """Gateways first, so that nothing new is accepted; the engine last, so that it finishes what was."""
 
-_STOP_SECONDS = 30.0
+STOP_SECONDS = 30.0
+"""How long a process may take to stop; then it is killed."""
 _READY_SECONDS = 120.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
@@ -82,9 +83,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
         except TimeoutError:
-            _log.error("%s did not stop in %d s; killing it", self.config.name, _STOP_SECONDS)
+            _log.error("%s did not stop in %d s; killing it", self.config.name, STOP_SECONDS)
             process.kill()
             await process.wait()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from headrace.identity.challenge import _CODES
 from headrace.identity.errors import KINDS
 from headrace.ingest.errors import _TOKEN_CODES
 from headrace.kql.syntax.parser import OPERATORS
+from headrace.observe.metrics import METRICS
+from headrace.supervisor import STOP_ORDER, STOP_SECONDS
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -69,3 +73,23 @@ def test_sign_in_errors_are_the_tables() -> None:
     listed = re.findall(r"^\| (\d+) \| `(\w+)` \| (\d+) \| (.*) \|$", page, re.MULTILINE)
     expected = [(str(k.status), k.error, str(number), k.meaning) for number, k in sorted(KINDS.items())]
     assert listed == expected
+
+
+def test_pages_name_no_metric_that_is_not_there() -> None:
+    known = {metric.name for metric in METRICS}
+    for path in (ROOT / "docs").rglob("*.md"):
+        named = set(re.findall(r"\bheadrace_[a-z_]+", path.read_text()))
+        assert named <= known, f"{path.name}: {named - known}"
+
+
+def test_the_unit_of_the_service_page_is_one_for_systemd() -> None:
+    page = (ROOT / "docs" / "how-to" / "service.md").read_text()
+    text = page.partition("`headrace.service`:")[2].partition("```ini")[2].partition("```")[0]
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(text)
+    command = shlex.split(unit["Service"]["ExecStart"])
+    assert command[1:] == ["serve", "--config", "/etc/headrace/headrace.toml"]
+    # What the code holds to: it tells of its readiness, and ends its processes itself, within this time.
+    assert (unit["Service"]["Type"], unit["Service"]["KillMode"]) == ("notify", "mixed")
+    assert int(unit["Service"]["TimeoutStopSec"]) > len(STOP_ORDER) * STOP_SECONDS

@@ -72,6 +72,9 @@ def test_a_rule_for_a_table_that_is_not_there_is_refused_online(headrace: Comman
         "table", "create", table, "--column", "Word:string", "--retention", "40", "--output", "json"
     )
     assert json.loads(made)[0]["interactive days"] == 40
+    kept = json.loads(headrace("table", "retention", table, "--total", "400", "--output", "json"))[0]
+    assert (kept["interactive days"], kept["total days"], kept["own columns"]) == (40, 400, 2)
+    assert "--interactive" in headrace("table", "retention", table, code=1)
     headrace("table", "create", table, "--column", "Word", code=1)
     document = json.loads(headrace("rule", "show", "headrace-rule", "--output", "json"))
     document["properties"]["dataFlows"][0]["outputStream"] = "Custom-NotThere_CL"

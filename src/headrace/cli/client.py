@@ -220,11 +220,11 @@ def named_app(apps: Sequence[dict[str, str]], name: str) -> dict[str, str]:
 
 
 def local_env_file(data_dir: Path | None) -> Path:
-    """The env file of the server on a data folder; without one, on the user's own."""
+    """The env file of the server on a data folder; without one, on that of the settings, by default the user's own."""
     if data_dir is None:
-        from headrace.settings import default_data_dir
+        from headrace.settings import configured_data_dir
 
-        data_dir = default_data_dir()
+        data_dir = configured_data_dir(os.environ)
     return DataFolder(data_dir).env_file
 
 

@@ -26,7 +26,7 @@ from headrace.cli.client import ARM_SCOPE, INGESTION_SCOPE, QUERY_SCOPE, EnvFile
 from headrace.cli.output import OutputForm, OutputOption, console, print_rows
 from headrace.data_folder import FORMATS, DataFolder
 from headrace.errors import ProblemError
-from headrace.settings import default_data_dir, load_settings
+from headrace.settings import configured_data_dir, load_settings
 
 Level = Literal["good", "warning", "bad"]
 
@@ -95,7 +95,7 @@ def _all(env_file: Path | None, data_dir: Path | None) -> Iterator[Finding]:
         level: Level = "warning" if problem.code == "NoServer" else "bad"
         yield Finding("server", level, problem.message, cure)
         yield from check_port()
-        yield from check_folder(data_dir or default_data_dir())
+        yield from check_folder(data_dir or configured_data_dir(os.environ))
         return
     with server:
         running = yield from check_server(server)
@@ -112,7 +112,7 @@ def _folder_of(server: Server) -> Path | None:
     folder = ca.parent.parent
     if ca.parent.name == "tls" and (folder / "format.json").is_file():
         return folder
-    own = default_data_dir()
+    own = configured_data_dir(os.environ)
     return own if (own / "format.json").is_file() else None
 
 

@@ -38,8 +38,9 @@ def cli_page() -> str:
         MADE,
         "# Command line\n",
         "Exit codes: 0 done, 1 a failure with one clear line on standard error, 2 wrong usage. Commands that talk to\n"
-        'a server find it by `--env-file`, by the variables of this shell (`eval "$(headrace env)"`), or on the\n'
-        "user's own data folder. Results go to standard output; progress and problems go to standard error.\n",
+        'a server find it by `--env-file`, by the variables of this shell (`eval "$(headrace env)"`), or on the data\n'
+        "folder of the settings (`HEADRACE_DATA_DIR`, `headrace.toml`), by default the user's own. Results go to\n"
+        "standard output; progress and problems go to standard error.\n",
     ]
     for path, command in _commands(root, "headrace"):
         parts.append(f"## `{path}`\n")

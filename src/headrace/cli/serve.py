@@ -66,7 +66,10 @@ def serve(
     env_file: EnvFile = None,
     verbose: Verbose = True,
 ) -> None:
-    """Start Headrace from a settings file, HEADRACE_* variables and flags, and log to standard error."""
+    """Start Headrace from a settings file, HEADRACE_* variables and flags, and log to standard error.
+
+    For a service manager: systemd is told when the server answers (Type=notify). SIGTERM ends it cleanly.
+    """
     flags: dict[str, object] = {
         "data_dir": data_dir,
         "server.host": host,

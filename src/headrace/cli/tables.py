@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 group = typer.Typer(help="Tables: list, show, create, infer from samples.", no_args_is_help=True)
 
 
+_COLUMNS = ("name", "plan", "interactive days", "total days", "own columns")
+
+
 @group.command("list")
 def list_tables(
     everything: Annotated[
@@ -48,7 +51,7 @@ def list_tables(
         )["value"]
     shown = [table for table in tables if everything or table["properties"]["schema"]["columns"]]
     rows = [_row(table) for table in shown]
-    print_rows(("name", "plan", "interactive days", "total days", "own columns"), rows, output)
+    print_rows(_COLUMNS, rows, output)
 
 
 @group.command("show")
@@ -101,16 +104,40 @@ def create(
 ) -> None:
     """Create a table, or replace its columns."""
     columns = _columns(column or (), file)
-    properties: dict[str, Any] = {"schema": {"name": name, "columns": columns}}
-    properties |= {
-        field: days
-        for field, days in (("retentionInDays", retention), ("totalRetentionInDays", total_retention))
-        if days is not None
-    }
+    properties = {"schema": {"name": name, "columns": columns}, **_retentions(retention, total_retention)}
     with Server.find(env_file) as server:
         path = f"{server.workspace_id(resource_group, workspace)}/tables/{name}"
         made = server.arm("PUT", path, TABLES_VERSION, {"properties": properties})
-    print_rows(("name", "plan", "interactive days", "total days", "own columns"), [_row(made)], output)
+    print_rows(_COLUMNS, [_row(made)], output)
+
+
+@group.command("retention")
+def set_retention(
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="The table's exact name.")],
+    interactive: Annotated[int | None, typer.Option(metavar="DAYS", help="Days that queries see.")] = None,
+    total: Annotated[int | None, typer.Option(metavar="DAYS", help="Days that rows are kept.")] = None,
+    workspace: WorkspaceOption = None,
+    resource_group: GroupOption = None,
+    env_file: EnvFileOption = None,
+    output: OutputOption = OutputForm.TABLE,
+) -> None:
+    """Say how long a table keeps its rows. Rows past the total retention are deleted, soon after this command.
+
+    What is not given stays as it is; the columns do, too.
+    """
+    properties = _retentions(interactive, total)
+    if not properties:
+        hint = "Give --interactive, --total or both."
+        raise ProblemError(Problem("NothingChosen", "How many days?", hint=hint))
+    with Server.find(env_file) as server:
+        path = f"{server.workspace_id(resource_group, workspace)}/tables/{name}"
+        made = server.arm("PATCH", path, TABLES_VERSION, {"properties": properties})
+    print_rows(_COLUMNS, [_row(made)], output)
+
+
+def _retentions(interactive: int | None, total: int | None) -> dict[str, int]:
+    days = {"retentionInDays": interactive, "totalRetentionInDays": total}
+    return {field: number for field, number in days.items() if number is not None}
 
 
 @group.command("infer")
