@@ -30,7 +30,8 @@ from headrace.errors import Problem, ProblemError
 if TYPE_CHECKING:
     import httpx
 
-_TRIES = 8
+TRIES = 8
+"""How often a chunk is sent before the upload gives up."""
 _LONGEST_PAUSE = 30.0
 
 
@@ -143,7 +144,11 @@ class Upload:
         # another place, or of another upload, is no repetition.
         request_id = lasting_id(f"{self._upload_id}/{self._url}/{chunk.first}")
         last = Problem("NotSent", "The server took nothing.")
+        wait = 0.0
         for pause in _pauses():
+            self._interrupt.sleep(wait)
+            if wait and self._interrupt.asked:
+                break
             answer = self._try(content, request_id)
             if isinstance(answer, Problem):
                 last = answer
@@ -157,9 +162,6 @@ class Upload:
                     self._server.forget_tokens()
                 elif answer.status_code not in REPEAT:
                     break
-            self._interrupt.sleep(wait)
-            if self._interrupt.asked:
-                break
         raise ProblemError(_with_place(last, chunk, self._cure(last)))
 
     def _cure(self, problem: Problem) -> str | None:
@@ -232,7 +234,8 @@ class ResumeFile:
 
 
 def _pauses() -> Iterator[float]:
-    for attempt in range(_TRIES):
+    """Seconds to wait after each try."""
+    for attempt in range(TRIES):
         yield min(0.25 * 2**attempt, _LONGEST_PAUSE)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from headrace.cli.client import Server, problem_of
 from headrace.cli.interrupt import Interrupt
-from headrace.cli.send import ResumeFile
+from headrace.cli.send import TRIES, ResumeFile, Upload
+from headrace.cli.sources import Chunk
 from headrace.errors import ProblemError
 
 
@@ -68,6 +69,30 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as raised:
         ResumeFile(tmp_path / "none", "dcr/stream")
     assert "none" in raised.value.problems[0].message
+
+
+class Patient(Interrupt):
+    """Notes how long it was to sleep, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def test_it_gives_up_at_once_after_the_last_try() -> None:
+    nowhere = "https://localhost:1"
+    variables = ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+    patient = Patient()
+    with Server({**dict.fromkeys(variables, nowhere), "HEADRACE_INGEST_URL": nowhere}) as server:
+        upload = Upload(server, "dcr-1", "Custom-A", patient, "u")
+        with pytest.raises(ProblemError) as raised:
+            upload.send(Chunk(0, 1, b"[{}]"))
+    assert raised.value.problems[0].code == "Unreachable"
+    assert patient.slept[0] == 0 and len(patient.slept) == TRIES
+    assert patient.slept == sorted(patient.slept)
 
 
 def test_the_first_signal_asks_and_the_second_interrupts() -> None:
