@@ -101,6 +101,7 @@ def value(text: Any, **parameters: Any) -> Any:
         ("[toObject(createArray('a'), lambda('k', lambdaVariables('k')), lambda('v', 1))]", {"a": 1}),
         ("[tryGet(createObject('a', createArray(5)), 'a', 0)]", 5),
         ("[tryGet(createObject('a', 1), 'b', 'c')]", None),
+        ("[dateTimeAdd('0998-12-31', 'P1D', 'yyyy-MM')]", "0999-01"),
         ("[dateTimeAdd('2024-01-31T00:00:00Z', 'P1M')]", "2024-02-29T00:00:00Z"),
         ("[dateTimeAdd('2024-01-01 00:00:00Z', '-PT90M', 'yyyyMMdd-HHmm')]", "20231231-2230"),
         ("[dateTimeToEpoch('1970-01-02T00:00:00Z')]", 86400),

@@ -27,7 +27,7 @@ def write(moment: datetime, form: str) -> str:
     text = ""
     for piece in _FORMAT.findall(_STANDARD.get(form, form)):
         if piece in _PARTS:
-            text += moment.strftime(_PARTS[piece])
+            text += moment.strftime(_PARTS[piece]).zfill(len(piece))
         elif piece.startswith("f"):
             text += f"{moment.microsecond:06d}0"[: len(piece)]
         elif piece.startswith("'"):
