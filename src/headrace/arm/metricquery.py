@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.clock import DAY, HOUR, MINUTE, SECOND, from_iso, to_datetime
+from headrace.clock import DAY, FIRST, HOUR, LAST, MINUTE, SECOND, from_iso, to_datetime
 from headrace.observe.rule_metrics import DEFINITIONS, STREAM, Definition, Point
 from headrace.wire.problems import HttpError, http_error
 
@@ -254,16 +254,19 @@ def _timespan(text: str, now: int) -> tuple[int, int]:
     end = now - now % MINUTE + MINUTE
     try:
         if not slash:
-            return end - _length(first), end
-        if first[:1] in "Pp":
+            start = end - _length(first)
+        elif first[:1] in "Pp":
             end = _moment(second)
-            return end - _length(first), end
-        start = _moment(first)
-        end = start + _length(second) if second[:1] in "Pp" else _moment(second)
+            start = end - _length(first)
+        else:
+            start = _moment(first)
+            end = start + _length(second) if second[:1] in "Pp" else _moment(second)
     except ValueError:
         raise _bad("timespan", f"'{text[:80]}' is not of the form START/END, in ISO 8601.") from None
     if end <= start:
         raise _bad("timespan", "it ends before it starts.")
+    if not FIRST <= start < end <= LAST:
+        raise _bad("timespan", "it leaves the years 1 to 9999.")
     return start, end
 
 

@@ -90,6 +90,8 @@ def test_intervals_and_aggregations() -> None:
         ("timespan", "2024-01-02/2024-01-01"),
         ("timespan", "2020-01-01/2024-01-01"),
         ("timespan", "P"),
+        ("timespan", "P1D/0001-01-01T00:00:00Z"),
+        ("timespan", "9999-12-31T12:00:00Z/PT13H"),
         ("top", "0"),
         ("top", "many"),
         ("top", "\u00b2"),
