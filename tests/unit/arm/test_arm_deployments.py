@@ -450,6 +450,16 @@ def test_a_name_cannot_lead_elsewhere(world: World, name: str) -> None:
     assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["work1"]
 
 
+def test_a_locked_group_takes_no_deployment(world: World) -> None:
+    start(world)
+    lock = f"{GROUP}/providers/Microsoft.Authorization/locks/l"
+    world.put(lock, {"properties": {"level": "ReadOnly"}})
+    assert failed(world.call("PUT", DEPLOYMENT, body(template())))["code"] == "ScopeLocked"
+    assert world.call("GET", DEPLOYMENT).status_code == 404
+    world.put(lock, {"properties": {"level": "CanNotDelete"}})
+    world.put(DEPLOYMENT, body(template()))
+
+
 def test_a_scope_keeps_its_newest_deployments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     start(world)
     monkeypatch.setattr(deployments, "MAX_KEPT", 2)

@@ -19,6 +19,7 @@ from headrace.arm.deployments.run import Hooks, execute, prepare, template_probl
 from headrace.arm.deployments.whatif import Rehearsal, rehearse
 from headrace.arm.ids import DEPLOYMENT_TYPE, make_key, parse_id
 from headrace.arm.kinds.base import Kind, changed, check_tags, invalid, new_resource, not_found, require_scope
+from headrace.arm.kinds.locks import check_locks
 from headrace.arm.kinds.resourcegroups import group_document
 from headrace.arm.kinds.subscriptions import subscription_document
 from headrace.arm.model import Answer, Call, InnerCalls
@@ -73,6 +74,7 @@ class Deployments(Kind):
 
     def put(self, call: Call) -> Answer:
         """PUT: deploy. 201 when the name is new; the answer says how it ended."""
+        check_locks(call)
         inner = _inner(call)
         prepared = _prepared(call)
         before = store.get(call.connection, call.target.key)
