@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
+import re2
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
@@ -118,11 +118,7 @@ def _term_at_run_time(
 
 def quote(content: str) -> str:
     """The text as a pattern of RE2 that matches just it."""
-    return re.sub(r"([^\w\s]|_)", r"\\\1", content, flags=re.ASCII) if content.isascii() else _quote(content)
-
-
-def _quote(content: str) -> str:
-    return "".join(quote(character) if character.isascii() else character for character in content)
+    return str(re2.escape(content))
 
 
 def _register(name: str, matcher: Callable[..., exp.Expression]) -> None:
@@ -226,7 +222,7 @@ def _like(arguments: Sequence[Typed], *, cs: bool) -> exp.Expression:
     if known is None:
         pattern = b.call("replace", b.call("regexp_escape", arguments[1].sql), r"\*", ".*")
     else:
-        pattern = b.text(quote(known).replace(r"\*", ".*").replace("%", ".*"))
+        pattern = b.text(quote(known).replace(r"\*", ".*"))
     options = "s" if cs else "is"
     return b.call("regexp_full_match", _text(arguments[0]), pattern, options)
 

@@ -28,7 +28,6 @@ def _arithmetic(symbol: str | None, left: str | None, right: str | None) -> str 
     first, second = parse(left), parse(right)
     if not isinstance(first, int | float) or not isinstance(second, int | float):
         return None
-    whole = isinstance(first, int) and isinstance(second, int)
     if symbol == "+":
         return dump(first + second)
     if symbol == "-":
@@ -37,11 +36,15 @@ def _arithmetic(symbol: str | None, left: str | None, right: str | None) -> str 
         return dump(first * second)
     if second == 0:
         return None
-    if symbol == "/":
-        return dump(math.trunc(first / second) if whole else first / second)
-    remainder = math.fmod(first, second)
-    made = remainder + abs(second) if remainder < 0 else remainder
-    return dump(int(made) if whole else made)
+    whole = isinstance(first, int) and isinstance(second, int)
+    if symbol == "%":
+        # Of floats, Python's own remainder rounds where fmod is exact.
+        remainder = first % abs(second) if whole else math.fmod(first, second)
+        return dump(remainder + abs(second) if remainder < 0 else remainder)
+    if not whole:
+        return dump(first / second)
+    quotient = abs(first) // abs(second)
+    return dump(quotient if (first < 0) == (second < 0) else -quotient)
 
 
 def _member(value: str | None, key: str | None) -> str | None:
