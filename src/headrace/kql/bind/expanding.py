@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.kql.bind.base import BindProblem
-from headrace.kql.bind.operators import has_window
 from headrace.kql.bind.queries import UNKNOWN, QueryBinder
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.depth import inputs_of
@@ -19,6 +18,7 @@ from headrace.kql.plan.expressions import (
     Poison,
     ScalarQuery,
     columns_of,
+    has_window,
     ref,
     walk,
 )

@@ -10,7 +10,6 @@ from typing import Any
 
 from headrace.kql.bind.base import long_literal
 from headrace.kql.bind.expressions import POISON, ExpressionBinder
-from headrace.kql.bind.functions.registry import Kind
 from headrace.kql.bind.patterns import pattern_fault
 from headrace.kql.bind.scope import Relation
 from headrace.kql.model import CHARTS, Render
@@ -22,8 +21,9 @@ from headrace.kql.plan.expressions import (
     Nth,
     Poison,
     Ref,
+    has_window,
+    is_fixed,
     ref,
-    walk,
 )
 from headrace.kql.plan.nodes import (
     Aggregate,
@@ -41,20 +41,6 @@ from headrace.kql.syntax import tabular as t
 from headrace.kql.types import KustoType
 
 _T = KustoType
-
-
-def has_window(expression: Expr) -> bool:
-    """Whether a window function stands in the expression."""
-    return any(isinstance(part, Apply) and part.function.kind is Kind.WINDOW for part in walk(expression))
-
-
-def is_fixed(expression: Expr) -> bool:
-    """Whether the value is the same on every row."""
-    return not any(
-        isinstance(part, Ref)
-        or (isinstance(part, Apply) and (part.function.volatile or part.function.kind is Kind.WINDOW))
-        for part in walk(expression)
-    )
 
 
 class Names:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headrace.kql.bind.functions.registry import Argument, Constant, Function, Resolution, Value
+from headrace.kql.bind.functions.registry import Argument, Constant, Function, Kind, Resolution, Value
 from headrace.kql.types import KustoType
 
 if TYPE_CHECKING:
@@ -143,6 +143,20 @@ def columns_of(expression: Expr) -> set[Column]:
         if isinstance(item, Ref):
             found.add(item.column)
     return found
+
+
+def has_window(expression: Expr) -> bool:
+    """Whether a window function stands in the expression."""
+    return any(isinstance(part, Apply) and part.function.kind is Kind.WINDOW for part in walk(expression))
+
+
+def is_fixed(expression: Expr) -> bool:
+    """Whether the value is the same on every row."""
+    return not any(
+        isinstance(part, Ref)
+        or (isinstance(part, Apply) and (part.function.volatile or part.function.kind is Kind.WINDOW))
+        for part in walk(expression)
+    )
 
 
 def rebuild(expression: Expr, change: Callable[[Expr], Expr | None]) -> Expr:

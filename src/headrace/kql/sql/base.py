@@ -16,6 +16,7 @@ from headrace.kql.plan.expressions import (
     Literal,
     Ref,
     columns_of,
+    has_window,
     missing,
 )
 from headrace.kql.sql.conditions import as_condition
@@ -198,9 +199,8 @@ class Generator(ExpressionGenerator):
         values = [value for _, value in plan.items]
         windowed = any(has_window(value) for value in values)
         reads = [*values, *(key.value for key in plan.order)] if windowed else values
+        # A window needs no select of its own: it sees only the rows that pass the conditions beside it.
         layer = self.ready(plan.input, *reads)
-        if windowed and layer.where:
-            pass  # a window sees only the rows that pass the conditions of its own select
         layer, rendered = self.with_layer(layer, plan.input, values, plan.order)
         for (column, value), sql in zip(plan.items, rendered, strict=True):
             layer.add(column, sql, cheap=(isinstance(value, Ref) and value.column in layer.cheap) or None)
@@ -314,7 +314,7 @@ class Generator(ExpressionGenerator):
 
     def join(self, plan: p.Join) -> Layer:
         """The joins; sides that several conditions read are finished selects."""
-        left, right = self.side(plan.left, plan), self.side(plan.right, plan)
+        left, right = self.side(plan.left), self.side(plan.right)
         kind = plan.kind
         if kind in (p.JoinKind.RIGHTSEMI, p.JoinKind.RIGHTANTI):
             left, right = right, left
@@ -331,10 +331,9 @@ class Generator(ExpressionGenerator):
         both.closed = False
         return self.wrap(both, plan.columns)
 
-    def side(self, plan: p.Plan, join: p.Join) -> Layer:
+    def side(self, plan: p.Plan) -> Layer:
         """One side of a join as a finished select."""
-        layer = self.gen(plan)
-        return self.wrap(layer, plan.columns)
+        return self.wrap(self.gen(plan), plan.columns)
 
     def pair(self, left: Expr, right: Expr, layer: Layer) -> exp.Expression:
         """One equality of a join."""
@@ -432,13 +431,6 @@ class Generator(ExpressionGenerator):
         for column, origin in zip(plan.columns, plan.origin, strict=True):
             values[column] = column_sql(origin.sql_name)
         return self.wrap(Layer(source, values), plan.columns)
-
-
-def has_window(expression: Expr) -> bool:
-    """Whether a window function stands in an expression."""
-    from headrace.kql.bind.operators import has_window as found
-
-    return found(expression)
 
 
 _FROM_ONE_ROW = frozenset(["arg_max", "arg_min", "take_any", "any"])

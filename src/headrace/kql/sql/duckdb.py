@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from headrace.kql.plan import nodes as p
-from headrace.kql.plan.expressions import Column, Expr, Literal, columns_of
+from headrace.kql.plan.expressions import Column, Literal, columns_of
 from headrace.kql.sql.base import Generator
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions import convert as conversions
@@ -186,6 +186,3 @@ def storage_value(column: Column, value: exp.Expression) -> exp.Expression:
 
 def _alias(expression: exp.Expression, name: str) -> exp.Alias:
     return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
-
-
-__all__ = ["DuckDbGenerator", "Expr"]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import re2
 from sqlglot import exp
 
 from headrace.kql.plan import nodes as p
@@ -130,20 +131,8 @@ def _to_find(plan: p.Parse) -> set[Column]:
 
 def regex_of(plan: p.Parse) -> tuple[str, dict[Column, int]]:
     """The whole pattern as a regex, and the group of each column."""
-    groups: dict[Column, int] = {}
-    count = 0
-    pieces: list[str] = []
-    for part in plan.parts:
-        if part.text is not None:
-            text = part.text if plan.kind == "regex" else re.escape(part.text)
-            pieces.append(text)
-            count += capture_groups(text) if plan.kind == "regex" else 0
-        elif part.column is None:
-            pieces.append(".*?")
-        else:
-            count += 1
-            groups[part.column] = count
-            pieces.append(_column_pattern(part.type, plan.kind))
+    pieces = [_part_pattern(part, plan.kind) for part in plan.parts]
+    groups = _groups_of_columns(plan, pieces)
     flags = "".join(flag for flag in plan.flags if flag in "imsU")
     if plan.kind != "regex":
         flags = "s"
@@ -153,8 +142,30 @@ def regex_of(plan: p.Parse) -> tuple[str, dict[Column, int]]:
     if plan.parts and plan.parts[-1].text is None and plan.parts[-1].column is None:
         pieces.pop()
         ends = ""
-    body = "".join(pieces)
-    return f"{prefix}{starts}{body}{ends}", groups
+    return f"{prefix}{starts}{''.join(pieces)}{ends}", groups
+
+
+def _groups_of_columns(plan: p.Parse, pieces: Sequence[str]) -> dict[Column, int]:
+    """The group of each column, from 1: a regex has groups of its own, which are counted too."""
+    columns = [part.column for part in plan.parts if part.column is not None]
+    if plan.kind != "regex":
+        return {column: place for place, column in enumerate(columns, 1)}
+    named = [
+        piece if part.column is None else piece.replace("(", f"(?P<{_group_name(part.column)}>", 1)
+        for part, piece in zip(plan.parts, pieces, strict=True)
+    ]
+    places = re2.compile("".join(named)).groupindex
+    return {column: places[_group_name(column)] for column in columns}
+
+
+def _group_name(column: Column) -> str:
+    return f"headrace_{column.sql_name}"
+
+
+def _part_pattern(part: p.Pattern, kind: str) -> str:
+    if part.text is not None:
+        return part.text if kind == "regex" else re.escape(part.text)
+    return ".*?" if part.column is None else _column_pattern(part.type, kind)
 
 
 def _column_pattern(type: KustoType, kind: str) -> str:
@@ -163,24 +174,3 @@ def _column_pattern(type: KustoType, kind: str) -> str:
     if type in (_T.REAL, _T.DECIMAL):
         return r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*"
     return "(.*)" if kind == "regex" else "(.*?)"
-
-
-def capture_groups(pattern: str) -> int:
-    """How many capture groups a regex has."""
-    count, place, in_class = 0, 0, False
-    while place < len(pattern):
-        character = pattern[place]
-        if character == "\\":
-            place += 2
-            continue
-        if in_class:
-            in_class = character != "]"
-        elif character == "[":
-            in_class = True
-            if pattern[place + 1 : place + 2] in ("]", "^"):
-                place += 1
-        elif character == "(":
-            tail = pattern[place + 1 : place + 4]
-            count += not tail.startswith("?") or tail.startswith(("?P<", "?<"))
-        place += 1
-    return count

@@ -174,6 +174,3 @@ class SeriesGenerator(Generator):
             ],
         )
         return b.call("concat", "[", joined, "]")
-
-
-__all__ = ["Expr", "SeriesGenerator"]

@@ -34,7 +34,6 @@ _STRING_WORDS = _LIKE_WORDS | frozenset(
         "contains_cs",
         "startswith_cs",
         "endswith_cs",
-        "contains_cs",
         "notcontains",
         "notcontains_cs",
     ]
@@ -128,8 +127,6 @@ class ExpressionParser(TokenStream):
                 return _OLD_WORDS.get(text, text), 1
             if text == "matches" and self.peek().text == "regex":
                 return "matches regex", 2
-            if text == "not" and self.peek().text in ("in", "contains", "has") and self.peek(2).text != "(":
-                return None, 0
             return None, 0
         if token.text == "!" and token.kind == OP:
             following = self.peek()

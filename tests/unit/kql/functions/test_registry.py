@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from sqlglot import exp, parse_one
 
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.functions.declare import params
@@ -18,7 +17,7 @@ from headrace.kql.bind.functions.registry import (
     Registry,
     Surface,
 )
-from headrace.kql.sql.functions import in_filter, lowered_names
+from headrace.kql.sql.functions import lowered_names
 from headrace.kql.types import KustoType
 
 T = KustoType
@@ -206,12 +205,6 @@ def test_a_parameter_line_is_read() -> None:
     assert found[2].variadic
     assert found[2].at_least == 1
     assert found[2].types == (T.LONG, T.INT)
-
-
-def test_a_filter_is_a_plain_comparison() -> None:
-    sql = parse_one("(COALESCE(a = 1, FALSE) AND b > 2) OR COALESCE(c = 3, TRUE)", dialect="duckdb")
-    assert isinstance(sql, exp.Expression)
-    assert in_filter(sql).sql("duckdb") == "((a = 1) AND b > 2) OR COALESCE(c = 3, TRUE)"
 
 
 def test_a_gap_is_no_function() -> None:

@@ -25,14 +25,12 @@ from headrace.kql.sql.functions import (
 from headrace.kql.sql.functions.base import (
     Context,
     Typed,
-    in_filter,
-    is_lowered,
     lower,
     lower_several,
     lowered_names,
 )
 
-__all__ = ["Context", "Typed", "in_filter", "is_lowered", "lower", "lower_several", "lowered_names"]
+__all__ = ["Context", "Typed", "lower", "lower_several", "lowered_names"]
 
 _FAMILIES = (
     aggregates,

@@ -86,15 +86,10 @@ def lowered_names() -> frozenset[str]:
     return frozenset(_LOWERINGS) | frozenset(_SEVERAL)
 
 
-def is_lowered(name: str) -> bool:
-    """Whether the function of that declared name has a lowering."""
-    return name in _LOWERINGS or name in _SEVERAL
-
-
 def lower(context: Context, name: str, arguments: Sequence[Typed], resolution: Resolution) -> exp.Expression:
     """The SQL of a bound call with one result. `name` is the declared name, never an alias.
 
-    Raises KeyError for a function that `is_lowered` denies.
+    Raises KeyError for a function that has no lowering (see `lowered_names`).
     """
     lowering = _LOWERINGS.get(name)
     if lowering is None:
@@ -112,22 +107,6 @@ def lower_several(
     if several is None:
         return (lower(context, name, arguments, resolution),)
     return tuple(several(context, brought(context, arguments, resolution)))
-
-
-def in_filter(condition: exp.Expression) -> exp.Expression:
-    """The condition as a WHERE takes it, where null counts as false: without the COALESCE that makes it so.
-
-    What is left is a plain comparison, which the engine can check against the files' statistics.
-    """
-    if isinstance(condition, exp.Paren):
-        return exp.Paren(this=in_filter(condition.this))
-    if isinstance(condition, exp.And | exp.Or):
-        return type(condition)(this=in_filter(condition.this), expression=in_filter(condition.expression))
-    if isinstance(condition, exp.Coalesce) and len(condition.expressions) == 1:
-        default, value = condition.expressions[0], condition.this
-        if isinstance(default, exp.Boolean) and not default.this:
-            return exp.Paren(this=value)
-    return condition
 
 
 def brought(context: Context, arguments: Sequence[Typed], resolution: Resolution) -> list[Typed]:

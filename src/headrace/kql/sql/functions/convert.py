@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -61,8 +62,6 @@ def _constant(argument: Typed, target: KustoType) -> Constant | None:
         return constant
     if argument.type in (INT, LONG) and target is REAL:
         return Constant(float(value))
-    if argument.type is STRING and target is not STRING:
-        return None
     return None
 
 
@@ -250,8 +249,6 @@ def to_dynamic(argument: Typed) -> exp.Expression:
 
 def quoted(content: str) -> str:
     """A text as a JSON string."""
-    import json
-
     return json.dumps(content, ensure_ascii=False)
 
 
@@ -305,9 +302,6 @@ def parse_json(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     if argument.type is not STRING:
         return to_dynamic(argument)
     return b.call("kql_json", argument.sql)
-
-
-_GETTYPE = {KustoType.BOOL: "bool"}
 
 
 @lowers("gettype")

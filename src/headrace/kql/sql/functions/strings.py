@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
 from sqlglot import exp
 
+from headrace.kql.bind.patterns import capture_groups
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Context, Typed, lowers
 from headrace.kql.sql.functions.convert import (
@@ -206,11 +206,6 @@ def is_inside(listed: exp.Expression, place: exp.Expression) -> exp.Expression:
     return b.both(b.at_least(b.again(place), 0), b.less(b.again(place), b.call("len", b.again(listed))))
 
 
-def split_part(source: exp.Expression, delimiter: exp.Expression, place: int) -> exp.Expression:
-    """The text of `split(source, delimiter)[place]`, NULL if there are fewer parts."""
-    return b.call("list_extract", b.call("string_split", source, delimiter), place + 1)
-
-
 @lowers("countof")
 def countof(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Plain occurrences may overlap, matches of a pattern do not."""
@@ -231,7 +226,7 @@ def extract(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     place = constant_long(group)
     if place is not None and 0 <= place <= 9:
         found: exp.Expression = b.call("regexp_extract", source, pattern.sql, b.number(place))
-    elif place is not None and 9 < place <= groups_of(constant_text(pattern) or ""):
+    elif place is not None and 9 < place <= capture_groups(constant_text(pattern) or ""):
         # The engine takes group numbers up to 9, and any number of names.
         names = b.array([b.text(f"g{number}") for number in range(1, place + 1)])
         found = b.call("struct_extract", b.call("regexp_extract", source, pattern.sql, names), f"g{place}")
@@ -246,19 +241,11 @@ def _named(argument: Typed) -> KustoType:
     return parse_type(constant_text(argument) or "") or STRING
 
 
-_GROUP = re.compile(r"\\.|\[(?:\^?\]|[^\]\\]|\\.)*\]|(\((?!\?)|\(\?P?<[A-Za-z_])", re.DOTALL)
-
-
-def groups_of(pattern: str) -> int:
-    """How many groups of a pattern capture."""
-    return sum(match[1] is not None for match in _GROUP.finditer(pattern))
-
-
 @lowers("extract_all")
 def extract_all(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Matches in order; one group gives texts, several give arrays; null if nothing matches."""
     pattern, source = arguments[0], arguments[-1].sql
-    count = groups_of(constant_text(pattern) or "")
+    count = capture_groups(constant_text(pattern) or "")
     asked: object = list(range(1, count + 1)) or [0]
     if len(arguments) == 3:
         given = arguments[1].constant
