@@ -29,6 +29,10 @@ ROW = StoredSystemColumn("_Row", "INTEGER")
 STORED = (TIME_RECEIVED, RESOURCE_ID, RULE_VERSION, SOURCE, OFFSET, ROW)
 
 
+CONSTANTS = frozenset(["TenantId", "Type", "_IsBillable"])
+"""Columns of `query_schema` that have one value throughout a table."""
+
+
 def query_schema(table: Table) -> Schema:
     """A table as queries see it: TenantId, its own columns, Type, _ResourceId, then the hidden columns.
 

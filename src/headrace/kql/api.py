@@ -7,7 +7,7 @@ query. Both raise `KqlError` with every problem of the text; what is legal but a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ from headrace.kql.model import (
 from headrace.kql.plan.depth import too_deep
 from headrace.kql.plan.expressions import Column, columns_of
 from headrace.kql.plan.nodes import Plan, TableScan
-from headrace.kql.plan.rewrites import find_time_ranges, place_filters, prune, settle
+from headrace.kql.plan.rewrites import count_by_files, find_time_ranges, place_filters, prune, settle
 from headrace.kql.plan.scans import table_scans
 from headrace.kql.profile import Profile, TransformProfile
 from headrace.kql.sql.duckdb import DuckDbGenerator, storage_value
@@ -150,7 +150,7 @@ def compile_transform(text: str, source: Schema, *, functions: Functions = "exte
         bound = binder.script(script)
         if len(bound) > 1:
             binder.report("KQL0205", "A transform is one tabular expression; this text has several.", script)
-        return _finished(binder, bound)
+        return _finished(binder, bound, None)
     except RecursionError:
         raise _deep() from None
 
@@ -164,7 +164,7 @@ def compile_query(text: str, database: Database, options: QueryOptions | None = 
         binder = Binder(spans, database, options, Profile(), now)
         if options.probe is not None:
             binder.probe = _prober(options.probe)
-        return _finished(binder, binder.script(script))
+        return _finished(binder, binder.script(script), options.constants)
     except RecursionError:
         raise _deep() from None
 
@@ -185,10 +185,10 @@ def _parsed(text: str) -> tuple[Script, SourceText]:
     return script, spans
 
 
-def _finished(binder: BinderBase, bound: list[Bound]) -> Compiled:
+def _finished(binder: BinderBase, bound: list[Bound], constants: Collection[str] | None) -> Compiled:
     if binder.problems:
         raise KqlError(binder.problems)
-    statements = tuple(_statement(item) for item in bound)
+    statements = tuple(_statement(item, constants) for item in bound)
     return Compiled(statements, tuple(binder.warnings))
 
 
@@ -196,7 +196,7 @@ def _deep() -> KqlError:
     return KqlError(Problem("KQL0004", "The text nests too deep.", hint="Split it into smaller queries."))
 
 
-def _statement(bound: Bound) -> Statement:
+def _statement(bound: Bound, constants: Collection[str] | None = None) -> Statement:
     if too_deep(bound.plan):
         raise _deep()
     needed = {*bound.columns, *(column for key in bound.order for column in columns_of(key.value))}
@@ -204,6 +204,8 @@ def _statement(bound: Bound) -> Statement:
     for each in shared:
         each.plan = place_filters(each.plan)
     plan = prune(find_time_ranges(place_filters(plan), shared), needed, shared)
+    if constants is not None:
+        plan = count_by_files(plan, constants, shared)
     columns = tuple(OutputColumn(column.name, column.type, column.sql_name) for column in bound.columns)
     scans = tuple(_scan_of(scan) for scan in table_scans(plan))
     return Statement(columns, bound.render, scans, Bound(plan, bound.columns, bound.order, bound.render))
@@ -212,6 +214,7 @@ def _statement(bound: Bound) -> Statement:
 def _scan_of(plan: TableScan) -> Scan:
     columns = tuple(
         ScanColumn(name, column.type, column.sql_name)
-        for column, name in zip(plan.columns, plan.names, strict=True)
+        for column, name in zip(plan.columns, plan.names, strict=plan.rows is None)
     )
-    return Scan(plan.workspace, plan.table, columns, plan.time_range)
+    rows = None if plan.rows is None else plan.rows.sql_name
+    return Scan(plan.workspace, plan.table, columns, plan.time_range, rows, plan.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Any, Literal, Protocol
 from sqlglot import exp
 
 from headrace.errors import ProblemError
-from headrace.kql.types import KustoType, Schema
+from headrace.kql.types import LEAST_DATETIME, KustoType, Schema
 
 Functions = Literal["extended", "documented"]
 
@@ -49,22 +50,47 @@ class ScanColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """What a statement sees of times: before, at or after which of `moments` they are, and their bins by each size.
+
+    `moments` rise, and are ticks as `bins` are.
+    """
+
+    moments: tuple[int, ...] = ()
+    bins: tuple[int, ...] = ()
+
+    def of(self, time: int) -> tuple[int, ...]:
+        """The step of a time in ticks: two times of one step, and all between them, are the same to the statement."""
+        passed = bisect_left(self.moments, time), bisect_right(self.moments, time)
+        return (*passed, *((time - LEAST_DATETIME) // size for size in self.bins))
+
+
+ONE_STEP = Steps()
+"""All times are the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """One read of a table. `workspace` is None for the query's own workspace.
 
     `time_range` holds the first and last microsecond since 1970 of `TimeGenerated` that the statement can
     use (both inclusive, None where open); rows outside never matter, rows inside are filtered again.
     A transform has the one table `source`.
+
+    `rows` is the SQL name of one more column, the last (type long): how many rows of the table a row stands for.
+    One may stand for all that differ in nothing but their times, if those lie in one of `steps`; any other has 1.
     """
 
     workspace: str | None
     table: str
     columns: tuple[ScanColumn, ...]
     time_range: tuple[int | None, int | None] = (None, None)
+    rows: str | None = None
+    steps: Steps = ONE_STEP
 
 
 ScanProvider = Callable[[Scan], exp.Query]
-"""Gives the select that yields exactly a scan's columns under their SQL names."""
+"""Gives the select that yields exactly a scan's columns, and its `rows` if it has them, under their SQL names."""
 
 
 class Database(Protocol):
@@ -96,7 +122,8 @@ class QueryOptions:
     `parameters` gives values to `declare query_parameters`. `probe` runs a small statement and gives its rows:
     `pivot` and `bag_unpack` ask it for the columns that only the data knows. Without it they add none, and
     names that would be such columns read as missing values. `filled` names the tables that may hold rows (None:
-    all may): a search, or a pattern that many tables fit, looks at no others.
+    all may): a search, or a pattern that many tables fit, looks at no others. `constants` names the columns that
+    have one value throughout a table; with it (None: not) scans may be asked for `Scan.rows`.
     """
 
     now: int | None = None
@@ -105,6 +132,7 @@ class QueryOptions:
     probe: Probe | None = None
     outside: Literal["refuse", "declare"] = "refuse"
     filled: Collection[str] | None = None
+    constants: Collection[str] | None = None
 
 
 CHARTS = (

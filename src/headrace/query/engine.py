@@ -16,7 +16,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headrace.catalog.model import Table
-from headrace.catalog.system import query_schema
+from headrace.catalog.system import CONSTANTS, query_schema
 from headrace.clock import DAY, Clock
 from headrace.errors import Problem
 from headrace.kql.api import (
@@ -35,6 +35,7 @@ from headrace.query.encode import encode_rows
 from headrace.query.model import QueryRequest, QueryResult, ResultTable, TimeRange
 from headrace.query.timespan import intersect
 from headrace.settings import QuerySettings
+from headrace.tables.counts import RowCount
 from headrace.tables.reader import Snapshot, TableReader
 
 _log = logging.getLogger(__name__)
@@ -214,6 +215,7 @@ class QueryEngine:
             parameters=request.parameters,
             probe=probe if cursor is not None else None,
             filled=view.filled_tables(),
+            constants=CONSTANTS,
         )
         compiled = compile_query(request.text, view, options)
         provider = pinned.provider(compiled.statements)
@@ -354,24 +356,30 @@ def _table_scan(
     """
     schema = query_schema(table)
     known = [(column.sql_name, column.name) for column in scan.columns if schema.find(column.name)]
+    present = [sql_name for sql_name, _ in known]
+    rows = None
+    if scan.rows is not None:
+        rows = RowCount(scan.rows, lambda time: scan.steps.of(time * TICKS_PER_MICROSECOND))
+        present.append(scan.rows)
     if resources:
-        query = _about(snapshot.scan([*known, (_ABOUT, "_ResourceId")], time_range), known, resources)
+        about = snapshot.scan([*known, (_ABOUT, "_ResourceId")], time_range, rows)
+        query = _about(about, present, resources)
     else:
-        query = snapshot.scan(known, time_range)
+        query = snapshot.scan(known, time_range, rows)
     if len(known) == len(scan.columns):
         return query
-    present = {sql_name for sql_name, _ in known}
-    return exp.select(
-        *(
-            exp.column(column.sql_name, quoted=True)
-            if column.sql_name in present
-            else exp.alias_(_filler(column.type), column.sql_name, quoted=True)
-            for column in scan.columns
-        )
-    ).from_(query.subquery("t"))
+    columns = [
+        exp.column(column.sql_name, quoted=True)
+        if column.sql_name in present
+        else exp.alias_(_filler(column.type), column.sql_name, quoted=True)
+        for column in scan.columns
+    ]
+    if scan.rows is not None:
+        columns.append(exp.column(scan.rows, quoted=True))
+    return exp.select(*columns).from_(query.subquery("t"))
 
 
-def _about(rows: exp.Query, columns: Sequence[tuple[str, str]], resources: tuple[str, ...]) -> exp.Query:
+def _about(rows: exp.Query, names: Sequence[str], resources: tuple[str, ...]) -> exp.Query:
     about = exp.column(_ABOUT, quoted=True)
     tests = [
         test
@@ -381,7 +389,7 @@ def _about(rows: exp.Query, columns: Sequence[tuple[str, str]], resources: tuple
             exp.func("starts_with", about.copy(), exp.Literal.string(f"{resource}/")),
         )
     ]
-    wanted: list[exp.Expression] = [exp.column(sql_name, quoted=True) for sql_name, _ in columns]
+    wanted: list[exp.Expression] = [exp.column(name, quoted=True) for name in names]
     return exp.select(*(wanted or [exp.Literal.number(1)])).from_(rows.subquery("r")).where(exp.or_(*tests))
 
 

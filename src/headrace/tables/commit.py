@@ -85,7 +85,7 @@ def stored_file(state: TableState, tools: Tools, path: str, day: int | None) -> 
     low, high = stats.min_time, stats.max_time
     if low is None or high is None or not (low // DAY == day == high // DAY):
         raise CommitError("a data file does not lie on the day it was said to")
-    file = StoredFile(path, stats.rows, size, low, high, day)
+    file = StoredFile(path, stats.rows, size, low, high, day, stats.timed)
     return Addition(file, stats, tools.clock.now())
 
 

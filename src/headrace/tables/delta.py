@@ -348,14 +348,15 @@ def _files(table: DeltaTable) -> tuple[StoredFile, ...]:
         return found
 
     return tuple(
-        StoredFile(path, rows or 0, size or 0, low, high, day)
-        for path, rows, size, low, high, day in zip(
+        StoredFile(path, rows or 0, size or 0, low, high, day, missing == 0)
+        for path, rows, size, low, high, day, missing in zip(
             actions["path"].to_pylist(),
             column("num_records"),
             column("size_bytes"),
             column(f"min.{TIME}"),
             column(f"max.{TIME}"),
             column(f"partition.{DAY_COLUMN}"),
+            column(f"null_count.{TIME}"),
             strict=True,
         )
     )
@@ -371,6 +372,7 @@ def _stored(add: _Add) -> StoredFile:
         stats.min_time,
         stats.max_time,
         None if day is None else _days(day),
+        stats.timed,
     )
 
 

@@ -120,6 +120,8 @@ class StoredFile:
     max_time: int | None
     day: int | None = None
     """The partition, as days from 1970-01-01; None for a published file."""
+    timed: bool = False
+    """Whether every row is known to have a `TimeGenerated`, so that the bounds hold for all."""
 
     @property
     def schema_version(self) -> int:
@@ -136,6 +138,12 @@ class StoredFile:
         if low is not None and self.max_time is not None and self.max_time < low:
             return False
         return not (high is not None and self.min_time is not None and self.min_time > high)
+
+    def inside(self, low: int | None, high: int | None) -> bool:
+        """Whether all times lie between `low` and `high` (UTC microseconds, both included)."""
+        if low is not None and (self.min_time is None or self.min_time < low):
+            return False
+        return not (high is not None and (self.max_time is None or self.max_time > high))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from headrace.catalog.model import Table
+from headrace.tables.counts import RowCount
 from headrace.tables.delta import files_at, read_entry
 from headrace.tables.manifest import read_manifest
 from headrace.tables.model import Manifest, StoredFile, TableKey
@@ -44,7 +45,7 @@ class Snapshot:
         self.table = table
         self.delta_version = manifest.delta_version
         self.published = tuple(
-            StoredFile(file.path, file.rows, file.bytes, file.min_time, file.max_time)
+            StoredFile(file.path, file.rows, file.bytes, file.min_time, file.max_time, timed=True)
             for file in manifest.published
             if file.rows
         )
@@ -63,16 +64,18 @@ class Snapshot:
         self,
         columns: Sequence[tuple[str, str]],
         time_range: tuple[int | None, int | None] = (None, None),
+        rows: RowCount | None = None,
     ) -> exp.Query:
         """A select of the (SQL name, column name) pairs in `columns`, in that order.
 
         Every column of `catalog.system.query_schema` can be named; a datetime comes as TIMESTAMPTZ.
         `time_range` (UTC microseconds, both ends included, None for open) prunes files and row groups.
+        `rows` adds a last column, and spares reading files of which only the number of rows matters.
         Raises `KeyError` for an unknown column.
         """
         low, high = time_range
         return build_scan(
-            self._folder, self.table, self.files, ScanRequest(columns, low, high), _footer_columns
+            self._folder, self.table, self.files, ScanRequest(columns, low, high, rows), _footer_columns
         )
 
 

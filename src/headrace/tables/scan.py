@@ -6,7 +6,7 @@ was renamed keeps its data and one that was deleted and made again does not show
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from headrace.catalog.model import Column, Table
 from headrace.catalog.system import OFFSET, RESOURCE_ID, ROW, RULE_VERSION, SOURCE, TIME_RECEIVED
 from headrace.clock import FIRST, LAST, to_datetime
 from headrace.kql.types import KustoType
+from headrace.tables.counts import RowCount, count_files
 from headrace.tables.model import TIME, StoredFile
 
 SQL_TYPES = {
@@ -30,6 +31,8 @@ SQL_TYPES = {
 }
 """SQL types of a scan's columns, by Kusto type."""
 
+_ROWS = "_Rows"
+
 _GUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
@@ -37,12 +40,13 @@ _GUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 class ScanRequest:
     """What a plan wants of a table: (SQL name, column name) pairs and bounds of `TimeGenerated`.
 
-    The bounds are UTC microseconds, both included; no row outside them comes.
+    The bounds are UTC microseconds, both included; no row outside them comes. With `rows` a row may stand for many.
     """
 
     columns: Sequence[tuple[str, str]]
     low: int | None = None
     high: int | None = None
+    rows: RowCount | None = None
 
 
 def build_scan(
@@ -52,7 +56,7 @@ def build_scan(
     request: ScanRequest,
     footer_columns: Callable[[Path], frozenset[str]],
 ) -> exp.Query:
-    """A select that yields exactly the requested columns, in order, under their SQL names.
+    """A select that yields exactly the requested columns, in order, under their SQL names; `rows` is the last.
 
     `root` is the table's folder. `footer_columns` tells the physical columns of a file, for files of a
     schema version that `table` does not know yet. Raises `KeyError` for an unknown column name.
@@ -62,10 +66,10 @@ def build_scan(
     for file in sorted(files, key=_newest, reverse=True):
         if file.rows and file.overlaps(request.low, request.high):
             groups.setdefault(file.schema_version, []).append(file)
-    selects = [
-        _select(root, table, group, request, _physical_columns(root, table, version, group, footer_columns))
-        for version, group in sorted(groups.items(), reverse=True)
-    ]
+    selects: list[exp.Select] = []
+    for version, group in sorted(groups.items(), reverse=True):
+        physical = _physical_columns(root, table, version, group, footer_columns)
+        selects += _selects(root, group, request, _outputs(table, request, physical))
     if not selects:
         return _empty(table, request)
     query: exp.Query = selects[0]
@@ -94,16 +98,53 @@ def _physical_columns(
     return {column.id: column.physical for column in schema.columns}
 
 
-def _select(
-    root: Path, table: Table, group: Sequence[StoredFile], request: ScanRequest, physical: Mapping[int, str]
-) -> exp.Select:
-    outputs = [_named(_expression(table, name, physical), sql_name) for sql_name, name in request.columns]
-    source = read_parquet([root / file.path for file in group])
-    select = exp.Select(expressions=outputs or [_nothing()], from_=exp.From(this=source))
-    conditions = _time_conditions(group, request)
+def _outputs(table: Table, request: ScanRequest, physical: Mapping[int, str]) -> list[exp.Alias]:
+    return [_named(_expression(table, name, physical), sql_name) for sql_name, name in request.columns]
+
+
+def _selects(
+    root: Path, group: Sequence[StoredFile], request: ScanRequest, outputs: Sequence[exp.Alias]
+) -> Iterator[exp.Select]:
+    """The rows of files that have the same columns: those that are counted without being read, and those read."""
+    rows = request.rows
+    read = group
+    if rows is not None and all(map(_follows_from_time, outputs)):
+        counted = count_files(group, request.low, request.high, rows.step)
+        read = counted.read
+        if counted.steps:
+            values = [
+                *(output.copy() for output in outputs),
+                _named(exp.column(_ROWS, quoted=True), rows.name),
+            ]
+            yield exp.Select(expressions=values, from_=exp.From(this=_literal_rows(counted.steps)))
+    if not read:
+        return
+    values = [*outputs]
+    if rows is not None:
+        values.append(_named(_long(1), rows.name))
+    source = read_parquet([root / file.path for file in read])
+    select = exp.Select(expressions=values or [_nothing()], from_=exp.From(this=source))
+    conditions = _time_conditions(read, request)
     if conditions:
         select.set("where", exp.Where(this=exp.and_(*conditions, copy=False)))
-    return select
+    yield select
+
+
+def _follows_from_time(output: exp.Alias) -> bool:
+    """Whether rows of a file differ in a value by nothing but `TimeGenerated`, as the stored column is called."""
+    return all(column.name == TIME for column in output.find_all(exp.Column))
+
+
+def _literal_rows(steps: Iterable[tuple[int, int]]) -> exp.Values:
+    """A time and a number of rows for each step, in columns that are named as the files' own."""
+    rows = [exp.Tuple(expressions=[moment(time), _long(count)]) for time, count in steps]
+    names = [exp.Identifier(this=name, quoted=True) for name in (TIME, _ROWS)]
+    alias = exp.TableAlias(this=exp.Identifier(this="known", quoted=True), columns=names)
+    return exp.Values(expressions=rows, alias=alias)
+
+
+def _long(number: int) -> exp.Cast:
+    return exp.Cast(this=exp.Literal.number(number), to=exp.DataType(this=exp.DataType.Type.BIGINT))
 
 
 def _named(value: exp.Expr, name: str) -> exp.Alias:
@@ -169,6 +210,8 @@ def _empty(table: Table, request: ScanRequest) -> exp.Query:
     outputs = [
         exp.alias_(_null(_type(table, name)), sql_name, quoted=True) for sql_name, name in request.columns
     ]
+    if request.rows is not None:
+        outputs.append(exp.alias_(_null(KustoType.LONG), request.rows.name, quoted=True))
     return exp.select(*(outputs or [_nothing()]), copy=False).where(exp.false(), copy=False)
 
 

@@ -41,17 +41,25 @@ class FileStats:
 
     @classmethod
     def from_json(cls, text: str | None) -> FileStats:
-        """Rows and bounds of time from an add action's `stats`. Raises `ValueError`."""
+        """Rows, and the nulls and bounds of time, from an add action's `stats`. Raises `ValueError`."""
         if not text:
             return cls(0)
         stats = _STATS.decode(text)
-        return cls(stats.numRecords, _micros(stats.minValues.get(TIME)), _micros(stats.maxValues.get(TIME)))
+        low, high = _micros(stats.minValues.get(TIME)), _micros(stats.maxValues.get(TIME))
+        missing = stats.nullCount.get(TIME)
+        return cls(stats.numRecords, low, high, {TIME: missing} if isinstance(missing, int) else {})
+
+    @property
+    def timed(self) -> bool:
+        """Whether every row is known to have a `TimeGenerated`."""
+        return self.nulls.get(TIME) == 0
 
 
 class _Stats(msgspec.Struct, frozen=True):
     numRecords: int = 0
     minValues: dict[str, object] = {}
     maxValues: dict[str, object] = {}
+    nullCount: dict[str, object] = {}
 
 
 _STATS = msgspec.json.Decoder(_Stats)

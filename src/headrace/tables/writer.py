@@ -132,6 +132,8 @@ class TableStore:
         version = version_of(relative)
         if not stats.rows:
             return DataFile("", 0, 0, version, None, None, positions)
+        if not stats.timed:
+            raise ValueError("a data file has rows without TimeGenerated")
         size = path.stat().st_size
         return DataFile(relative, stats.rows, size, version, stats.min_time, stats.max_time, positions)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrace.kql.model import ONE_STEP, Steps
 from headrace.kql.plan.expressions import Apply, Column, Expr
 from headrace.kql.types import KustoType
 
@@ -32,12 +33,17 @@ class OrderKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableScan(Plan):
-    """The rows of a table. `names` gives the table's column behind each of `columns`."""
+    """The rows of a table. `names` gives the table's column behind each of `columns`.
+
+    `rows` is one more column, the last: with it a row may stand for that many, whose times lie in one of `steps`.
+    """
 
     workspace: str | None
     table: str
     names: tuple[str, ...]
     time_range: tuple[int | None, int | None] = (None, None)
+    rows: Column | None = None
+    steps: Steps = ONE_STEP
 
 
 @dataclass(frozen=True, slots=True, eq=False)

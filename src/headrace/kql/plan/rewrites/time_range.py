@@ -159,17 +159,17 @@ def _proved(condition: Expr) -> dict[Column, Range]:
     if not isinstance(condition, Apply):
         return {}
     name, arguments = condition.function.name, condition.arguments
-    column = _time(arguments[0]) if arguments else None
+    column = time_column(arguments[0]) if arguments else None
     if name == "__between" and column is not None:
-        low, high = _tick(arguments[1]), _tick(arguments[2])
+        low, high = constant_tick(arguments[1]), constant_tick(arguments[2])
         if arguments[2].type is KustoType.TIMESPAN:
             high = low + high if low is not None and high is not None else None
         return {column: (low, high)}
     if name not in _FLIPPED or len(arguments) != 2:
         return {}
-    value = _tick(arguments[1])
+    value = constant_tick(arguments[1])
     if column is None:
-        column, value, name = _time(arguments[1]), _tick(arguments[0]), _FLIPPED[name]
+        column, value, name = time_column(arguments[1]), constant_tick(arguments[0]), _FLIPPED[name]
     if column is None or value is None:
         return {}
     return {
@@ -192,11 +192,13 @@ _FLIPPED = {
 }
 
 
-def _time(value: Expr) -> Column | None:
+def time_column(value: Expr) -> Column | None:
+    """The column that an expression is, if it is one of times."""
     return value.column if isinstance(value, Ref) and value.type is KustoType.DATETIME else None
 
 
-def _tick(value: Expr) -> int | None:
+def constant_tick(value: Expr) -> int | None:
+    """The ticks of a constant datetime or timespan; None for what is none."""
     constant = value.constant
     if constant is None or isinstance(constant.value, bool) or not isinstance(constant.value, int):
         return None
