@@ -53,6 +53,7 @@ def staged_transform(
     """
     schema = Schema(columns)
     statements: list[str] = []
+    rows = "source"
     warnings: list[Problem] = []
     for number, stage in enumerate(stages):
         step = stage.step
@@ -67,13 +68,13 @@ def staged_transform(
             raise ProblemError([_problem(stage, problem) for problem in error.problems]) from error
         if own:
             warnings.extend(_problem(stage, problem) for problem in compiled.warnings)
-            # A function of its own: names that the text gives with `let` end with it.
-            statements.append(f"let stage{number} = () {{ {_body(text)}\n}}; let source = stage{number}();")
-        else:
-            statements.append(f"let source = {text};")
+        # A function of its own: names that the text gives with `let` end with it.
+        before = f"let source = {rows};" if number else ""
+        statements.append(f"let stage{number} = () {{ {before} {_body(text)}\n}};")
+        rows = f"stage{number}()"
         made = compiled.statements[-1].columns
         schema = Schema(tuple(SchemaColumn(column.name, column.type) for column in made))
-    return StagedTransform("\n".join([*statements, "source"]), tuple(warnings))
+    return StagedTransform("\n".join([*statements, rows]), tuple(warnings))
 
 
 def _body(text: str) -> str:

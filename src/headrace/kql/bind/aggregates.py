@@ -36,7 +36,10 @@ class AggregateBinder(SourceBinder):
     def group_keys(self, rows: Relation, items: Sequence[n.Named], names: Names) -> Keys:
         """The keys of a `by`, named; a plain column keeps its name."""
         with self.row_scope(rows):
-            bound = self.bind_items(items)
+            bound = [
+                (name, self.keyed(value, item, "a key of groups"), given, item)
+                for name, value, given, item in self.bind_items(items)
+            ]
         return self.name_columns(bound, names)
 
     def summarize(self, rows: Relation, operator: t.Summarize) -> Relation:

@@ -180,7 +180,8 @@ class AnalyticsBinder(NestingBinder):
     _scan_states: Mapping[str, Mapping[str, Column]] = {}
 
     def _scan_step(self, rows: Relation, step: t.ScanStep, declared: list[tuple[Column, Expr]]) -> ScanStep:
-        scope = Relation(rows.plan, (*rows.columns, *(column for column, _ in declared)), open=rows.open)
+        columns = (*rows.columns, *(column for column, _ in declared))
+        scope = Relation(rows.plan, columns, open=rows.open, broken=rows.broken)
         places = {column.name: place for place, (column, _) in enumerate(declared)}
         with self.row_scope(scope):
             condition = self.without_queries(self.bind_bool(step.condition, "a step's condition"))
@@ -210,7 +211,7 @@ class AnalyticsBinder(NestingBinder):
         binding = self.share_binding(rows)
         shared = self.bound_rows(binding)
         with self.row_scope(shared):
-            value = self.bind(operator.column)
+            value = self.keyed(self.bind(operator.column), operator.column, "the key of `partition`")
         if isinstance(value, Poison):
             raise BindProblem
         key = self.column_for("", value)

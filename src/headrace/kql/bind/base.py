@@ -61,6 +61,8 @@ class BinderBase:
         """Those of the workspace that the text uses, by name."""
         self.received: Column | None = None
         self.poisoned: set[Column] = set()
+        self.untyped: set[Column] = set()
+        """Those that are null whatever their type: what they name may turn up when the query runs."""
         self.auto_bin: dict[str, Expr] = {}
         self._columns = 0
         self._unnamed = 0
@@ -86,6 +88,8 @@ class BinderBase:
         column = self.new_column(name, value.type)
         if isinstance(value, Poison):
             self.poisoned.add(column)
+        elif value.argument.untyped:
+            self.untyped.add(column)
         return column
 
     def count(self, amount: int = 1) -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.kql.bind.base import BindProblem
+from headrace.kql.bind.functions.registry import conversion_cure
 from headrace.kql.bind.queries import UNKNOWN, QueryBinder
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.depth import inputs_of
 from headrace.kql.plan.expressions import (
     Column,
-    Convert,
     Expr,
     Literal,
     Poison,
@@ -114,9 +114,9 @@ class ExpandingBinder(QueryBinder):
                 if isinstance(value, Poison):
                     value = Literal(_T.DYNAMIC, None)
                 if value.type is not _T.DYNAMIC:
-                    if value.type is not _T.STRING:
-                        self.report("KQL0138", f"`{what}` spreads dynamic values, not {value.type}.", item)
-                    value = Convert(_T.DYNAMIC, value)
+                    hint = conversion_cure([_T.DYNAMIC]) if value.type is _T.STRING else None
+                    self.report("KQL0138", f"`{what}` spreads dynamic values, not {value.type}.", item, hint)
+                    value = Literal(_T.DYNAMIC, None)
                 if any(isinstance(part, ScalarQuery) for part in walk(value)):
                     # Spreading names the value several times, in places where no engine takes a sub-query.
                     held = self.column_for("", value)

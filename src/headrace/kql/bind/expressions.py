@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.kql.bind.base import BinderBase, text_literal
 from headrace.kql.bind.fold import fold
+from headrace.kql.bind.functions.operators import condition_cure
 from headrace.kql.bind.functions.registry import OPERATORS, Constant, Function, Kind, Mismatch
 from headrace.kql.bind.patterns import pattern_fault, pattern_place, plain_groups
 from headrace.kql.bind.scope import FunctionBinding, ScalarBinding
@@ -98,6 +99,8 @@ class ExpressionBinder(BinderBase):
     def _name(self, node: n.Name) -> Expr:
         if self.rows is not None:
             column = self.rows.find(node.name)
+            if column is not None and column in self.untyped:
+                return Literal(_T.DYNAMIC, None)
             if column is not None:
                 return POISON if column in self.poisoned else ref(column)
         binding = self.environment.find(node.name)
@@ -367,9 +370,9 @@ class ExpressionBinder(BinderBase):
         try:
             resolution = function.resolve([argument.argument for argument in arguments])
         except Mismatch as mismatch:
-            self.report(
-                "KQL0109", f"{shown} {mismatch.message}.", self._at_fault(node, mismatch), mismatch.cure
-            )
+            if not self._follows(arguments):
+                at = self._at_fault(node, mismatch)
+                self.report("KQL0109", f"{shown} {mismatch.message}.", at, mismatch.cure)
             return POISON
         if not self._patterned(node, function, arguments):
             return POISON
@@ -378,6 +381,11 @@ class ExpressionBinder(BinderBase):
         if folded is not None:
             return folded
         return Apply(resolution.result, function, tuple(arguments), resolution)
+
+    def _follows(self, arguments: Sequence[Expr]) -> bool:
+        """Whether wrong arguments say nothing new: a problem was reported before, and left them without a type."""
+        broken = self.rows is not None and self.rows.broken
+        return broken and any(argument.type is _T.DYNAMIC for argument in arguments)
 
     def _patterned(self, node: n.Node, function: Function, arguments: Sequence[Expr]) -> bool:
         """Whether a call's constant pattern is one; a wrong one is reported."""
@@ -479,7 +487,9 @@ class ExpressionBinder(BinderBase):
         try:
             resolution = function.resolve([argument.argument for argument in arguments])
         except Mismatch as mismatch:
-            self.report("KQL0109", f"`{node.name}` {mismatch.message}.", self._at_fault(node, mismatch))
+            if not self._follows(arguments):
+                at = self._at_fault(node, mismatch)
+                self.report("KQL0109", f"`{node.name}` {mismatch.message}.", at, mismatch.cure)
             return POISON
         return Apply(resolution.result, function, tuple(arguments), resolution)
 
@@ -490,11 +500,10 @@ class ExpressionBinder(BinderBase):
         value = self.bind(node)
         if isinstance(value, Poison) or value.type is _T.BOOL:
             return value
-        if value.type is _T.DYNAMIC:
-            return Convert(_T.BOOL, value)
-        if value.type in (_T.LONG, _T.INT):
-            return self.apply(node, "__not_equal", (value, Literal(value.type, 0)), what)
-        self.report("KQL0113", f"{what} needs a condition, not a {value.type}.", node)
+        if value.argument.untyped:
+            return missing(_T.BOOL)
+        message = f"{what} needs a condition, not a {value.type}."
+        self.report("KQL0113", message, node, condition_cure(value.type))
         return POISON
 
     def bind_as(self, node: n.Expression, type: KustoType) -> Expr:

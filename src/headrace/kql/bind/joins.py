@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrace.kql.bind.aggregates import AggregateBinder
 from headrace.kql.bind.base import BindProblem
 from headrace.kql.bind.functions.operators import comparison_type
+from headrace.kql.bind.functions.registry import conversion_cure
 from headrace.kql.bind.operators import unique
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.expressions import Column, Expr, Poison, columns_of, missing, ref
@@ -22,6 +23,8 @@ _KINDS = {
 KeyPair = tuple[Expr, Expr]
 """A key of the left side, and the one of the right side that it must equal."""
 
+_MEETING = ({KustoType.INT, KustoType.LONG}, {KustoType.GUID, KustoType.STRING})
+"""The pairs of types in which keys differ and yet meet."""
 _LEFT_ONLY = (JoinKind.LEFTSEMI, JoinKind.LEFTANTI)
 _RIGHT_ONLY = (JoinKind.RIGHTSEMI, JoinKind.RIGHTANTI)
 
@@ -65,7 +68,7 @@ class JoinBinder(AggregateBinder):
         sides = self._sides(node, left, right)
         if sides is None or left.broken or right.broken:
             return []
-        return self._compared_keys(node, *sides)
+        return self._compared_keys(node, *sides, settled=not (left.open or right.open))
 
     def _sides(self, node: n.Expression, left: Relation, right: Relation) -> KeyPair | None:
         """The key of the left side and that of the right; None after a problem."""
@@ -95,22 +98,25 @@ class JoinBinder(AggregateBinder):
         with self.row_scope(left, right):
             return self.bind(node)
 
-    def _compared_keys(self, node: n.Node, first: Expr, second: Expr) -> list[KeyPair]:
-        """Both keys in the type that they are compared in; none after a problem."""
+    def _compared_keys(self, node: n.Node, first: Expr, second: Expr, *, settled: bool) -> list[KeyPair]:
+        """Both keys in the type that they are compared in; none after a problem.
+
+        `settled`: all columns are known, and so are their types.
+        """
         # A column that only the data may bring has no type of its own.
         if first.constant is not None and first.type is KustoType.DYNAMIC and first.constant.value is None:
             first = missing(second.type if second.type is not KustoType.DYNAMIC else KustoType.STRING)
         if second.constant is not None and second.type is KustoType.DYNAMIC and second.constant.value is None:
             second = missing(first.type)
-        type = comparison_type(first.type, second.type)
-        if first.type is KustoType.DYNAMIC and second.type is KustoType.DYNAMIC:
-            self.report(
-                "KQL0129", "A dynamic value cannot be a join key.", node, "Convert it, as by `tostring()`."
-            )
+        if settled and any(
+            isinstance(self.keyed(key, node, "a join key"), Poison) for key in (first, second)
+        ):
             return []
-        if type is None:
+        types = {first.type, second.type}
+        type = comparison_type(first.type, second.type)
+        if type is None or (settled and len(types) > 1 and types not in _MEETING):
             message = f"The join keys are of different types, {first.type} and {second.type}."
-            self.report("KQL0129", message, node)
+            self.report("KQL0129", message, node, conversion_cure([second.type]))
             return []
         return [(self.as_type(first, type), self.as_type(second, type))]
 

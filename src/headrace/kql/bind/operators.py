@@ -290,13 +290,27 @@ class OperatorBinder(ExpressionBinder):
 
     # Order.
 
-    def order_keys(self, rows: Relation, keys: Sequence[t.SortKey]) -> tuple[Relation, tuple[OrderKey, ...]]:
-        """Sort keys over columns; an expression becomes a column without a name."""
+    def keyed(self, value: Expr, node: n.Node, what: str) -> Expr:
+        """A value that rows are told apart or ordered by: never a dynamic one."""
+        if value.type is not _T.DYNAMIC or value.argument.untyped or isinstance(value, Poison):
+            return value
+        if self.rows is not None and (self.rows.open or self.rows.broken):
+            return value
+        hint = "Convert it, as by `tostring()`."
+        self.report("KQL0129", f"A dynamic value cannot be {what}.", node, hint)
+        return POISON
+
+    def order_keys(
+        self, rows: Relation, keys: Sequence[t.SortKey], *, dynamic: bool
+    ) -> tuple[Relation, tuple[OrderKey, ...]]:
+        """Sort keys over columns; an expression becomes a column without a name. `dynamic`: it may be such a value."""
         items: list[tuple[Column, Expr]] = []
         order: list[OrderKey] = []
         with self.row_scope(rows):
             for key in keys:
                 value = self.bind(key.value)
+                if not dynamic:
+                    value = self.keyed(value, key, "what rows are sorted by")
                 if isinstance(value, Poison) or is_fixed(value):
                     continue
                 if value.type is _T.DYNAMIC:
@@ -322,13 +336,13 @@ class OperatorBinder(ExpressionBinder):
 
     def sort(self, rows: Relation, operator: t.Sort) -> Relation:
         """`sort`."""
-        rows, order = self.order_keys(rows, operator.keys)
+        rows, order = self.order_keys(rows, operator.keys, dynamic=False)
         return replace(rows, order=order, serialized=True)
 
     def top(self, rows: Relation, operator: t.Top) -> Relation:
         """`top`."""
         count = self.row_count(operator.count, "`top`")
-        rows, order = self.order_keys(rows, operator.keys)
+        rows, order = self.order_keys(rows, operator.keys, dynamic=True)
         plan = Limit(rows.plan.columns, rows.plan, count, order)
         return replace(rows, plan=plan, order=order, serialized=True)
 
@@ -354,7 +368,7 @@ class OperatorBinder(ExpressionBinder):
         """`sample-distinct`."""
         count = self.row_count(operator.count, "`sample-distinct`")
         with self.row_scope(rows):
-            value = self.bind(operator.value)
+            value = self.keyed(self.bind(operator.value), operator.value, "told apart by `sample-distinct`")
         column = self.column_for(self.own_name(operator.value) or "Column1", value)
         plan = Aggregate((column,), rows.plan, ((column, value),), ())
         return rows.unordered(Limit((column,), plan, count, ()), (column,))

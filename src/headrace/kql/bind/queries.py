@@ -395,17 +395,22 @@ class QueryBinder(SharedRowsBinder):
         """`let` statements and their like, into the environment at hand."""
         for statement in statements:
             if isinstance(statement, n.Let):
-                self.environment.names[statement.name] = self._let(statement)
+                self._declare_name(statement, statement.name, self._let(statement))
             elif isinstance(statement, n.LetFunction):
-                self.environment.names[statement.name] = FunctionBinding(
-                    statement, self._snapshot(self.environment)
-                )
+                binding = FunctionBinding(statement, self._snapshot(self.environment))
+                self._declare_name(statement, statement.name, binding)
             elif isinstance(statement, n.SetStatement):
                 self._set(statement)
             elif isinstance(statement, n.Declare):
                 self._declare(statement)
             elif isinstance(statement, n.Unsupported):
                 self.report("KQL0106", f"`{statement.name}` statements are not supported.", statement)
+
+    def _declare_name(self, node: n.Node, name: str, binding: Binding) -> None:
+        """A name for what is bound; a text, or the body of a function, gives each name once."""
+        if name in self.environment.names:
+            self.report("KQL0144", f"The name `{name}` is declared twice.", node, "Choose another name.")
+        self.environment.names[name] = binding
 
     def _set(self, statement: n.SetStatement) -> None:
         if statement.option in AUTO_BIN and statement.value is not None:
@@ -439,7 +444,7 @@ class QueryBinder(SharedRowsBinder):
             else:
                 self.report("KQL0137", f"The query parameter `{parameter.name}` has no value.", parameter)
                 value = POISON
-            self.environment.names[parameter.name] = ScalarBinding(value)
+            self._declare_name(parameter, parameter.name, ScalarBinding(value))
 
     def tabular_value(self, node: n.Expression) -> bool:
         """Whether an expression stands for rows."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.kql.bind.base import AUTO_BIN, text_literal
 from headrace.kql.bind.expressions import POISON
-from headrace.kql.bind.functions.registry import Constant
+from headrace.kql.bind.functions.registry import Constant, conversion_cure
 from headrace.kql.bind.operators import glob
 from headrace.kql.bind.searching import SearchBinder
 from headrace.kql.plan.expressions import Expr, Literal, Poison, ScalarQuery, ref
@@ -48,19 +48,22 @@ class SpecialBinder(SearchBinder):
             return POISON
         if not node.arguments:
             return self.moment()
-        offset = self.bind(node.arguments[0].value)
-        return self.apply(node, "__add", (self.moment(), offset), "`now`")
+        return self.apply(node, "__add", (self.moment(), self._offset(node)), "`now`")
 
     def _ago(self, node: n.Call) -> Expr:
         if not self._spelled(node, 1, 1):
             return POISON
+        return self.apply(node, "__subtract", (self.moment(), self._offset(node)), "`ago`")
+
+    def _offset(self, node: n.Call) -> Expr:
+        """The timespan that a call moves the present by."""
         offset = self.bind(node.arguments[0].value)
-        if not isinstance(offset, Poison) and offset.type is not _T.TIMESPAN:
-            if offset.type is not _T.DYNAMIC:
-                self.report("KQL0109", f"`ago` takes a timespan, not {offset.type}.", node.arguments[0])
-                return POISON
-            offset = self.as_type(offset, _T.TIMESPAN)
-        return self.apply(node, "__subtract", (self.moment(), offset), "`ago`")
+        if isinstance(offset, Poison) or offset.type is _T.TIMESPAN or offset.argument.untyped:
+            return offset
+        hint = conversion_cure([_T.TIMESPAN]) if offset.type in (_T.STRING, _T.DYNAMIC) else None
+        message = f"`{node.name}` takes a timespan, not {offset.type}."
+        self.report("KQL0109", message, node.arguments[0], hint)
+        return POISON
 
     def _ingestion_time(self, node: n.Call) -> Expr:
         if not self._spelled(node, 0):

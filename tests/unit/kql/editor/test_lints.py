@@ -79,7 +79,7 @@ def test_errors_and_warnings_come_in_their_order() -> None:
     [
         ("print strlen(1, 2)", "strlen(text: string) -> long"),
         ("Logs | where TimeGenerated == '2024-01-01'", "`datetime(2024-01-01)`"),
-        ("Logs | where Message", "Compare the value with something."),
+        ("Logs | where Message", "Compare it, or ask `isnotempty()`."),
         ("Logs | where Mesage == ''", "Did you mean `Message`?"),
     ],
 )

@@ -71,15 +71,6 @@ def test_arg_max_gives_all_from_one_row() -> None:
     assert rows[1][:2] == ["b", None]
 
 
-def test_dynamic_values_are_ordered_as_numbers() -> None:
-    query = """
-    datatable(d: dynamic, n: string)[dynamic(9), "nine", dynamic(10), "ten", dynamic(null), "none"]
-    | summarize max(d), arg_max(d, n), min(d)
-    """
-    _, rows = run(query, {})
-    assert rows == [["10", "10", "ten", "9"]] or rows == [[10, 10, "ten", 9]]
-
-
 def test_weighted_percentiles() -> None:
     query = "datatable(v: long, w: long)[1, 7, 2, 2, 9, 1] | summarize percentilesw(v, w, 50, 80, 100)"
     columns, rows = run(query, {})

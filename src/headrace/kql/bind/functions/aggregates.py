@@ -9,8 +9,10 @@ from headrace.kql.bind.functions.declare import (
     DYNAMIC,
     INT,
     LONG,
+    MEASURES,
     NEVER,
     NUMBERS,
+    ORDERED,
     REAL,
     same,
     way,
@@ -74,11 +76,20 @@ def _each(arguments: Sequence[Argument]) -> Resolution:
     return Resolution(types, types)
 
 
+def _extreme(arguments: Sequence[Argument]) -> Resolution:
+    """The first argument decides; the others come along."""
+    kind = arguments[0].type
+    if kind not in ORDERED and not arguments[0].untyped:
+        raise Mismatch(f"cannot order {kind}", 0, "Convert it first, as by `tostring()` or `tolong()`.")
+    return _each(arguments)
+
+
 def _percentiles(first: int) -> Resolver:
     def resolve(arguments: Sequence[Argument]) -> Resolution:
         value = arguments[0].type
-        if value not in (*NUMBERS, KustoType.DATETIME, KustoType.TIMESPAN, DYNAMIC):
-            raise Mismatch(f"takes numbers, datetimes or timespans, not {value}", 0)
+        if value not in MEASURES and not arguments[0].untyped:
+            cure = "Convert it first, as by `tolong()`."
+            raise Mismatch(f"takes numbers, datetimes or timespans, not {value}", 0, cure)
         value = {DYNAMIC: REAL, INT: LONG}.get(value, value)
         types = [value]
         for index, argument in enumerate(arguments[1:], 1):
@@ -140,8 +151,8 @@ FUNCTIONS = (
     _aggregate("countif", "The number of rows where the condition holds.", "condition: bool", LONG),
     *_pair("sum", "The sum.", "value: summable", _promoted),
     *_pair("avg", "The mean of the values that are not null.", "value: measure", _mean),
-    *_pair("min", "The least value.", "value: any", same()),
-    *_pair("max", "The greatest value.", "value: any", same()),
+    *_pair("min", "The least value.", "value: ordered", same()),
+    *_pair("max", "The greatest value.", "value: ordered", same()),
     *_pair("stdev", "The standard deviation of a sample.", "value: real", REAL),
     *_pair("stdevp", "The standard deviation of the whole.", "value: real", REAL),
     *_pair("variance", "The variance of a sample.", "value: real", REAL),
@@ -233,7 +244,7 @@ FUNCTIONS = (
         prefix="max",
         several=True,
         aliases=("argmax",),
-        resolver=_each,
+        resolver=_extreme,
     ),
     _aggregate(
         "arg_min",
@@ -244,7 +255,7 @@ FUNCTIONS = (
         prefix="min",
         several=True,
         aliases=("argmin",),
-        resolver=_each,
+        resolver=_extreme,
     ),
     _aggregate(
         "take_any",

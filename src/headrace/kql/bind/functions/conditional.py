@@ -10,13 +10,13 @@ from headrace.kql.bind.functions.declare import (
     DOCUMENTED,
     DYNAMIC,
     EXTENDED,
-    MEASURES,
-    STRING,
+    ORDERED,
     common,
     scalar,
     way,
     widest,
 )
+from headrace.kql.bind.functions.operators import condition_cure
 from headrace.kql.bind.functions.registry import (
     Argument,
     Function,
@@ -44,10 +44,11 @@ def _chosen(arguments: Sequence[Argument], places: Sequence[int]) -> Resolution:
     for index, argument in enumerate(arguments):
         if index in places:
             types.append(result)
-        elif argument.type in (BOOL, DYNAMIC):
+        elif argument.type is BOOL or argument.untyped:
             types.append(BOOL)
         else:
-            raise Mismatch(f"needs a bool as condition, not {argument.type}", index)
+            message = f"needs a bool as condition, not {argument.type}"
+            raise Mismatch(message, index, condition_cure(argument.type))
     return Resolution(tuple(types), (result,))
 
 
@@ -68,7 +69,7 @@ def _all_common(arguments: Sequence[Argument]) -> Resolution:
 
 def _orderable(arguments: Sequence[Argument]) -> Resolution:
     for index, argument in enumerate(arguments):
-        if argument.type not in (*MEASURES, BOOL, STRING, DYNAMIC):
+        if argument.type not in ORDERED and not argument.untyped:
             raise Mismatch(f"cannot order {argument.type}", index)
     return _all_common(arguments)
 

@@ -28,6 +28,7 @@ NUMBERS = (REAL, LONG, INT, DECIMAL)
 SUMMABLE = (REAL, LONG, INT, DECIMAL, TIMESPAN)
 MEASURES = (REAL, LONG, INT, DECIMAL, TIMESPAN, DATETIME)
 SCALARS = (STRING, LONG, INT, REAL, BOOL, DATETIME, TIMESPAN, GUID, DECIMAL)
+ORDERED = (*MEASURES, BOOL, STRING)
 ANY = (STRING, LONG, INT, REAL, BOOL, DATETIME, TIMESPAN, GUID, DECIMAL, DYNAMIC)
 TEXTS = (STRING, DYNAMIC)
 
@@ -39,6 +40,7 @@ _TYPE_WORDS = {
     "integer": INTEGERS,
     "summable": SUMMABLE,
     "measure": MEASURES,
+    "ordered": ORDERED,
     "scalar": SCALARS,
     "any": ANY,
     "text": TEXTS,
@@ -115,10 +117,10 @@ def common(types: Sequence[KustoType]) -> KustoType | None:
     for kind in types[1:]:
         if kind is result:
             continue
-        forward, backward = conversion(kind, (result,)), conversion(result, (kind,))
         if DYNAMIC in (kind, result):
-            result = DYNAMIC
-        elif forward is not None and (backward is None or kind is not DECIMAL):
+            return None
+        forward, backward = conversion(kind, (result,)), conversion(result, (kind,))
+        if forward is not None and (backward is None or kind is not DECIMAL):
             result = result
         elif backward is not None:
             result = kind
@@ -132,5 +134,7 @@ def widest(arguments: Sequence[Argument]) -> KustoType:
     found = common([argument.type for argument in arguments])
     if found is None:
         names = ", ".join(dict.fromkeys(argument.type.value for argument in arguments))
-        raise Mismatch(f"needs arguments of one type, not {names}")
+        dynamic = any(argument.type is DYNAMIC for argument in arguments)
+        cure = "Convert what is dynamic, as by `tostring()`." if dynamic else None
+        raise Mismatch(f"needs arguments of one type, not {names}", cure=cure)
     return found

@@ -30,9 +30,9 @@ _plain = partial(scalar, family="mathematics", transform=EXTENDED)
 
 def _bin(arguments: Sequence[Argument]) -> Resolution:
     value, size = arguments[0].type, arguments[1].type
-    if value is KustoType.DYNAMIC:
+    if arguments[0].untyped:
         value = DATETIME if size is TIMESPAN else size
-    if size is KustoType.DYNAMIC:
+    if arguments[1].untyped:
         size = TIMESPAN if value is DATETIME else value
     numbers = (INT, LONG, REAL, DECIMAL)
     if value in numbers and size in numbers:
@@ -40,9 +40,10 @@ def _bin(arguments: Sequence[Argument]) -> Resolution:
         return Resolution((width, width), (width,))
     if value in (DATETIME, TIMESPAN) and size is TIMESPAN:
         return Resolution((value, size), (value,))
-    if value in (DATETIME, TIMESPAN) and size in numbers:
-        return Resolution((value, LONG), (value,))
-    raise Mismatch(f"cannot round {value} down to a multiple of {size}")
+    if KustoType.DYNAMIC in (value, size):
+        raise Mismatch("cannot round a dynamic", cure="Convert it first, as by `tolong()` or `todatetime()`.")
+    cure = "Write the size as a timespan, such as `1h`." if value in (DATETIME, TIMESPAN) else None
+    raise Mismatch(f"cannot round {value} down to a multiple of {size}", 1, cure)
 
 
 def _bin_at(arguments: Sequence[Argument]) -> Resolution:

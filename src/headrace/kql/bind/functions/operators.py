@@ -20,7 +20,6 @@ from headrace.kql.bind.functions.declare import (
     STRING,
     TIMESPAN,
     scalar,
-    way,
 )
 from headrace.kql.bind.functions.registry import (
     Argument,
@@ -32,6 +31,7 @@ from headrace.kql.bind.functions.registry import (
     Resolver,
     Signature,
     Surface,
+    conversion_cure,
 )
 from headrace.kql.types import KustoType
 
@@ -101,20 +101,31 @@ def _partner(symbol: str, other: KustoType, *, first: bool) -> KustoType:
     return other
 
 
-def _ordering(arguments: Sequence[Argument]) -> Resolution:
+def _equality(arguments: Sequence[Argument]) -> Resolution:
     left, right = arguments[0].type, arguments[1].type
-    if left is DYNAMIC and right is DYNAMIC:
-        return Resolution((DYNAMIC, DYNAMIC), (BOOL,))
     kind = comparison_type(left, right)
     if kind is None:
         raise Mismatch(f"cannot compare {left} with {right}", cure=_comparison_cure(left, right))
     return Resolution((kind, kind), (BOOL,))
 
 
+def _ordering(arguments: Sequence[Argument]) -> Resolution:
+    """What is before what: of numbers and times; texts and guids are only equal or not."""
+    left, right = arguments[0].type, arguments[1].type
+    if left is STRING and right is STRING:
+        raise Mismatch("cannot compare string with string", cure="Write `strcmp(a, b) < 0`.")
+    resolution = _equality(arguments)
+    if resolution.arguments[0] in (STRING, GUID):
+        raise Mismatch(f"cannot compare {left} with {right}", cure=_comparison_cure(left, right))
+    return resolution
+
+
 def _comparison_cure(left: KustoType, right: KustoType) -> str | None:
     """How two types can be brought together, for a hint."""
     if {left, right} == {DATETIME, TIMESPAN}:
         return "For a time that long ago write `ago(...)`."
+    if {left, right} <= {STRING, GUID, DYNAMIC}:
+        return "Convert both to a number or a time, or compare texts by `strcmp()`."
     if STRING in (left, right) and DATETIME not in (left, right):
         other = right if left is STRING else left
         return f"Convert one of them, as by `to{other}()` or `tostring()`."
@@ -163,8 +174,9 @@ def _between(arguments: Sequence[Argument]) -> Resolution:
         return Resolution((DATETIME, DATETIME, TIMESPAN), (BOOL,))
     kind = comparison_type(value, low)
     kind = comparison_type(kind, high) if kind is not None else None
-    if kind is None or kind is BOOL:
+    if kind in (None, BOOL, STRING, GUID):
         raise Mismatch(f"cannot tell whether {value} lies between {low} and {high}")
+    assert kind is not None
     return Resolution((kind, kind, kind), (BOOL,))
 
 
@@ -228,9 +240,18 @@ def _simple(name: str, doc: str, text: str, transform: Surface = DOCUMENTED) -> 
 
 def _logic(arguments: Sequence[Argument]) -> Resolution:
     for index, argument in enumerate(arguments):
-        if argument.type not in (BOOL, DYNAMIC, *NUMBERS):
-            raise Mismatch(f"needs a bool, not {argument.type}", index)
+        if argument.type not in (BOOL, DYNAMIC):
+            raise Mismatch(f"needs a bool, not {argument.type}", index, condition_cure(argument.type))
     return Resolution(tuple(BOOL for _ in arguments), (BOOL,))
+
+
+def condition_cure(type: KustoType) -> str | None:
+    """How a value is made a condition, for a hint."""
+    if type is DYNAMIC:
+        return conversion_cure([BOOL])
+    if type is STRING:
+        return "Compare it, or ask `isnotempty()`."
+    return "Compare it, as with `!= 0`." if type in NUMBERS else None
 
 
 def _index(arguments: Sequence[Argument]) -> Resolution:
@@ -259,8 +280,8 @@ FUNCTIONS = (
     _operator("__modulo", "The remainder, never negative.", ("left", "right"), _arithmetic("%", _MODULO)),
     _operator("__negate", "The opposite number.", ("value",), _negate),
     _operator("__plus", "The number itself.", ("value",), _negate),
-    _operator("__equal", "Whether both are equal.", ("left", "right"), _ordering),
-    _operator("__not_equal", "Whether they differ.", ("left", "right"), _ordering),
+    _operator("__equal", "Whether both are equal.", ("left", "right"), _equality),
+    _operator("__not_equal", "Whether they differ.", ("left", "right"), _equality),
     _operator("__less", "Whether the first is less.", ("left", "right"), _ordering),
     _operator("__less_or_equal", "Whether the first is no more.", ("left", "right"), _ordering),
     _operator("__greater", "Whether the first is more.", ("left", "right"), _ordering),
@@ -321,7 +342,6 @@ FUNCTIONS = (
         "The opposite; null stays null.",
         "value: bool",
         BOOL,
-        way("value: number", BOOL),
         family="operators",
         transform=DOCUMENTED,
     ),

@@ -34,6 +34,11 @@ class Argument:
     type: KustoType
     constant: Constant | None = None
 
+    @property
+    def untyped(self) -> bool:
+        """Whether it is the dynamic null: that stands for a value of any type."""
+        return self.type is KustoType.DYNAMIC and self.constant is not None and self.constant.value is None
+
 
 class Kind(StrEnum):
     """Where a function may stand: anywhere, in `summarize`, or after `serialize`."""
@@ -259,16 +264,26 @@ _WIDENING: Mapping[KustoType, tuple[KustoType, ...]] = MappingProxyType(
 def conversion(source: KustoType, accepted: Sequence[KustoType]) -> tuple[int, KustoType] | None:
     """The cost and the target when a `source` value is given where `accepted` types are taken; None if never.
 
-    Numbers widen; a dynamic converts to whatever is asked for; any type becomes dynamic.
+    Numbers widen; a dynamic is read as text where a text is asked for, and has to be converted by the text elsewhere.
     """
     if source in accepted:
         return 0, source
     for cost, target in enumerate(_WIDENING.get(source, ()), 1):
         if target in accepted:
             return cost, target
-    if source is KustoType.DYNAMIC and accepted:
-        return 5, accepted[0]
+    if source is KustoType.DYNAMIC and accepted and accepted[0] is KustoType.STRING:
+        return 5, KustoType.STRING
     return None
+
+
+def conversion_cure(types: Sequence[KustoType]) -> str:
+    """How a value of another type is brought to the first of `types`, for a hint."""
+    function = "parse_json" if types[0] is KustoType.DYNAMIC else f"to{types[0]}"
+    return f"Convert it first, as by `{function}()`."
+
+
+_CONVERTED = frozenset([KustoType.STRING, KustoType.DYNAMIC])
+"""What holds values of other types, so that converting it is what most likely was meant."""
 
 
 def _fit(signature: Signature, arguments: Sequence[Argument]) -> tuple[int, tuple[KustoType, ...]]:
@@ -277,10 +292,12 @@ def _fit(signature: Signature, arguments: Sequence[Argument]) -> tuple[int, tupl
     for index, argument in enumerate(arguments):
         param = signature.param(index)
         found = conversion(argument.type, param.types)
-        if found is None and param.loose:
+        if found is None and (param.loose or argument.untyped):
             found = 4, param.types[0]
         if found is None:
-            raise Mismatch(f"takes {_types_text(param.types)} as `{param.name}`, not {argument.type}", index)
+            message = f"takes {_types_text(param.types)} as `{param.name}`, not {argument.type}"
+            cure = conversion_cure(param.types) if argument.type in _CONVERTED else None
+            raise Mismatch(message, index, cure)
         if param.constant and argument.constant is None:
             raise Mismatch(f"needs a constant as `{param.name}`", index)
         total += found[0]
