@@ -237,6 +237,14 @@ def test_one_long_text_cannot_be_joined_without_bound(text: str) -> None:
         value(text, long=long, key={long: 1}, slots="{0}" * 100_000, wide="{0,-9999}" * 100_000)
 
 
+def test_hashing_long_texts_counts() -> None:
+    texts = ", ".join("uniqueString(parameters('long'))" for _ in range(20))
+    run = evaluator()
+    run.budget.nodes = 100_000
+    with pytest.raises(TemplateError, match="more than"):
+        run.value(f"[createArray({texts})]", Scope({"long": "x" * 50_000}), "here")
+
+
 def test_arrays_and_objects_of_thousands_are_united() -> None:
     assert len(value("[union(range(0, 10000), range(5000, 10000), range(0, 10000))]")) == 15_000
     left, right = ({f"{letter}{place}": 1 for place in range(5000)} for letter in "ab")

@@ -126,6 +126,12 @@ class Budget:
         if self.steps < 0:
             raise TemplateError(f"The template takes more than {MAX_STEPS} steps to evaluate.")
 
+    def look(self, parts: int) -> None:
+        """So many parts of a value that a function goes through. Raises `TemplateError` as `measure` does."""
+        self.nodes -= parts
+        if self.nodes < 0:
+            raise TemplateError(f"The template makes more than {MAX_NODES} values.")
+
     def measure(self, value: Any) -> None:
         """Count a value's parts. Raises `TemplateError` when the template has made too many."""
         pending = [(value, 0)]
