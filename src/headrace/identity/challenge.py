@@ -21,7 +21,9 @@ def arm_unauthenticated(error: TokenError, authority: str) -> HttpError:
     """401 with a challenge; 503 where trying again helps. `authority` is `{base}/{tenant}`, where tokens come from."""
     if error.kind == "pending":
         return http_error(503, "ServiceUnavailable", error.message, headers={"Retry-After": "1"})
-    description = error.message.replace("\\", "/").replace('"', "'").encode("ascii", "replace").decode()
+    # A claim of the token may stand in it: nothing may end the header or the text within it.
+    plain = error.message.replace("\\", "/").replace('"', "'")
+    description = "".join(char if " " <= char <= "~" else "?" for char in plain)
     challenge = (
         f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="{description}"'
     )

@@ -128,8 +128,8 @@ Handler = Callable[[Request, Sequence[Entry], Mapping[str, Any]], dict[str, Any]
 def _guarded(graph: Graph, handler: Handler) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         try:
-            body = await _body(request) if request.method == "POST" else {}
             entries = await asyncio.to_thread(_visible, graph, request)
+            body = await _body(request) if request.method == "POST" else {}
             return json_response(handler(request, entries, body))
         except HttpError as error:
             return error_response(error)

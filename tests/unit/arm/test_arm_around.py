@@ -224,6 +224,11 @@ def test_the_directory_knows_apps_by_every_name(world: World) -> None:
     odd = world.call("GET", "/v1.0/servicePrincipals?$filter=tags/any()", token=token)
     assert code(odd) == (400, "Request_UnsupportedQuery")
     assert code(world.call("POST", "/v1.0/directoryObjects/getByIds", {"ids": 3}, token=token))[0] == 400
+    stranger = {"Authorization": "Bearer x"}
+    assert (
+        world.call("POST", "/v1.0/directoryObjects/getByIds", content=b"[", headers=stranger).status_code
+        == 401
+    )
 
 
 def test_who_sees_no_roles_sees_only_itself_in_the_directory(world: World) -> None:

@@ -13,6 +13,7 @@ from tests.identity_kit import World
 from headrace.clock import MINUTE, SECOND
 from headrace.identity import keys
 from headrace.identity.apps import delete_app, set_enabled
+from headrace.identity.challenge import arm_unauthenticated
 from headrace.identity.model import ARM, GRAPH, INGESTION, QUERY, Surface, TokenError
 from headrace.identity.verify import TokenVerifier
 from headrace.wire.addresses import Addresses
@@ -37,6 +38,13 @@ def forge(world: World, headers: dict[str, Any] | None = None, **claims: Any) ->
     return "Bearer " + jwt.encode(
         good, key.private, algorithm="RS256", headers={"kid": key.kid, **(headers or {})}
     )
+
+
+def test_what_a_token_says_cannot_end_a_header() -> None:
+    said = TokenError("audience", 'It is for "a\r\nX-Other: b\u00e9\\".')
+    challenge = arm_unauthenticated(said, "https://localhost/t").headers["WWW-Authenticate"]
+    assert challenge.isprintable() and challenge.isascii()
+    assert challenge.count('"') == 6 and "\\" not in challenge
 
 
 def test_a_token_says_who_calls(world: World) -> None:
