@@ -22,6 +22,7 @@ from headrace.app.common import (
 )
 from headrace.app.own_log import OWN_JOURNAL
 from headrace.app.query_log import QueryLogWriter
+from headrace.app.resource_graph import load_described
 from headrace.arm.views import CatalogLoader
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
@@ -31,6 +32,7 @@ from headrace.journal.files import open_free_journal
 from headrace.observe.audit.middleware import Audited
 from headrace.process import ProcessConfig
 from headrace.query.engine import QueryEngine
+from headrace.query.graph import ResourceGraph
 from headrace.query.kusto.routes import KustoService
 from headrace.query.log import QueryLog
 from headrace.query.readers import Readers
@@ -50,7 +52,8 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
         database = read_store(folder, stack)
         access = LiveView(database, load_access, clock=clock)
         catalog = LiveView(database, CatalogLoader(), clock=clock)
-        await stack.enter_async_context(following(folder, access.refresh, catalog.refresh))
+        described = LiveView(database, load_described, clock=clock)
+        await stack.enter_async_context(following(folder, access.refresh, catalog.refresh, described.refresh))
         engine = QueryEngine(
             TableReader(folder.tables), folder.tables, folder.spill, config.settings.query, clock
         )
@@ -73,9 +76,10 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
         kusto = KustoService(
             engine, readers, settings, addresses_of(config), lambda: access.current.tenant, clock, log
         )
+        graph = ResourceGraph(engine, readers, settings, lambda: described.current)
         await stack.enter_async_context(telling_numbers(folder, config))
         app = Audited(
-            http_app([ready_route(), *kusto.routes(), *service.routes()]),
+            http_app([ready_route(), *graph.routes(), *kusto.routes(), *service.routes()]),
             auditor,
             describe_queries(readers.verifier),
             clock.now,

@@ -49,6 +49,7 @@ _OURS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-fo
 _SAID_BY_US = frozenset({b"date"})
 """Headers of an answer that the gateway's own server puts on it."""
 
+_GRAPH = ("providers", "microsoft.resourcegraph", "resources")
 _WORKSPACES = ("providers", "microsoft.operationalinsights", "workspaces")
 
 Header = tuple[bytes, bytes]
@@ -124,8 +125,8 @@ def two_processes(engine: Upstream, query: Upstream) -> Proxy:
 
 
 def _is_query(segments: tuple[str, ...]) -> bool:
-    """`/v1/...`, Kusto's `/v2/...`, and management's addresses by which a resource's logs are asked for."""
-    if segments[:1] in (("v1",), ("v2",)):
+    """`/v1/...`, Kusto's `/v2/...`, and management's addresses by which logs or the resource graph are asked."""
+    if segments[:1] in (("v1",), ("v2",)) or segments == _GRAPH:
         return True
     if segments[:1] != ("subscriptions",):
         return False

@@ -21,13 +21,19 @@ _TICKS_PER_DAY = 86_400 * _TICKS_PER_SECOND
 _encoder = msgspec.json.Encoder()
 
 
-def encode_rows(batch: pa.RecordBatch, types: Iterable[KustoType]) -> bytes:
-    """The rows of a batch as JSON arrays joined by commas, without the outer brackets."""
+def encode_rows(batch: pa.RecordBatch, types: Iterable[KustoType], *, nested: bool = False) -> bytes:
+    """The rows of a batch as JSON arrays joined by commas, without the outer brackets.
+
+    With `nested` dynamic values are JSON in the JSON, not text of it.
+    """
     types = tuple(types)
     if not types:
         # A select has a column even where none is asked for.
         return b",".join([b"[]"] * batch.num_rows)
-    columns = [_VALUES[kusto](column) for column, kusto in zip(batch.columns, types, strict=True)]
+    columns = [
+        _json(column) if nested and kusto is KustoType.DYNAMIC else _VALUES[kusto](column)
+        for column, kusto in zip(batch.columns, types, strict=True)
+    ]
     return _encoder.encode(list(zip(*columns, strict=True)))[1:-1]
 
 
@@ -107,6 +113,10 @@ def _dynamic(column: pa.Array) -> list[Any]:
     if not pc.any(quoted, skip_nulls=True).as_py():
         return values
     return [msgspec.json.decode(value) if value and value[0] == '"' else value for value in values]
+
+
+def _json(column: pa.Array) -> list[Any]:
+    return [None if value is None else msgspec.Raw(value) for value in _values(column.cast(pa.string()))]
 
 
 def _floor_divide(values: pa.Array, divisor: int) -> pa.Array:

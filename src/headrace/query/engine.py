@@ -32,6 +32,7 @@ from headrace.kql.sql import session
 from headrace.kql.types import KustoType
 from headrace.query.database import WorkspaceView
 from headrace.query.encode import encode_rows
+from headrace.query.inline import InlineTables
 from headrace.query.model import QueryRequest, QueryResult, ResultTable, TimeRange
 from headrace.query.timespan import intersect
 from headrace.settings import QuerySettings
@@ -49,6 +50,10 @@ _RESULT_TOO_LARGE = "-2133196797"
 _OUT_OF_MEMORY = "-2133196789"
 _ABOUT = "about"
 """What a row is about, while rows of certain resources are picked; no name that the compiler gives."""
+
+
+Readable = WorkspaceView | InlineTables
+"""What a query reads: the files of workspaces' tables, or tables in memory."""
 
 
 class QueryTimeoutError(Exception):
@@ -120,7 +125,7 @@ class QueryEngine:
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._busy: set[duckdb.DuckDBPyConnection] = set()
 
-    async def run(self, view: WorkspaceView, request: QueryRequest, wait: int) -> QueryResult:
+    async def run(self, view: Readable, request: QueryRequest, wait: int) -> QueryResult:
         """The answer to a query.
 
         Raises `KqlError`, `QueryTimeoutError` when waiting and running together take `wait` seconds,
@@ -142,7 +147,7 @@ class QueryEngine:
         finally:
             self._running.release()
 
-    async def _run_until(self, deadline: float, view: WorkspaceView, request: QueryRequest) -> QueryResult:
+    async def _run_until(self, deadline: float, view: Readable, request: QueryRequest) -> QueryResult:
         cursor = self._idle.pop() if self._idle else self.cursor()
         self._busy.add(cursor)
         loop = asyncio.get_running_loop()
@@ -174,7 +179,7 @@ class QueryEngine:
         raise SystemExit(70)
 
     def _execute(
-        self, cursor: duckdb.DuckDBPyConnection, view: WorkspaceView, request: QueryRequest
+        self, cursor: duckdb.DuckDBPyConnection, view: Readable, request: QueryRequest
     ) -> QueryResult:
         started = self._clock.monotonic()
         tables: list[ResultTable] = []
@@ -183,7 +188,7 @@ class QueryEngine:
         prepared = self.prepare(view, request, cursor)
         for index, query in enumerate(prepared.queries):
             name = "PrimaryResult" if index == 0 else f"Table_{index}"
-            table, cut = self._fetch(cursor, query, name, limits)
+            table, cut = self._fetch(cursor, query, name, limits, nested=request.nested)
             tables.append(table)
             partial = partial or cut
         renders = (query.statement.render for query in prepared.queries)
@@ -193,7 +198,7 @@ class QueryEngine:
 
     def prepare(
         self,
-        view: WorkspaceView,
+        view: Readable,
         request: QueryRequest,
         cursor: duckdb.DuckDBPyConnection | None = None,
     ) -> PreparedQueries:
@@ -203,11 +208,13 @@ class QueryEngine:
         `KqlError`, and `QueryFailedError` where asking fails.
         """
         now = self._clock.now()
-        pinned = _Pinned(self._reader, view, request.time_range, now)
+        tables = (
+            view if isinstance(view, InlineTables) else _Pinned(self._reader, view, request.time_range, now)
+        )
 
         def probe(statement: Statement) -> Sequence[Sequence[Any]]:
             assert cursor is not None
-            return _probed(cursor, sql_text(statement.to_sql(pinned.provider((statement,)), Output.RESULT)))
+            return _probed(cursor, sql_text(statement.to_sql(tables.provider((statement,)), Output.RESULT)))
 
         options = QueryOptions(
             now=now * TICKS_PER_MICROSECOND,
@@ -218,7 +225,7 @@ class QueryEngine:
             constants=CONSTANTS,
         )
         compiled = compile_query(request.text, view, options)
-        provider = pinned.provider(compiled.statements)
+        provider = tables.provider(compiled.statements)
         queries = tuple(
             PreparedQuery(statement, sql_text(statement.to_sql(provider, Output.RESULT)))
             for statement in compiled.statements
@@ -232,7 +239,13 @@ class QueryEngine:
         return cursor
 
     def _fetch(
-        self, cursor: duckdb.DuckDBPyConnection, query: PreparedQuery, name: str, limits: _Limits
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        query: PreparedQuery,
+        name: str,
+        limits: _Limits,
+        *,
+        nested: bool,
     ) -> tuple[ResultTable, Problem | None]:
         statement = query.statement
         columns = tuple((column.name, column.type.value) for column in statement.columns)
@@ -245,7 +258,7 @@ class QueryEngine:
                 room = limits.rows - rows
                 kept = batch.slice(0, room)
                 if kept.num_rows:
-                    chunks.append(encode_rows(kept, types))
+                    chunks.append(encode_rows(kept, types, nested=nested))
                     rows += kept.num_rows
                     size += len(chunks[-1])
                 cut = limits.passed(batch.num_rows > room, size)

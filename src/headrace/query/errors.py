@@ -99,7 +99,7 @@ def compile_error(problems: tuple[Problem, ...], text: str) -> dict[str, Any]:
         "code": BAD_ARGUMENT,
         "message": "The request had some invalid properties",
         "innererror": inner,
-        "details": [_located(problem) for problem in problems],
+        "details": [located(problem) for problem in problems],
     }
 
 
@@ -109,10 +109,11 @@ def _as_kusto(problem: Problem, text: str, syntax: bool) -> dict[str, Any]:
     message = problem.message
     if code == _UNRESOLVED:
         message = f"Failed to resolve table or column expression named '{token}': {message}"
-    return _located(replace(problem, code=code, message=message)) | {"token": token}
+    return located(replace(problem, code=code, message=message)) | {"token": token}
 
 
-def _located(problem: Problem) -> dict[str, Any]:
+def located(problem: Problem) -> dict[str, Any]:
+    """The error object of a problem, whose message says where in the text it is."""
     result = error_object(problem)
     if problem.span is not None:
         place = f"Error at line {problem.span.line}, position {problem.span.column}: "

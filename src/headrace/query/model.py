@@ -28,7 +28,7 @@ class QueryRequest:
     """One query against one workspace and any others named beside it.
 
     `parameters` gives values to `declare query_parameters`; `max_rows` bounds the rows further than the
-    server's own limit does.
+    server's own limit does. With `nested` dynamic values come as JSON, not as text of it.
     """
 
     text: str
@@ -36,6 +36,7 @@ class QueryRequest:
     workspaces: tuple[str, ...] = ()
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     max_rows: int | None = None
+    nested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.query.graph import PATH
 from headrace.wire.openapi import ANY, TEXT, WHOLE, Operation, Schema, many, obj, ref
 
 _COLUMN = obj({"name": TEXT, "type": TEXT})
@@ -20,6 +21,8 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "BatchBody": obj({"requests": many(obj({"id": TEXT, "workspace": TEXT}, body=ref("QueryBody")))}),
     "BatchResult": obj({"responses": many(obj({"id": TEXT, "status": WHOLE, "body": ANY}))}),
+    "GraphBody": obj({"query": TEXT}, subscriptions=many(TEXT), options=ANY),
+    "GraphResult": obj({"totalRecords": WHOLE, "count": WHOLE, "data": ANY, "resultTruncated": TEXT}),
     "KustoBody": obj({"db": TEXT, "csl": TEXT}, properties=ANY),
     "KustoTables": obj({"Tables": many(obj({"TableName": TEXT, "Columns": many(ANY), "Rows": many(ANY)}))}),
 }
@@ -40,6 +43,10 @@ def operations() -> list[Operation]:
         ),
         Operation("POST", "/v1/$batch", "Several queries", "Query", {200: ref("BatchResult")}, ref("BatchBody")),
         Operation("GET", f"{of_workspace}/metadata", "What a workspace has", "Query", {200: {"type": "object"}}),
+        Operation(
+            "POST", PATH, "Query what there is", "Management", {200: ref("GraphResult")}, ref("GraphBody"),
+            query=("api-version",), statuses=_LATE,
+        ),
         Operation(
             "GET", "/v1/rest/auth/metadata", "How Kusto's clients sign in", "Kusto", {200: obj({"AzureAD": ANY})},
             secured=False,

@@ -89,16 +89,17 @@ class Readers:
         return tuple(sorted(found, key=lambda workspace: workspace.name.lower()))
 
     def _may_query(self, caller: Caller, workspace: Workspace) -> bool:
-        return self._allows(caller, QUERY_ACTION, workspace.resource_id)
+        return self.may(caller, QUERY_ACTION, workspace.resource_id)
 
     def _may_read(self, caller: Caller, workspace: Workspace, table: str) -> bool:
         # A text may name a workspace that its request did not: asking that one anything takes the right as well.
         if not self._may_query(caller, workspace):
             return False
         action = f"Microsoft.OperationalInsights/workspaces/query/{table}/read"
-        return self._allows(caller, action, workspace.resource_id) or self._allows(
+        return self.may(caller, action, workspace.resource_id) or self.may(
             caller, TABLE_ACTION, f"{workspace.resource_id}/tables/{table}"
         )
 
-    def _allows(self, caller: Caller, action: str, scope: str) -> bool:
+    def may(self, caller: Caller, action: str, scope: str) -> bool:
+        """Whether the caller may perform an action at a scope."""
         return self.access().allows(caller.object_id, action, scope, groups=caller.groups)

@@ -67,7 +67,7 @@ def read_query(content: bytes, url: Mapping[str, str], now: int) -> QueryRequest
 
     The URL's parameters have lower-case names, here and in `read_url_query`.
     """
-    body = _decode(content, QueryBody)
+    body = decode(content, QueryBody)
     spans = (body.timespan, url.get("timespan"))
     return _request(body.query, spans, body.names, now)
 
@@ -82,7 +82,7 @@ def read_url_query(url: Mapping[str, str], now: int) -> QueryRequest:
 
 def read_batch(content: bytes) -> tuple[BatchItem, ...]:
     """The items of a batch. Raises `HttpError` 400 when the batch as a whole is wrong."""
-    items = tuple(_decode(content, BatchBody).requests)
+    items = tuple(decode(content, BatchBody).requests)
     if len(items) > MAX_BATCH:
         raise bad_argument(f"A batch holds at most {MAX_BATCH} requests.", "requests")
     if len({item.id for item in items}) != len(items):
@@ -113,7 +113,8 @@ def read_preferences(header: str | None, settings: QuerySettings) -> Preferences
     )
 
 
-def _decode(content: bytes, kind: type[_T]) -> _T:
+def decode(content: bytes, kind: type[_T]) -> _T:
+    """A body as `kind`, whose properties have lower-case names. Raises `HttpError` 400."""
     if not content:
         raise bad_argument("The request has no body.", "body")
     try:
