@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import typer
 
@@ -47,6 +48,8 @@ _RULES = "providers/Microsoft.Insights/dataCollectionRules"
 _SECONDS = 60.0
 # A query may run for ten minutes before the server's answer begins.
 _READ_SECONDS = 700.0
+# A token is asked for anew so long before it ends.
+_TOKEN_SPARE_SECONDS = 60.0
 
 
 class Server:
@@ -60,7 +63,7 @@ class Server:
         self._transport_error = httpx.TransportError
         timeout = httpx.Timeout(_SECONDS, read=_READ_SECONDS)
         self._http = httpx.Client(verify=_trust(variables), timeout=timeout, trust_env=False)
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, float]] = {}
 
     @classmethod
     def find(cls, path: Path | None) -> Server:
@@ -155,6 +158,17 @@ class Server:
         answer = self.send(method, url, ARM_SCOPE, json=body)
         return answer.json() if answer.content else None
 
+    def query(self, kql: str, workspace: str | None = None) -> list[dict[str, Any]]:
+        """The rows of a query's first table, by column name. Raises `ProblemError`.
+
+        `workspace` is a name or an id, by default the sample's.
+        """
+        name = workspace or self.variable("HEADRACE_WORKSPACE_ID")
+        url = f"{self.variable('HEADRACE_QUERY_URL')}/workspaces/{quote(name, '')}/query"
+        table = self.send("POST", url, QUERY_SCOPE, json={"query": kql}).json()["tables"][0]
+        names = [column["name"] for column in table["columns"]]
+        return [dict(zip(names, row, strict=True)) for row in table["rows"]]
+
     def arm(self, method: str, path: str, version: str, body: Any = None, **query: str) -> Any:
         """A management call: the answer's JSON, None where it has none. Raises `ProblemError`."""
         url = f"{self.variable('HEADRACE_ARM_URL')}{path}"
@@ -179,7 +193,8 @@ class Server:
 
     def token(self, scope: str) -> str:
         """An access token of the env file's app. Raises `ProblemError` with the reason if it is refused."""
-        if scope not in self._tokens:
+        known = self._tokens.get(scope)
+        if known is None or time.monotonic() > known[1]:
             authority, tenant = self.variable("AZURE_AUTHORITY_HOST"), self.variable("AZURE_TENANT_ID")
             form = {
                 "grant_type": "client_credentials",
@@ -190,8 +205,10 @@ class Server:
             answer = self.request("POST", f"{authority}/{tenant}/oauth2/v2.0/token", data=form)
             if answer.is_error:
                 raise ProblemError(problem_of(answer))
-            self._tokens[scope] = str(answer.json()["access_token"])
-        return self._tokens[scope]
+            given = answer.json()
+            fresh_until = time.monotonic() + float(given["expires_in"]) - _TOKEN_SPARE_SECONDS
+            known = self._tokens[scope] = (str(given["access_token"]), fresh_until)
+        return known[0]
 
     def forget_tokens(self) -> None:
         """Ask for new tokens from now on."""

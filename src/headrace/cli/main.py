@@ -25,6 +25,7 @@ from headrace.cli import (
     settings,
     shared_key,
     tables,
+    tail,
     up,
 )
 from headrace.cli.output import fail
@@ -47,7 +48,7 @@ _SERVER, _DATA, _RULES, _ACCESS, _OLD = (
 )  # fmt: skip
 _COMMANDS = {
     _SERVER: (up, serve, env, settings, doctor),
-    _DATA: (send, query),
+    _DATA: (send, query, tail),
     _OLD: (shared_key, migrate),
 }
 _GROUPS = {

@@ -57,7 +57,7 @@ def migrate(
     with Server.find(env_file) as server:
         workspace_id = server.workspace_id(resource_group, workspace)
         table_id = f"{workspace_id}/tables/{name}_CL"
-        table = server.arm("GET", table_id, TABLES_VERSION)
+        table = _table(server, table_id, name)
         location = server.arm("GET", workspace_id, WORKSPACES_VERSION)["location"]
         document = rule_document(
             name, _columns(table), workspace_id=workspace_id, location=location, time_field=time_field
@@ -77,6 +77,18 @@ def migrate(
         rule_id = server.rule_id(resource_group, rule or f"{name}-rule")
         made = server.arm("PUT", rule_id, RULES_VERSION, document)
         _tell(server, made, f"Custom-{name}_CL")
+
+
+def _table(server: Server, table_id: str, log_type: str) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = server.arm("GET", table_id, TABLES_VERSION)
+    except ProblemError as error:
+        if error.problems[0].code != "ResourceNotFound":
+            raise
+        message = f"There is no table {log_type}_CL: nothing was posted as {log_type} yet."
+        hint = "`headrace table list` shows the tables. A first post makes its table within a second or two."
+        raise ProblemError(Problem("NothingToMigrate", message, hint=hint)) from None
+    return table
 
 
 def _columns(table: dict[str, Any]) -> list[tuple[str, Any]]:

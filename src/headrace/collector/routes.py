@@ -262,7 +262,7 @@ def _read_source(request: Request) -> Source:
     if not content_type:
         raise CollectorError(400, "MissingContentType", "Add the header Content-Type: application/json.")
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise CollectorError(400, "UnsupportedContentType", "The Content-Type is application/json.")
+        raise CollectorError(400, "UnsupportedContentType", "Send application/json as Content-Type.")
     log_type = headers.get("log-type", "").strip()
     if not log_type:
         raise CollectorError(400, "MissingLogType", "Add the header Log-Type: it names the table.")

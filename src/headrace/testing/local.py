@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace import env_file
-from headrace.cli.client import QUERY_SCOPE, RULES_VERSION, TABLES_VERSION, Server
+from headrace.cli.client import RULES_VERSION, TABLES_VERSION, Server
 from headrace.cli.documents import read_rule
 from headrace.cli.roles import assign_role
 from headrace.cli.rules import located
@@ -99,10 +99,7 @@ class LocalServer:
 
     def query(self, kql: str) -> list[dict[str, Any]]:
         """The rows of a query in the sample's workspace, by column name. Raises `ProblemError`."""
-        url = f"{self.variables['HEADRACE_QUERY_URL']}/workspaces/{self.variables['HEADRACE_WORKSPACE_ID']}/query"
-        table = self._server.send("POST", url, QUERY_SCOPE, json={"query": kql}).json()["tables"][0]
-        names = [column["name"] for column in table["columns"]]
-        return [dict(zip(names, row, strict=True)) for row in table["rows"]]
+        return self._server.query(kql)
 
     def wait_for(self, kql: str, count: int = 1, seconds: float = 30.0) -> list[dict[str, Any]]:
         """The rows of a query once there are `count`: rows can be queried a moment after their upload.
