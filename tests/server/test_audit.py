@@ -69,6 +69,24 @@ def test_changes_and_refusals_are_told_with_who_what_and_where(api: Api) -> None
     assert row["PrincipalId"] == ""
 
 
+def test_each_resource_that_a_deployment_makes_is_told(api: Api) -> None:
+    name = f"audited-{uuid.uuid4().hex[:8]}"
+    endpoint = {
+        "type": "Microsoft.Insights/dataCollectionEndpoints",
+        "apiVersion": "2023-03-11",
+        "name": name,
+        "location": api.env["HEADRACE_LOCATION"],
+        "properties": {},
+    }
+    properties = {"mode": "Incremental", "template": {"resources": [endpoint]}}
+    deployment = f"{api.group}/providers/Microsoft.Resources/deployments/{name}-all"
+    api.put(deployment, {"properties": properties}, "2022-09-01")
+    (row,) = some(api, f"Scope endswith '/{name}'")
+    assert row["OperationName"] == "Microsoft.Insights/dataCollectionEndpoints/write"
+    assert (row["Result"], row["Details"]) == ("Allowed", f"by {deployment}")
+    assert (row["PrincipalId"], row["CallerIpAddress"]) == (api.env["HEADRACE_PRINCIPAL_ID"], "127.0.0.1")
+
+
 def test_tokens_and_failed_sign_ins_are_told_and_no_secret_with_them(api: Api) -> None:
     wrong = "not-the-secret-but-kept-quiet"
     assert api.ask_token(ARM_SCOPE, client_secret=wrong).status_code == 401

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from headrace.app.common import running_beside
 from headrace.arm.bootstrap import read_sample
 from headrace.arm.ids import parse_path
+from headrace.arm.model import Activity, Note
 from headrace.catalog.model import Catalog
 from headrace.clock import SystemClock
 from headrace.data_folder import DataFolder
@@ -102,6 +103,29 @@ def _workspace(catalog: Catalog, wanted: str) -> str | None:
         return by_id.customer_id
     first = min(catalog.by_resource_id, default=None)
     return catalog.by_resource_id[first].customer_id if first is not None else None
+
+
+def deployments_told(auditor: Auditor) -> Note:
+    """Tells the log of the calls that deployments make; for the event loop that it is made in."""
+    loop = asyncio.get_running_loop()
+
+    def note(made: Activity) -> None:
+        event = AuditEvent(
+            "Management",
+            made.operation,
+            made.status,
+            made.code,
+            made.principal,
+            made.client,
+            made.issuer,
+            made.address,
+            made.correlation,
+            made.scope,
+            made.details,
+        )
+        loop.call_soon_threadsafe(auditor.tell, event)
+
+    return note
 
 
 def describe_management(verifier: TokenVerifier, home: Callable[[], str]) -> Describe:

@@ -14,7 +14,7 @@ from headrace.app.common import addresses_of
 from headrace.app.openapi import openapi_route
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
-from headrace.arm.model import ActivitySource, ArmDeps, MetricSource, Published
+from headrace.arm.model import ActivitySource, ArmDeps, MetricSource, Note, Published
 from headrace.arm.routes import arm_routes
 from headrace.arm.views import load_rule
 from headrace.catalog.rules import RuleLimits
@@ -74,17 +74,17 @@ def administration(
 
 
 def control_plane_routes(
-    config: ProcessConfig, admin: Admin, metrics: MetricSource, activity: ActivitySource | None
+    config: ProcessConfig, admin: Admin, metrics: MetricSource, activity: ActivitySource | None, note: Note
 ) -> list[BaseRoute]:
     """The addresses of apps, of the directory, of the cloud's description and of all ARM resources.
 
-    `activity` is the log of calls, None where none is kept.
+    `activity` is the log of calls, None where none is kept. `note` is told of the calls that deployments make.
     """
     access = admin.view
     made = arm_deps(
         config.settings, admin.database, access, admin.addresses, admin.clock, admin.published, admin.verifier
     )
-    deps = replace(made, metrics=metrics, activity=activity or made.activity)
+    deps = replace(made, metrics=metrics, activity=activity or made.activity, note=note)
     graph = Graph(admin.database, access, admin.verifier, admin.addresses)
     clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
     own = [openapi_route(admin.addresses), *admin_routes(admin), *key_routes(admin), *explain_routes(admin)]

@@ -14,7 +14,7 @@ import maxminddb
 from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.app.activity import ActivityLog
-from headrace.app.auditing import audit_routes, audit_trail, describe_management
+from headrace.app.auditing import audit_routes, audit_trail, deployments_told, describe_management
 from headrace.app.common import (
     addresses_of,
     http_app,
@@ -188,7 +188,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         admin = administration(config, database, feed, access, verifier, clock)
         routes = [
             ready_route(),
-            *control_plane_routes(config, admin, metrics.points, activity),
+            *control_plane_routes(config, admin, metrics.points, activity, deployments_told(auditor)),
             *(audit_routes(admin, trail) if trail else ()),
             receipt_route(admin, _receipt_finder(receipts, catalog, tables)),
             *identity_routes(signing_in),

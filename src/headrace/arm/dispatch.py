@@ -24,11 +24,11 @@ from headrace.arm.ids import (
 )
 from headrace.arm.kinds.base import Kind, method_not_allowed, require_subscription
 from headrace.arm.kinds.locks import check_locks
-from headrace.arm.model import NO_QUERY, Answer, ArmDeps, Call, Inner
+from headrace.arm.model import NO_QUERY, Activity, Answer, ArmDeps, Call, Inner
 from headrace.arm.versions import check_version
 from headrace.identity.challenge import arm_forbidden
 from headrace.identity.model import Caller
-from headrace.wire.problems import http_error
+from headrace.wire.problems import HttpError, http_error
 from headrace.wire.versions import require_arm_version
 
 _WRITES = ("PUT", "PATCH", "DELETE", "POST")
@@ -100,18 +100,16 @@ class Dispatcher:
 
         Raises `HttpError` 403, and 404 where there is no such subscription: nobody has rights there.
         """
-        method, target, action = found.method, found.target, found.action
+        method, target = found.method, found.target
         if _is_open(method, target):
             return
-        verb = f"{action}/action" if action else _VERBS.get("GET" if method == "HEAD" else method, "action")
-        right = f"{_right(target)}/{verb}"
-        scope = target.parent_id if target.is_collection else target.id
-        if self.deps.access.current.allows(caller.object_id, right, scope or "/", groups=caller.groups):
+        right, scope = _right_at(found)
+        if self.deps.access.current.allows(caller.object_id, right, scope, groups=caller.groups):
             return
         if method != "PUT" or target.type != SUBSCRIPTION_TYPE:
             with self.deps.database.read() as connection:
                 require_subscription(connection, target)
-        raise arm_forbidden(caller, right, scope or "/")
+        raise arm_forbidden(caller, right, scope)
 
     def answer(self, request: Request) -> tuple[Answer, int | None]:
         """The answer, and the change number that a writing call made."""
@@ -172,6 +170,14 @@ def _is_open(method: str, target: Target) -> bool:
     return target.type == DEFINITION_TYPE and not target.scope and method in ("GET", "HEAD")
 
 
+def _right_at(found: Found) -> tuple[str, str]:
+    """The right that a call takes, and the resource id at which."""
+    method, target, action = found.method, found.target, found.action
+    verb = f"{action}/action" if action else _VERBS.get("GET" if method == "HEAD" else method, "action")
+    scope = target.parent_id if target.is_collection else target.id
+    return f"{_right(target)}/{verb}", scope or "/"
+
+
 def _right(target: Target) -> str:
     if target.type == PROVIDER_TYPE and target.names:
         return f"{SUBSCRIPTION_TYPE}/providers"
@@ -191,7 +197,7 @@ class _InnerCalls:
     @property
     def lasting(self) -> Inner:
         """See `InnerCalls.lasting`."""
-        return self._calls(lambda request: self.dispatcher.answer(request)[0])
+        return self._calls(self._noted)
 
     @contextmanager
     def rehearsal(self) -> Iterator[Inner]:
@@ -199,10 +205,43 @@ class _InnerCalls:
         with self.dispatcher.deps.database.rehearsal() as connection:
 
             def run(request: Request) -> Answer:
+                self.dispatcher.authorize(request.caller, request.found)
                 with connection.begin_nested():
                     return self.dispatcher.run(request, connection)
 
             yield self._calls(run)
+
+    def _noted(self, request: Request) -> Answer:
+        """The answer to a call, of which the log is told."""
+        try:
+            self.dispatcher.authorize(request.caller, request.found)
+            answer, _ = self.dispatcher.answer(request)
+        except HttpError as error:
+            self._note(request, error.status, error.problem.code)
+            raise
+        self._note(request, answer.status, "")
+        return answer
+
+    def _note(self, request: Request, status: int, code: str) -> None:
+        if request.found.method not in _WRITES and status != 403:
+            return
+        caller, deps = request.caller, self.dispatcher.deps
+        operation, scope = _right_at(request.found)
+        deps.note(
+            Activity(
+                time=deps.clock.now(),
+                operation=operation,
+                status=status,
+                code=code,
+                principal=caller.object_id,
+                client=caller.app_id,
+                address=self.outer.headers.get("x-forwarded-for", ""),
+                correlation="",
+                scope=scope,
+                issuer=caller.issuer or "",
+                details=f"by {self.outer.found.target.id}",
+            )
+        )
 
     def _calls(self, run: Callable[[Request], Answer]) -> Inner:
         def call(
@@ -227,6 +266,4 @@ class _InnerCalls:
                 "InvalidTemplate",
                 "A deployment in a template has the type Microsoft.Resources/deployments.",
             )
-        caller = self.outer.caller
-        self.dispatcher.authorize(caller, found)
         return replace(self.outer, found=found, version=version, query=query, headers={}, body=body or {})

@@ -56,7 +56,7 @@ class Activity:
     """A call that changed something, or was refused. `time` is UTC microseconds, `status` the answer's.
 
     `operation` is the right it took (`Microsoft.Insights/dataCollectionRules/write`), `scope` a resource id,
-    `code` the error's.
+    `code` the error's, `issuer` the outside issuer of the caller's token, if it has one.
     """
 
     time: int
@@ -68,7 +68,12 @@ class Activity:
     address: str
     correlation: str
     scope: str
+    issuer: str = ""
+    details: str = ""
 
+
+Note = Callable[[Activity], None]
+"""Told of each change that a call made by calls of its own, and of those refused to it; called in any thread."""
 
 ActivitySource = Callable[[int | None, int | None], Iterable[Activity]]
 """The calls from and up to a time (UTC microseconds, both included, None where open), newest first."""
@@ -79,7 +84,8 @@ class ArmDeps:
     """Everything that the control plane is given from outside.
 
     `endpoint_template` is the form of `logsIngestion` addresses with `{name}` and `{base}`; None gives the
-    base address. `activity` is the log of calls; of a control plane without one it is empty.
+    base address. `activity` is the log of calls; of a control plane without one it is empty. `note` is told of what
+    deployments do: nobody else sees those calls.
     """
 
     database: Database
@@ -93,6 +99,7 @@ class ArmDeps:
     limits: RuleLimits = field(default_factory=RuleLimits)
     activity: ActivitySource = lambda _since, _until: ()
     metrics: MetricSource = lambda _rule, _start, _end: ()
+    note: Note = lambda _activity: None
 
 
 NO_QUERY: Mapping[str, str] = {}

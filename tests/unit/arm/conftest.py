@@ -79,6 +79,7 @@ class World:
     validated: list[tuple[Rule, Catalog]] = field(default_factory=list)
     tokens: dict[tuple[str, str, int], str] = field(default_factory=dict)
     activity: list[Activity] = field(default_factory=list)
+    noted: list[Activity] = field(default_factory=list)
 
     def token(
         self, app_id: str = "", principal_id: str = "", audience: str = "https://management.azure.com"
@@ -180,6 +181,7 @@ def world(tmp_path: Path, started: tuple[Path, FirstApp]) -> Iterator[World]:
 
     verifier = TokenVerifier(view, addresses, clock)
     activity: list[Activity] = []
+    noted: list[Activity] = []
 
     def logged(since: int | None, until: int | None) -> list[Activity]:
         wanted = [
@@ -189,14 +191,37 @@ def world(tmp_path: Path, started: tuple[Path, FirstApp]) -> Iterator[World]:
         ]
         return sorted(wanted, key=lambda one: one.time, reverse=True)
 
-    deps = ArmDeps(database, verifier, view, addresses, clock, validate, publish, None, RuleLimits(), logged)
+    deps = ArmDeps(
+        database,
+        verifier,
+        view,
+        addresses,
+        clock,
+        validate,
+        publish,
+        None,
+        RuleLimits(),
+        logged,
+        note=noted.append,
+    )
     graph = Graph(database, view, verifier, addresses)
     clouds = cloud_routes(addresses, lambda: view.current.tenant)
     app = Starlette(routes=[*clouds, *graph_routes(graph), *arm_routes(deps)])
     runner = asyncio.Runner()
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
     made = World(
-        database, clock, first, view, deps, runner, http, published, faults, validated, activity=activity
+        database,
+        clock,
+        first,
+        view,
+        deps,
+        runner,
+        http,
+        published,
+        faults,
+        validated,
+        activity=activity,
+        noted=noted,
     )
     made.put(f"/subscriptions/{SUBSCRIPTION}", {"displayName": "Test"})
     try:

@@ -51,6 +51,16 @@ ENDPOINT = {
     "location": "[resourceGroup().location]",
     "properties": {"networkAcls": {"publicNetworkAccess": "Enabled"}},
 }
+GRANT = {
+    "type": "Microsoft.Authorization/roleAssignments",
+    "apiVersion": "2022-04-01",
+    "name": "[guid('a')]",
+    "properties": {
+        "roleDefinitionId": f"[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '{PUBLISHER}')]",
+        "principalId": "[guid('b')]",
+        "principalType": "ServicePrincipal",
+    },
+}
 ENDPOINT_ID = "[resourceId('Microsoft.Insights/dataCollectionEndpoints', 'dce1')]"
 RULE_ID = "[resourceId('Microsoft.Insights/dataCollectionRules', 'dcr1')]"
 TUTORIAL = template(
@@ -448,6 +458,28 @@ def test_a_name_cannot_lead_elsewhere(world: World, name: str) -> None:
     else:
         assert failed(answer)["code"] == "InvalidTemplate"
     assert [item["name"] for item in world.get(f"{GROUP}/resources")["value"]] == ["work1"]
+
+
+def test_what_a_deployment_does_is_told_call_by_call(world: World) -> None:
+    start(world)
+    document = body(template(ENDPOINT, nested(template=template({**ENDPOINT, "name": "inside"}))))
+    world.call("POST", f"{DEPLOYMENT}/whatIf", document)
+    assert world.noted == []
+    deployer = world.other_app(("Log Analytics Contributor", GROUP))
+    for token in (None, deployer):
+        world.put(DEPLOYMENT, document, token=token)
+    told = [(one.operation, one.status, one.scope.rpartition("/")[2], one.details) for one in world.noted]
+    write, by = f"{INSIGHTS}/dataCollectionEndpoints/write", f"by {DEPLOYMENT}"
+    assert told == [(write, status, name, by) for status in (201, 200) for name in ("dce1", "inside")]
+    assert world.noted[0].principal == world.first.principal_id != world.noted[-1].principal
+    world.noted.clear()
+    world.put(DEPLOYMENT, body(template(GRANT)), token=deployer)
+    (refused,) = world.noted
+    assert (refused.operation, refused.status, refused.code) == (
+        "Microsoft.Authorization/roleAssignments/write",
+        403,
+        "AuthorizationFailed",
+    )
 
 
 def test_a_locked_group_takes_no_deployment(world: World) -> None:
