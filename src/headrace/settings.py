@@ -451,9 +451,15 @@ def _problem(detail: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     known = setting_fields()
     # A fault inside a setting that holds a list is that setting's.
     setting = next((one for one in known if name == one or name.startswith(f"{one}.")), name)
-    origin = origins.get(setting, "default")
+    own = detail.get("ctx", {}).get("error") if detail["type"] == "value_error" else None
+    text = own or detail["msg"]
+    if setting in known:
+        origin = origins.get(setting, "default")
+        return Problem("InvalidSetting", f"{name} (from {origin}): {text}.", target=name)
+    if own:
+        # A section's check, which names the settings that it is about.
+        return Problem("InvalidSetting", f"{text}.", target=name)
     close = difflib.get_close_matches(name, known, 1)
-    hint = None
-    if setting not in known:
-        hint = f"Did you mean {close[0]}?" if close else "`headrace settings` lists all settings."
-    return Problem("InvalidSetting", f"{name} (from {origin}): {detail['msg']}.", target=name, hint=hint)
+    hint = f"Did you mean {close[0]}?" if close else "`headrace settings` lists all settings."
+    message = f"{name} (from {origins.get(name, 'default')}): there is no such setting."
+    return Problem("InvalidSetting", message, target=name, hint=hint)

@@ -100,7 +100,7 @@ def _all(env_file: Path | None, data_dir: Path | None) -> Iterator[Finding]:
     with server:
         running = yield from check_server(server)
         if not running:
-            yield from check_port()
+            yield from check_port(port=urlsplit(server.variable("HEADRACE_ARM_URL")).port)
         folder = data_dir or _folder_of(server)
         if folder is not None:
             yield from check_folder(folder)

@@ -267,6 +267,7 @@ def _place(source: Source) -> int:
 
 
 def _progress(quiet: bool, source: Source) -> Progress:
+    console = error_console()
     parts = [BarColumn(), TaskProgressColumn()] if _size(source) else []
     return Progress(
         TextColumn("{task.description}"),
@@ -274,7 +275,7 @@ def _progress(quiet: bool, source: Source) -> Progress:
         TextColumn("{task.fields[rows]} rows"),
         TransferSpeedColumn(),
         TimeElapsedColumn(),
-        console=error_console(),
-        disable=quiet,
+        console=console,
+        disable=quiet or not console.is_terminal,
         transient=True,
     )

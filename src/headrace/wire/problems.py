@@ -77,7 +77,13 @@ async def handle_unrouted(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         message = f"{request.method} is not a method of this address."
         return error_response(http_error(405, "MethodNotAllowed", message, headers=error.headers))
-    return error_response(http_error(error.status_code, "NotFound", "There is nothing at this address."))
+    return error_response(
+        http_error(
+            error.status_code,
+            "NotFound",
+            "There is nothing at this address. GET /openapi.json lists what there is.",
+        )
+    )
 
 
 async def handle_unexpected(_request: Request, error: Exception) -> Response:

@@ -47,6 +47,7 @@ def test_the_azure_profile_sets_azures_limits_and_leaves_what_is_set() -> None:
     ("text", "says"),
     [
         ("[query]\nthreds = 1", "query.threads"),
+        ("[query]\nthreds = 1", "there is no such setting"),
         ("[query]\nthreads = 'x'", "query.threads"),
         ("[query", "headrace.toml"),
     ],
@@ -59,6 +60,13 @@ def test_a_wrong_setting_is_named_with_its_origin(tmp_path: Path, text: str, say
     problem = refused.value.problems[0]
     assert says in problem.message + (problem.hint or "")
     assert str(file) in problem.message
+
+
+def test_settings_that_belong_together_are_named_without_a_guess(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError) as refused:
+        load_settings({}, {"HEADRACE_TLS_CERTIFICATE": str(tmp_path / "server.pem")})
+    (problem,) = refused.value.problems
+    assert (problem.message, problem.hint) == ("tls.certificate and tls.key must be set together.", None)
 
 
 def test_trusted_issuers_come_from_a_variable_as_json_and_their_faults_are_named() -> None:
