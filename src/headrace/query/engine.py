@@ -423,6 +423,9 @@ def _open_engine(tables_root: Path, spill: Path, settings: QuerySettings) -> duc
         }
     )
     session.prepare(connection)
+    # No file of a table ever changes, and decoding footers is most of what a query over many small files costs. They
+    # count as memory, and go where it gets short.
+    connection.execute("SET parquet_metadata_cache = true")
     connection.execute("SET allowed_directories = $1", [[str(tables_root)]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -122,7 +122,8 @@ def _selects(
     values = [*outputs]
     if rows is not None:
         values.append(_named(_long(1), rows.name))
-    source = read_parquet([root / file.path for file in read])
+    # As text, because joining paths takes five times as long: that shows at a thousand files.
+    source = read_parquet([f"{root}/{file.path}" for file in read])
     select = exp.Select(expressions=values or [_nothing()], from_=exp.From(this=source))
     conditions = _time_conditions(read, request)
     if conditions:
@@ -151,7 +152,7 @@ def _named(value: exp.Expr, name: str) -> exp.Alias:
     return exp.Alias(this=value, alias=exp.Identifier(this=name, quoted=True))
 
 
-def read_parquet(paths: Iterable[Path]) -> exp.Table:
+def read_parquet(paths: Iterable[Path | str]) -> exp.Table:
     """The rows of Parquet files that have the same columns; folder names are not read as columns."""
     files = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
     option = exp.EQ(this=exp.column("hive_partitioning"), expression=exp.false())
