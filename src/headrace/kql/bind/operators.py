@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.kql.bind.base import long_literal
 from headrace.kql.bind.expressions import POISON, ExpressionBinder
-from headrace.kql.bind.patterns import pattern_fault
+from headrace.kql.bind.patterns import pattern_fault, spelled
 from headrace.kql.bind.scope import Relation
 from headrace.kql.model import CHARTS, Render
 from headrace.kql.plan.expressions import (
@@ -394,7 +394,8 @@ class OperatorBinder(ExpressionBinder):
                 if part.text is None and previous_star:
                     continue
                 previous_star = part.text is None
-                parts.append(Pattern(part.text, None, part.type))
+                text = spelled(part.text) if part.text and operator.kind == "regex" else part.text
+                parts.append(Pattern(text, None, part.type))
                 continue
             previous_star = False
             column = self.new_column(part.column, part.type)
@@ -453,6 +454,7 @@ class OperatorBinder(ExpressionBinder):
                 continue
             options[name] = value.value
             if name == "regex":
+                options[name] = spelled(str(value.value))
                 fault = pattern_fault(str(value.value), 2)
                 if fault is not None:
                     self.report("KQL0121", f"This is no regular expression (RE2): {fault}.", node)

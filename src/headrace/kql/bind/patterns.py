@@ -24,7 +24,15 @@ _PLACES: Mapping[str, int] = MappingProxyType(
     }
 )
 """Which argument of each function is a pattern."""
-_NAMED_GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\(\?<(?=\w)")
+_NAMED_GROUP = re.compile(
+    r"""
+    \\Q.*?(?:\\E|\Z) | \\.                              # what is quoted
+    | \[\^?\]?(?:\[:\^?\w+:\] | \\. | [^\]\\])*\]      # a class
+    | (?P<group>\(\?<(?=\w))
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""The start of a group with a name, and what only looks like one."""
 _LOOKS = ("(?=", "(?!", "(?<=", "(?<!")
 
 
@@ -37,14 +45,19 @@ def pattern_place(name: str, arguments: Sequence[Expr]) -> int | None:
     return place if place is not None and place < len(arguments) else None
 
 
+def spelled(pattern: str) -> str:
+    """The pattern with its named groups in the one spelling that every engine takes: `(?P<name>` for `(?<name>`."""
+    return _NAMED_GROUP.sub(lambda found: "(?P<" if found["group"] else found[0], pattern)
+
+
 def plain_groups(name: str, arguments: Sequence[Expr]) -> Sequence[Expr]:
-    """The arguments with named groups of a constant pattern in the one spelling that every engine takes."""
+    """The arguments with a constant pattern `spelled`."""
     place = pattern_place(name, arguments)
     pattern = arguments[place] if place is not None else None
     if place is None or not isinstance(pattern, Literal) or "(?<" not in str(pattern.value):
         return arguments
-    spelled = Literal(pattern.type, _NAMED_GROUP.sub(r"\1(?P<", str(pattern.value)))
-    return [*arguments[:place], spelled, *arguments[place + 1 :]]
+    plain = Literal(pattern.type, spelled(str(pattern.value)))
+    return [*arguments[:place], plain, *arguments[place + 1 :]]
 
 
 def pattern_fault(pattern: str, groups: int = 0) -> str | None:
