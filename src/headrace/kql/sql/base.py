@@ -21,7 +21,7 @@ from headrace.kql.plan.expressions import (
 )
 from headrace.kql.sql.conditions import as_condition
 from headrace.kql.sql.functions.base import Typed, lower_several
-from headrace.kql.sql.layers import Layer, column_sql, conjunction, subquery
+from headrace.kql.sql.layers import Layer, column_sql, conjunction, named, subquery
 from headrace.kql.sql.ordering import by_raw_time
 from headrace.kql.sql.rendering import ExpressionGenerator
 from headrace.kql.types import KustoType
@@ -217,7 +217,7 @@ class Generator(ExpressionGenerator):
         items: list[exp.Expression] = []
         groups: list[exp.Expression] = []
         for (column, _), sql in zip(plan.keys, keys, strict=True):
-            items.append(exp.Alias(this=sql, alias=exp.Identifier(this=column.sql_name, quoted=False)))
+            items.append(named(sql, column.sql_name))
             groups.append(exp.Literal.number(len(items)))
         before = self._layer, self._order
         self._layer, self._order = layer, plan.order
@@ -228,15 +228,12 @@ class Generator(ExpressionGenerator):
                     items.extend(self.packed(columns, applied, unpacked))
                     continue
                 for column, sql in zip(columns, self.several(applied), strict=True):
-                    alias = exp.Identifier(this=column.sql_name, quoted=False)
-                    items.append(exp.Alias(this=sql, alias=alias))
+                    items.append(named(sql, column.sql_name))
         finally:
             self._layer, self._order = before
         select = layer.select(())
         if not items:
-            items.append(
-                exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False))
-            )
+            items.append(named(exp.Literal.number(1), "one"))
         select.set("expressions", items)
         if groups:
             select.set("group", exp.Group(expressions=groups))
@@ -275,10 +272,7 @@ class Generator(ExpressionGenerator):
             )
             unpacked[column] = self.filled(field) if column.type is _T.STRING else field
         names = [*(column.sql_name for column in columns[:first]), name]
-        return [
-            exp.Alias(this=sql, alias=exp.Identifier(this=alias, quoted=False))
-            for alias, sql in zip(names, made, strict=True)
-        ]
+        return [named(sql, alias) for alias, sql in zip(names, made, strict=True)]
 
     def limit(self, plan: p.Limit) -> Layer:
         """`ORDER BY ... LIMIT`."""

@@ -10,7 +10,7 @@ from headrace.kql.sql.base import Generator
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions import convert as conversions
 from headrace.kql.sql.functions.base import Typed
-from headrace.kql.sql.layers import Layer, column_sql, subquery
+from headrace.kql.sql.layers import Layer, column_sql, named, subquery
 from headrace.kql.sql.matching_rows import MatchGenerator
 from headrace.kql.sql.pairs import PairsGenerator
 from headrace.kql.sql.parsing import ParsingGenerator
@@ -46,9 +46,9 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
         place = column_sql(self.fresh("i"))
         bounds = exp.Select(
             expressions=[
-                _alias(low, "low_"),
-                _alias(high, "high_"),
-                _alias(step, "step_"),
+                named(low, "low_"),
+                named(high, "high_"),
+                named(step, "step_"),
             ]
         )
         span = b.subtract(column_sql("high_"), column_sql("low_"))
@@ -75,7 +75,7 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
             expressions=[
                 column_sql("low_"),
                 column_sql("step_"),
-                _alias(b.call("unnest", b.call("generate_series", b.number(0), zero_low)), place.name),
+                named(b.call("unnest", b.call("generate_series", b.number(0), zero_low)), place.name),
             ]
         ).from_(subquery(bounds, self.fresh("t")))
         item = b.add(
@@ -111,13 +111,13 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
             listed: exp.Expression = column_sql(name)
             if limit is not None:
                 listed = b.call("list_slice", listed, b.number(1), limit.copy())
-            out.append("expressions", _alias(b.call("unnest", listed), element))
+            out.append("expressions", named(b.call("unnest", listed), element))
         if plan.index is not None:
             lengths = [b.coalesce(b.call("len", column_sql(name)), 0) for name in names]
             longest = b.call("greatest", *lengths) if len(lengths) > 1 else lengths[0]
             if limit is not None:
                 longest = b.call("least", longest, limit.copy())
-            out.append("expressions", _alias(b.call("unnest", b.call("range", longest)), plan.index.sql_name))
+            out.append("expressions", named(b.call("unnest", b.call("range", longest)), plan.index.sql_name))
         made = self.from_select(out, [*kept, *([plan.index] if plan.index is not None else [])], source.depth)
         for item, element in zip(plan.items, raw, strict=True):
             made.add(item.column, self.element(column_sql(element), item), cheap=item.type is _T.DYNAMIC)
@@ -182,7 +182,3 @@ def storage_value(column: Column, value: exp.Expression) -> exp.Expression:
     if isinstance(value, exp.Mul) and isinstance(value.this, exp.Anonymous) and value.this.name == "epoch_us":
         return b.call("make_timestamp", value.this)
     return b.call("make_timestamp", b.call("divide", value, 10))
-
-
-def _alias(expression: exp.Expression, name: str) -> exp.Alias:
-    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))

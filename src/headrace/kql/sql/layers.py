@@ -16,6 +16,11 @@ def column_sql(name: str) -> exp.Column:
     return exp.Column(this=exp.Identifier(this=name, quoted=False))
 
 
+def named(expression: exp.Expression, name: str) -> exp.Alias:
+    """An expression of a select under a generated name."""
+    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
+
+
 def is_cheap(expression: exp.Expression) -> bool:
     """Whether evaluating an expression twice costs nothing worth a select of its own."""
     if isinstance(expression, CHEAP):
@@ -72,7 +77,7 @@ class Layer:
         select = self.select(() if plain else columns)
         items = [exp.Star()] if plain and self.source is not None else list(select.expressions)
         for name, value in made:
-            items.append(exp.Alias(this=value, alias=exp.Identifier(this=name, quoted=False)))
+            items.append(named(value, name))
         select.set("expressions", items)
         return select
 
@@ -86,11 +91,9 @@ class Layer:
                 items.append(column_sql(name))
             else:
                 copy = column_sql(value.name) if isinstance(value, exp.Column) else value.copy()
-                items.append(exp.Alias(this=copy, alias=exp.Identifier(this=name, quoted=False)))
+                items.append(named(copy, name))
         if not items:
-            items.append(
-                exp.Alias(this=exp.Literal.number(1), alias=exp.Identifier(this="one", quoted=False))
-            )
+            items.append(named(exp.Literal.number(1), "one"))
         select = exp.Select(expressions=items)
         if self.source is not None:
             select.set("from_", exp.From(this=self.source))

@@ -8,14 +8,10 @@ from headrace.kql.plan import nodes as p
 from headrace.kql.plan.expressions import Column, Expr, columns_of
 from headrace.kql.sql.base import Generator
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.layers import Layer, column_sql, subquery
+from headrace.kql.sql.layers import Layer, column_sql, named, subquery
 from headrace.kql.types import KustoType
 
 _T = KustoType
-
-
-def _named(expression: exp.Expression, name: str) -> exp.Alias:
-    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
 
 
 def _table(name: str) -> exp.Table:
@@ -53,16 +49,16 @@ class MatchGenerator(Generator):
 
     def _start(self, plan: p.MatchRows, names: _StateNames, number: str) -> exp.Select:
         """Before the first row: no step has matched."""
-        items: list[exp.Expression] = [_named(b.cast(b.number(0), "BIGINT"), number)]
-        items.append(_named(b.cast(b.number(-1), "BIGINT"), names.last_match))
+        items: list[exp.Expression] = [named(b.cast(b.number(0), "BIGINT"), number)]
+        items.append(named(b.cast(b.number(-1), "BIGINT"), names.last_match))
         for step in range(len(plan.steps)):
-            items.append(_named(b.false(), names.active(step)))
-            items.append(_named(b.cast(b.number(-1), "BIGINT"), names.match(step)))
-            items.append(_named(b.false(), names.taken(step)))
+            items.append(named(b.false(), names.active(step)))
+            items.append(named(b.cast(b.number(-1), "BIGINT"), names.match(step)))
+            items.append(named(b.false(), names.taken(step)))
             if plan.steps[step].output == "last":
-                items.append(_named(b.false(), names.repeated(step)))
+                items.append(named(b.false(), names.repeated(step)))
             for column in names.carried(step):
-                items.append(_named(self._missing(plan, names, column), names.value(step, column)))
+                items.append(named(self._missing(plan, names, column), names.value(step, column)))
         return exp.Select(expressions=items)
 
     def _missing(self, plan: p.MatchRows, names: _StateNames, state: Column) -> exp.Expression:
@@ -96,11 +92,11 @@ class MatchGenerator(Generator):
         condition = plan.steps[step].condition
         for origin, moved in origins.items():
             fits = self._over(plan, names, origin, condition)
-            tests.append(_named(b.both(column_sql(names.active(origin)), b.coalesce(fits, False)), moved))
+            tests.append(named(b.both(column_sql(names.active(origin)), b.coalesce(fits, False)), moved))
         here = b.coalesce(self._over(plan, names, step, condition), False)
         if step:
             here = b.both(column_sql(names.active(step)), here)
-        tests.append(_named(here, stayed))
+        tests.append(named(here, stayed))
         query = exp.Select(expressions=tests).from_(subquery(below, self.fresh("t")))
         return self._apply(plan, names, step, query, origins, stayed)
 
@@ -151,7 +147,7 @@ class MatchGenerator(Generator):
             changed[name] = b.choose(values, column_sql(name))
         self._clear(plan, names, moves, changed)
         items: list[exp.Expression] = [exp.Star(except_=[column_sql(name) for name in changed])]
-        items.extend(_named(value, name) for name, value in changed.items())
+        items.extend(named(value, name) for name, value in changed.items())
         return exp.Select(expressions=items).from_(subquery(below, self.fresh("t")))
 
     def _clear(
@@ -236,10 +232,10 @@ class MatchGenerator(Generator):
                     if state in names.columns
                     else self.render_alone(default)
                 )
-                items.append(_named(value, column.sql_name))
+                items.append(named(value, column.sql_name))
             if plan.match_id is not None:
-                items.append(_named(column_sql(names.match(step)), plan.match_id.sql_name))
-            items.append(_named(exp.column(number, table=rows), position))
+                items.append(named(column_sql(names.match(step)), plan.match_id.sql_name))
+            items.append(named(exp.column(number, table=rows), position))
             source = self._last_of_series(names, step, states, number) if bound.output == "last" else None
             select = exp.Select(expressions=items).from_(source or _table(states))
             on = exp.EQ(this=exp.column(number, table=rows), expression=exp.column(number, table=states))
@@ -263,7 +259,7 @@ class MatchGenerator(Generator):
             this=exp.Anonymous(this="lead", expressions=[column_sql(names.repeated(step))]),
             order=exp.Order(expressions=[exp.Ordered(this=column_sql(number))]),
         )
-        taken = exp.Select(expressions=[exp.Star(), _named(window, follows)]).from_(_table(states))
+        taken = exp.Select(expressions=[exp.Star(), named(window, follows)]).from_(_table(states))
         taken = taken.where(column_sql(names.taken(step)))
         last = exp.Select(expressions=[exp.Star()]).from_(subquery(taken, self.fresh("t")))
         return subquery(last.where(b.negation(b.coalesce(column_sql(follows), False))), states)

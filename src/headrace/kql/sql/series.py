@@ -9,17 +9,13 @@ from headrace.kql.plan.expressions import Expr
 from headrace.kql.sql.base import Generator
 from headrace.kql.sql.functions import build as b
 from headrace.kql.sql.functions.base import Typed
-from headrace.kql.sql.layers import Layer, column_sql, subquery
+from headrace.kql.sql.layers import Layer, column_sql, named, subquery
 from headrace.kql.syntax.literals import MIN_DATETIME
 from headrace.kql.types import KustoType
 
 _T = KustoType
 MAX_BINS = 1_000_000
 """The most bins of one series."""
-
-
-def _named(expression: exp.Expression, name: str) -> exp.Alias:
-    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
 
 
 def _any_row(least: int) -> exp.Having:
@@ -38,8 +34,8 @@ class SeriesGenerator(Generator):
         groups = exp.Select(
             expressions=[
                 *(column_sql(key) for key in keys),
-                _named(self._first_bin(plan, place), first),
-                _named(self._last_bin(plan, place), last),
+                named(self._first_bin(plan, place), first),
+                named(self._last_bin(plan, place), last),
             ]
         ).from_(exp.Table(this=exp.Identifier(this=binned, quoted=False)))
         if keys:
@@ -48,8 +44,8 @@ class SeriesGenerator(Generator):
             groups.set("having", _any_row(0 if plan.nonempty else 1))
         spread = exp.Select(
             expressions=[
-                *(_named(column_sql(key), f"g{key}") for key in keys),
-                _named(
+                *(named(column_sql(key), f"g{key}") for key in keys),
+                named(
                     b.call(
                         "unnest",
                         b.call(
@@ -66,20 +62,20 @@ class SeriesGenerator(Generator):
         for key in keys:
             same = exp.NullSafeEQ(this=column_sql(f"g{key}"), expression=column_sql(key))
             on = exp.And(this=on, expression=same)
-        items: list[exp.Expression] = [_named(column_sql(f"g{key}"), key) for key in keys]
+        items: list[exp.Expression] = [named(column_sql(f"g{key}"), key) for key in keys]
         for column, value, default in plan.outputs:
             filled = exp.Case(
                 ifs=[exp.If(this=b.is_null(column_sql(place)), true=self.render_alone(default))],
                 default=self._over_bin(plan, value),
             )
-            items.append(_named(self._array(filled, value.type, place), column.sql_name))
+            items.append(named(self._array(filled, value.type, place), column.sql_name))
         base = self._base(plan)
         step = self.render_alone(plan.step)
         type = plan.axis.type
         moment = b.cast(
             exp.Paren(this=b.add(base, b.multiply(column_sql(f"g{place}"), step))), b.SQL_TYPES[type]
         )
-        items.append(_named(self._array(moment, type, place), plan.axis_column.sql_name))
+        items.append(named(self._array(moment, type, place), plan.axis_column.sql_name))
         select = exp.Select(expressions=items).from_(subquery(spread, self.fresh("t")))
         select.set(
             "joins",
@@ -114,7 +110,7 @@ class SeriesGenerator(Generator):
             layer.where.append(exp.GTE(this=axis.copy(), expression=self.render_alone(plan.low)))
         if plan.high is not None:
             layer.where.append(exp.LT(this=axis.copy(), expression=self.render_alone(plan.high)))
-        items = [_named(sql, column.sql_name) for (column, _), sql in zip(plan.keys, keys, strict=True)]
+        items = [named(sql, column.sql_name) for (column, _), sql in zip(plan.keys, keys, strict=True)]
         offset = b.subtract(axis, self._base(plan))
         ratio = b.ratio(
             exp.Paren(this=b.cast(exp.Paren(this=offset), "DOUBLE")), self.render_alone(plan.step)
@@ -125,13 +121,13 @@ class SeriesGenerator(Generator):
                 exp.Paren(this=b.floor_multiple(exp.Paren(this=offset.copy()), self.render_alone(plan.step))),
                 self.render_alone(plan.step),
             )
-        items.append(_named(index, place))
+        items.append(named(index, place))
         groups = [exp.Literal.number(i + 1) for i in range(len(items))]
         before, self._layer = self._layer, layer
         try:
             for columns, applied in plan.aggregates:
                 made = zip(columns, self.several(applied), strict=True)
-                items.extend(_named(sql, column.sql_name) for column, sql in made)
+                items.extend(named(sql, column.sql_name) for column, sql in made)
         finally:
             self._layer = before
         select = layer.select(())

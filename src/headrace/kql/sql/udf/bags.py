@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from headrace.kql.sql.udf.dates import moment_text, timespan_text
-from headrace.kql.sql.udf.text import path_steps
+from headrace.kql.sql.udf.text import path_steps, step_into
 from headrace.kql.sql.udf.values import (
     Json,
     as_bool,
@@ -49,11 +49,7 @@ def _arithmetic(symbol: str | None, left: str | None, right: str | None) -> str 
 
 def _member(value: str | None, key: str | None) -> str | None:
     content, step = parse(value), parse(key)
-    if isinstance(content, dict):
-        return dump(content.get(step)) if isinstance(step, str) else None
-    if isinstance(content, list) and isinstance(step, int) and -len(content) <= step < len(content):
-        return dump(content[step])
-    return None
+    return dump(step_into(content, step)[1]) if isinstance(step, str | int) else None
 
 
 def _extreme(sign: int, *values: str | None) -> str | None:
@@ -276,7 +272,7 @@ def _remove_keys(bag: str | None, keys: str | None) -> str | None:
 
 def _remove(value: Json, steps: list[str | int]) -> None:
     for step in steps[:-1]:
-        found, value = _step_into(value, step)
+        found, value = step_into(value, step)
         if not found:
             return
     if steps and isinstance(value, dict):
@@ -288,22 +284,13 @@ def _steps(key: str) -> list[str | int]:
     return (path_steps(key) or []) if key.startswith("$") else [key]
 
 
-def _step_into(value: Json, step: str | int) -> tuple[bool, Json]:
-    """Whether the value has that member, and the member."""
-    if isinstance(step, str):
-        return (True, value[step]) if isinstance(value, dict) and step in value else (False, None)
-    if isinstance(value, list) and -len(value) <= step < len(value):
-        return True, value[step]
-    return False, None
-
-
 def _has_key(bag: str | None, key: str | None) -> str | None:
     value: Json = parse_bag(bag)
     if value is None or key is None:
         return None
     steps = _steps(key)
     for step in steps:
-        found, value = _step_into(value, step)
+        found, value = step_into(value, step)
         if not found:
             return "false"
     return as_bool(bool(steps))

@@ -12,6 +12,7 @@ from typing import Any
 import re2
 
 from headrace.kql.sql.udf.values import (
+    Json,
     as_bool,
     as_float,
     as_int,
@@ -214,16 +215,22 @@ def path_steps(path: str) -> list[str | int] | None:
     return steps
 
 
+def step_into(value: Json, step: str | int) -> tuple[bool, Json]:
+    """Whether the value has that member, and the member (None without one)."""
+    if isinstance(step, str):
+        return (True, value[step]) if isinstance(value, dict) and step in value else (False, None)
+    if isinstance(value, list) and -len(value) <= step < len(value):
+        return True, value[step]
+    return False, None
+
+
 def _extract_json(path: str | None, source: str | None) -> str | None:
     steps, value = path_steps(path or ""), parse(source)
     if steps is None:
         return None
     for step in steps:
-        if isinstance(step, str) and isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(step, int) and isinstance(value, list) and -len(value) <= step < len(value):
-            value = value[step]
-        else:
+        found, value = step_into(value, step)
+        if not found:
             return None
     return dump(value)
 
