@@ -104,7 +104,7 @@ def _shallow_objects(members: Sequence[msgspec.Raw], max_depth: int) -> bool:
         return False
     lengths = np.fromiter(map(len, members), np.int64, len(members))
     codes = np.frombuffer(b"".join(members), np.uint8)
-    if not (codes[lengths.cumsum() - lengths] == _BRACE).all():
+    if codes[lengths.cumsum() - lengths].tobytes() != b"{" * len(members):
         return False
     openings = _openings(codes)
     reaches = openings[max_depth - 1 :] - openings[: 1 - max_depth]
