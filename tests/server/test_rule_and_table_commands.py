@@ -104,6 +104,7 @@ def test_rules_and_apps_go_by_their_names(headrace: Command, tmp_path: Path) -> 
     immutable_id = json.loads(headrace("rule", "apply", "rule.json", "--output", "json"))["immutableId"]
     (tmp_path / "rows.ndjson").write_text('{"Word": "a"}\n')
 
+    assert "--stream" in headrace("send", "rows.ndjson", "--rule", "dcr-" + "0" * 32, code=1)
     refused = headrace("send", "rows.ndjson", "--rule", name, code=1)
     cure = refused.partition("headrace role assign")[2]
     assert immutable_id in cure and "'Monitoring Metrics Publisher'" in cure

@@ -6,6 +6,7 @@ import gzip
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,11 +112,15 @@ def _target(server: Server, rule: str | None, stream: str | None) -> tuple[str, 
 
     The rule is only looked up where something is not given: a sender need not have the right to read it.
     """
-    if rule is None:
+    if rule in (None, server.variables.get("HEADRACE_DCR_IMMUTABLE_ID")):
         return server.variable("HEADRACE_DCR_IMMUTABLE_ID"), stream or server.variable("HEADRACE_DCR_STREAM")
     if rule.lower().startswith("dcr-") and stream is not None:
         return rule, stream
-    properties = server.find_rule(None, rule)["properties"]
+    try:
+        properties = server.find_rule(None, rule)["properties"]
+    except ProblemError as error:
+        hint = "With its immutableId and --stream, a rule need not be looked up, nor the right be there to do so."
+        raise ProblemError([replace(one, hint=one.hint or hint) for one in error.problems]) from None
     streams = sorted({one for flow in properties["dataFlows"] for one in flow["streams"]})
     if stream is None and len(streams) != 1:
         hint = f"Choose with --stream: {', '.join(streams)}."

@@ -52,7 +52,7 @@ class LocalServer:
 
     def close(self) -> None:
         """Close the connections; the server is not touched."""
-        self._server.__exit__()
+        self._server.close()
 
     def credential(self) -> ClientSecretCredential:
         """What signs in at this server, for Azure's clients. Needs the package azure-identity."""
