@@ -58,6 +58,8 @@ _ISO = (
     r"\s*([Zz]|GMT|UTC|[+-]\d{2}(:?\d{2})?)?\s*$"
 )
 
+_COMMON_ISO = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d+)?([+-]\d\d:\d\d)?"
+
 _WHOLE_NUMBER = """
 CASE WHEN contains(v, '.') OR contains(v, 'e') OR contains(v, 'E') OR contains(v, '_')
      THEN CASE WHEN v IN ('true', 'false') THEN CASE WHEN v = 'true' THEN 1 ELSE 0 END
@@ -79,13 +81,19 @@ CASE WHEN v = 'true' THEN true WHEN v = 'false' THEN false
      ELSE try_cast(v AS DOUBLE) <> 0
 END
 """,
-    # The first branch is the usual: ISO 8601 in UTC. DuckDB's TIMESTAMP ignores an offset, and TIMESTAMPTZ,
-    # which honours it, is several times slower.
+    # The usual comes first: ISO 8601 in UTC, then with an offset or without a zone, which takes three times as long.
+    # All else takes ten times as long. DuckDB's TIMESTAMP ignores an offset.
     KustoType.DATETIME: f"""
 coalesce(
   CASE WHEN instr(v, '-') = 5 AND v >= '0001' AND v < ':'
-            AND (suffix(v, 'Z') OR suffix(v, '+00:00') OR (strlen(v) = 19 AND array_extract(v, 17) = ':'))
-       THEN try_cast(v AS TIMESTAMP) END,
+       THEN CASE WHEN suffix(v, 'Z') OR suffix(v, '+00:00') OR (strlen(v) = 19 AND array_extract(v, 17) = ':')
+                 THEN try_cast(v AS TIMESTAMP)
+                 WHEN regexp_full_match(v, '{_COMMON_ISO}')
+                 THEN CASE WHEN array_extract(v, -6) IN ('+', '-')
+                           THEN make_timestamp(epoch_us(try_cast(v AS TIMESTAMPTZ)))
+                           ELSE try_cast(v AS TIMESTAMP) END
+            END
+  END,
   CASE WHEN v IS NULL OR strlen(v) > 64 OR v = '' THEN NULL
        WHEN trim(v) >= '0001' AND regexp_matches(v, '{_ISO}')
        THEN make_timestamp(epoch_us(try_cast(

@@ -88,13 +88,14 @@ class Splitter:
         self._first: str | None = None
         self._guessed = False
         self._steps = steps
-        # All that is left of the text begins `_offset` bytes (and a column's worth of them) into `_text`.
+        # All that is left of the text begins `_offset` bytes (and a column's worth of them) into `_text`. Written out
+        # where it is asked for, as `_whole` is: that is where a row took a rare way, and no other row computes it.
         self._text = subject
-        self._offset: str | None = None
+        self._offset: exp.Expression | None = None
         # The piece at hand, and whether the text ends with it; without one all of `_text` is at hand.
         self._pieces: str | None = None
         self._place = 1
-        self._whole: str | None = None
+        self._whole: exp.Expression | None = None
         # The last step: its pieces, which of them are passed, and the delimiters between. Named when it is asked for.
         self._passed: tuple[str, int, str] | None = None
         self._guesses = all(take.prefix is None for take in takes)
@@ -164,7 +165,7 @@ class Splitter:
             enough = _longer(near, count)
             assert self._whole is not None
             far = b.call("string_split", self._rest(), delimiter)
-            pieces = self._add("p", b.when(b.either(enough, column_sql(self._whole)), column_sql(near), far))
+            pieces = self._add("p", b.when(b.either(enough, self._whole.copy()), column_sql(near), far))
         self._tests.append(_longer(pieces, count))
         return pieces
 
@@ -175,7 +176,7 @@ class Splitter:
         self._passed = (pieces, passed, delimiter)
 
     def _settle(self) -> None:
-        """Name how far the last step came, and whether its pieces end with the text."""
+        """Note how far the last step came, and whether its pieces end with the text."""
         if self._passed is None:
             return
         pieces, passed, delimiter = self._passed
@@ -185,16 +186,16 @@ class Splitter:
             this=b.call("len", column_sql(pieces)), expression=b.number(passed + 1)
         )
         if self._offset is not None and self._whole is not None:
-            size = b.add(column_sql(self._offset), size)
-            whole = b.both(column_sql(self._whole), whole)
-        self._offset = self._add("o", size)
-        self._whole = self._add("w", whole)
+            # Named, so that long patterns do not grow by the square of their steps.
+            size = b.add(column_sql(self._add("o", self._offset)), size)
+            whole = b.both(column_sql(self._add("w", self._whole)), whole)
+        self._offset, self._whole = size, whole
 
     def _rest(self) -> exp.Expression:
         """All that is left of the text."""
         if self._offset is None:
             return column_sql(self._text)
-        return b.call("kql_rest", column_sql(self._text), column_sql(self._offset))
+        return b.call("kql_rest", column_sql(self._text), self._offset.copy())
 
     def _left(self) -> exp.Expression:
         """As `_rest`, without a copy where the piece at hand is all."""
@@ -202,7 +203,7 @@ class Splitter:
             return self._rest()
         self._settle()
         assert self._whole is not None
-        return b.when(column_sql(self._whole), _piece(self._pieces, self._place), self._rest())
+        return b.when(self._whole.copy(), _piece(self._pieces, self._place), self._rest())
 
     def _take_end(self, take: Take) -> None:
         """What stands before the end of the text, or before a delimiter that ends it."""
