@@ -13,14 +13,13 @@ import asyncio
 import gzip
 import json
 import random
-import ssl
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
+from tests.server.kit import api_of
 from tests.servers import ServerProcess, running_server, start_server
 
 from headrace.clock import SystemClock
@@ -105,36 +104,10 @@ async def fill(folder: Path, rule: str, stream: str, size: int, *, zipped: bool)
 
 def until_drained(server: ServerProcess, rows: int, began: float) -> tuple[int, float]:
     """The rows that are queryable once all are, and how long that took from the start on."""
-    env = server.env
-    with httpx.Client(
-        verify=ssl.create_default_context(cafile=env["HEADRACE_CA_FILE"]), timeout=60, trust_env=False
-    ) as client:
-        token = _token(client, env)
-        while True:
-            answer = client.post(
-                f"{env['HEADRACE_QUERY_URL']}/workspaces/{env['HEADRACE_WORKSPACE_ID']}/query",
-                json={"query": f"{env['HEADRACE_TABLE']} | count"},
-                headers={"Authorization": f"Bearer {token}"},
-            )
-            answer.raise_for_status()
-            found = int(answer.json()["tables"][0]["rows"][0][0])
-            if found >= rows:
-                return found, time.monotonic() - began
+    with api_of(server) as api:
+        while (found := int(api.value(f"{api.env['HEADRACE_TABLE']} | count"))) < rows:
             time.sleep(0.25)
-
-
-def _token(client: httpx.Client, env: dict[str, str]) -> str:
-    answer = client.post(
-        f"{env['AZURE_AUTHORITY_HOST']}/{env['AZURE_TENANT_ID']}/oauth2/v2.0/token",
-        data={
-            "grant_type": "client_credentials",
-            "client_id": env["AZURE_CLIENT_ID"],
-            "client_secret": env["AZURE_CLIENT_SECRET"],
-            "scope": "https://api.loganalytics.io/.default",
-        },
-    )
-    answer.raise_for_status()
-    return str(answer.json()["access_token"])
+    return found, time.monotonic() - began
 
 
 def _body(source: random.Random) -> bytes:

@@ -104,7 +104,7 @@ class BodyMaker:
         self._deflated = deflate.compress(self._rest) + deflate.flush(zlib.Z_FINISH)
         self.rows = len(rows) + 1
         self.kept_rows = sum(b'"Level":"Trace"' not in row for row in [first, *rows])
-        self.json_bytes = length - 1 + len(self._prefix) + _ID_DIGITS + len(self._suffix) - len(first)
+        self.json_bytes = length
 
     def make(self, serial: int) -> bytes:
         """A body whose first row has this serial number."""

@@ -207,11 +207,13 @@ def run(
             target=_watch, args=(target, server, running, watch, done, load.processors)
         )
         watcher.start()
-        sent = running.result()
-        drained = _drain(target, sent)
-        used = {role: seconds - before[role] for role, seconds in _cpu_seconds(server).items()}
-        done.set()
-        watcher.join()
+        try:
+            sent = running.result()
+            drained = _drain(target, sent)
+            used = {role: seconds - before[role] for role, seconds in _cpu_seconds(server).items()}
+        finally:
+            done.set()
+            watcher.join()
         figures = _figures(sent, watch, drained, target.count()) | _cpu_figures(used, sent)
     return figures | (run_peer(anywhere) if peer else {})
 

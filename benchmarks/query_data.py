@@ -86,16 +86,12 @@ def make_data(root: Path, rows: int, files_a_day: int, published: int) -> Data:
     engine.execute("SET TimeZone = 'UTC'")
     total = files = 0
     try:
-        pieces = [
-            (day, piece, files_a_day)
-            for day in range(DAYS)
-            for piece in range(files_a_day if day < DAYS - 1 else max(1, files_a_day))
-        ]
-        for offset, (day, piece, count) in enumerate(pieces):
-            start = (FIRST_DAY + day) * DAY + piece * (DAY // count)
-            parts = published if published and (day, piece) == pieces[-1][:2] else 1
+        pieces = [(day, piece) for day in range(DAYS) for piece in range(files_a_day)]
+        for offset, (day, piece) in enumerate(pieces):
+            start = (FIRST_DAY + day) * DAY + piece * (DAY // files_a_day)
+            parts = published if published and (day, piece) == pieces[-1] else 1
             for part in range(parts):
-                length = DAY // count // parts
+                length = DAY // files_a_day // parts
                 total += _write(
                     store,
                     engine,
@@ -107,7 +103,7 @@ def make_data(root: Path, rows: int, files_a_day: int, published: int) -> Data:
                     offset + part,
                 )
                 files += 1
-            if offset == len(pieces) - 2:
+            if offset == len(pieces) - (2 if published else 1):
                 store.commit(requests)
         _write(store, engine, hosts, _HOST_ROWS, 2_000, FIRST_DAY * DAY, DAY, 0)
         store.commit(hosts)
