@@ -47,6 +47,8 @@ _ORDER = frozenset(["<", ">", "<=", ">="])
 _SOURCES = frozenset(["print", "range", "datatable", "union", "search", "find", "externaldata", "evaluate"])
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _LONG_MAX = 2**63
+_LEAST = {KustoType.INT: -(2**31), KustoType.LONG: -_LONG_MAX, KustoType.TIMESPAN: -_LONG_MAX}
+"""The numbers that have no opposite of their type."""
 
 
 class ExpressionParser(TokenStream):
@@ -225,7 +227,7 @@ class ExpressionParser(TokenStream):
                 operand = self.unary()
             finally:
                 self.depth -= 1
-            if isinstance(operand, n.Literal) and token.text == "-" and _is_number(operand):
+            if isinstance(operand, n.Literal) and token.text == "-" and _has_opposite(operand):
                 return n.Literal(token.start, operand.end, -operand.value, operand.type)
             return n.Unary(token.start, operand.end, token.text, operand)
         return self._path()
@@ -409,6 +411,6 @@ def _added(total: n.Expression | None, right: n.Expression) -> n.Expression:
     return right if total is None else n.Binary(total.start, right.end, "+", total, right)
 
 
-def _is_number(literal: n.Literal) -> bool:
+def _has_opposite(literal: n.Literal) -> bool:
     numeric = (KustoType.LONG, KustoType.REAL, KustoType.TIMESPAN, KustoType.DECIMAL, KustoType.INT)
-    return literal.type in numeric and literal.value is not None
+    return literal.type in numeric and literal.value not in (None, _LEAST.get(literal.type))

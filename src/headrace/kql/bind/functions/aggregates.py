@@ -343,13 +343,25 @@ FUNCTIONS = (
         prefix="percentiles",
     ),
     _aggregate(
-        "binary_all_and", "All values joined bit by bit with `and`.", "value: long", LONG, naming=Naming.FIRST
+        "binary_all_and",
+        "All values joined bit by bit with `and`.",
+        "value: integer",
+        same(),
+        naming=Naming.FIRST,
     ),
     _aggregate(
-        "binary_all_or", "All values joined bit by bit with `or`.", "value: long", LONG, naming=Naming.FIRST
+        "binary_all_or",
+        "All values joined bit by bit with `or`.",
+        "value: integer",
+        same(),
+        naming=Naming.FIRST,
     ),
     _aggregate(
-        "binary_all_xor", "All values joined bit by bit with `xor`.", "value: long", LONG, naming=Naming.FIRST
+        "binary_all_xor",
+        "All values joined bit by bit with `xor`.",
+        "value: integer",
+        same(),
+        naming=Naming.FIRST,
     ),
     _aggregate(
         "hll",

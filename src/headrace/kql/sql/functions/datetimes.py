@@ -86,11 +86,12 @@ def _register_ends(unit: str) -> None:
     def start(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         offset = arguments[1].sql if len(arguments) == 2 else None
         made = _start(unit, arguments[0].sql, offset)
-        return b.attempt(made) if offset is not None else made
+        return b.call("kql_ticks_in_range", b.attempt(made)) if offset is not None else made
 
     def end(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         offset = b.add(arguments[1].sql, 1) if len(arguments) == 2 else b.number(1)
-        return b.attempt(b.subtract(_start(unit, arguments[0].sql, b.wrap(offset)), 1))
+        made = b.attempt(b.subtract(_start(unit, arguments[0].sql, b.wrap(offset)), 1))
+        return b.call("kql_ticks_in_range", made)
 
     lowers(f"startof{unit}")(start)
     lowers(f"endof{unit}")(end)
@@ -160,14 +161,16 @@ def datetime_add(context: Context, arguments: Sequence[Typed]) -> exp.Expression
     part = (constant_text(arguments[0]) or "").lower()
     amount, date = arguments[1].sql, arguments[2].sql
     if part in _TICKS:
-        return b.attempt(b.add(date, b.multiply(amount, b.long(_TICKS[part]))))
-    if part == "nanosecond":
-        return b.attempt(b.add(date, b.whole(amount, 100)))
-    if part in _MONTHS:
+        made = b.add(date, b.multiply(amount, b.long(_TICKS[part])))
+    elif part == "nanosecond":
+        made = b.add(date, b.whole(amount, 100))
+    elif part in _MONTHS:
         day = _days(date)
         moved = _months_later(stamp(day), b.multiply(amount, b.number(_MONTHS[part])))
-        return b.attempt(b.add(ticks_of(moved), b.subtract(b.again(date), b.again(day))))
-    return b.null("BIGINT")
+        made = b.add(ticks_of(moved), b.subtract(b.again(date), b.again(day)))
+    else:
+        return b.null("BIGINT")
+    return b.call("kql_ticks_in_range", b.attempt(made))
 
 
 @lowers("datetime_diff")

@@ -91,6 +91,9 @@ def ceiling(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return made if argument.type is REAL else b.cast(made, "DECIMAL")
 
 
+_MOST_DIGITS = 400
+
+
 @lowers("round")
 def round_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Halves go away from zero; a negative precision rounds before the point."""
@@ -101,12 +104,19 @@ def round_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         made = b.call("round", argument.sql)
         return made if argument.type is REAL else b.cast(made, "DECIMAL")
     known = constant_long(arguments[1])
-    digits = b.number(known) if known is not None else b.cast(arguments[1].sql, "INT")
+    # No number has more digits, before the point or behind it.
+    if known is not None:
+        digits = b.number(max(-_MOST_DIGITS, min(known, _MOST_DIGITS)))
+    else:
+        digits = b.try_cast(arguments[1].sql, "INT")
     if argument.type is DECIMAL:
         made = b.call("round", b.cast(argument.sql, "DOUBLE"), digits)
         return b.try_cast(made, "DECIMAL")
-    made = b.call("round", argument.sql, digits)
-    return b.cast(made, b.SQL_TYPES[argument.type]) if argument.type is not REAL else made
+    if argument.type is not REAL:
+        # Of the engine's integers only the widest do not wrap around.
+        made = b.call("round", b.cast(argument.sql, "INT128"), digits)
+        return b.try_cast(made, b.SQL_TYPES[argument.type])
+    return b.call("round", argument.sql, digits)
 
 
 def _direct(name: str, engine: str, *, safe: bool = False) -> None:

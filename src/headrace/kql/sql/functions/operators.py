@@ -56,7 +56,10 @@ def _sum(kind: type[exp.Binary], symbol: str, arguments: Sequence[Typed]) -> exp
     left, right = arguments
     if left.type is DYNAMIC:
         return _dynamic_arithmetic(symbol, arguments)
-    return _guarded(left.type, b.binary(kind, left.sql, right.sql))
+    made = _guarded(left.type, b.binary(kind, left.sql, right.sql))
+    if DATETIME in (left.type, right.type) and TIMESPAN in (left.type, right.type):
+        return b.call("kql_ticks_in_range", made)
+    return made
 
 
 @lowers("__add")
