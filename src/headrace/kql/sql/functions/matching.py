@@ -23,8 +23,8 @@ def _text(argument: Typed) -> exp.Expression:
 
 
 def _known(argument: Typed) -> str | None:
-    """The text of a constant."""
-    constant = argument.constant
+    """The text of a constant string; that of a dynamic is JSON."""
+    constant = argument.constant if argument.type is not DYNAMIC else None
     return constant.value if constant is not None and isinstance(constant.value, str) else None
 
 
