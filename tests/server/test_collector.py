@@ -170,6 +170,16 @@ def test_many_records_and_gzip(client: Server, sender: Sender, log_type: str) ->
     assert row["sum_n_d"] == sum(range(5000))
 
 
+@pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n", b" \t"])
+def test_what_editors_put_in_front_is_taken_off(
+    client: Server, sender: Sender, log_type: str, start: bytes
+) -> None:
+    for body in (b'{"Kind": "one"}', b'[{"Kind": "some"}]'):
+        assert sender.post(log_type, start + body).status_code == 200
+    found = eventually(lambda: rows(client, f"{log_type}_CL"), 2)
+    assert {row["Kind_s"] for row in found} == {"one", "some"}
+
+
 def test_a_migrated_table_keeps_taking_what_it_has_columns_for(
     client: Server, sender: Sender, workspace: str, log_type: str
 ) -> None:

@@ -44,6 +44,7 @@ from headrace.ingest.body import (
     drain_body,
     read_body,
 )
+from headrace.ingest.jsontext import BOM
 from headrace.ingest.model import Observer, Refusal, View
 from headrace.ingest.parts import admit_by_parts
 from headrace.journal.model import DiskFullError, Entry, JournalBrokenError, JournalFullError, JournalWriter
@@ -235,8 +236,10 @@ class Collector:
 
 def _admitted(body: bytes, encoding: str, settings: IngestSettings) -> Admitted:
     """The body as it goes into the journal. Raises `CollectorError` when it is not an array of records, or one."""
-    if not encoding and body.lstrip().startswith(b"{"):
-        body = b"[" + body + b"]"
+    if not encoding:
+        body = body.removeprefix(BOM)
+        if body.lstrip().startswith(b"{"):
+            body = b"[" + body + b"]"
     try:
         return admit_by_parts(body, encoding, settings, _check_reserved)
     except HttpError as error:

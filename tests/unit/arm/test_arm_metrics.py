@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.arm.conftest import GROUP, RULE, WORKSPACE, World, rule_body
+from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World, rule_body
 
 from headrace.arm.metricquery import answer, read_query
 from headrace.clock import HOUR, MINUTE, iso
@@ -151,6 +151,13 @@ def test_only_rules_have_metrics_and_only_readers_see_them(world: World) -> None
     path = "/providers/Microsoft.Insights/metrics"
     assert world.call("GET", f"{WORKSPACE}{path}").status_code == 404
     assert world.call("GET", f"{RULE}x{path}").status_code == 404
+    for listed in ("metricNamespaces", "metricDefinitions"):
+        path = f"/providers/microsoft.insights/{listed}"
+        for scope in (GROUP, WORKSPACE, f"/subscriptions/{SUBSCRIPTION}"):
+            assert world.get(f"{scope}{path}") == {"value": []}
+        assert world.call("GET", f"{WORKSPACE}x{path}").status_code == 404
+        assert world.get(f"{RULE}{path}")["value"]
+    path = "/providers/Microsoft.Insights/metrics"
     assert world.call("PUT", f"{RULE}{path}", {}).status_code == 405
     assert world.call("GET", f"{RULE}{path}", token=world.other_app()).status_code == 403
     reader = world.other_app(("Monitoring Reader", GROUP))

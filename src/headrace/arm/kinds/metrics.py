@@ -5,11 +5,14 @@ from __future__ import annotations
 from headrace.arm import store
 from headrace.arm.ids import METRIC_DEFINITION_TYPE, METRIC_NAMESPACE_TYPE, METRIC_TYPE, RULE_TYPE
 from headrace.arm.kinds.base import Kind
+from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.metricquery import answer, definitions_of, read_query
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.observe.rule_metrics import NAMESPACE
 from headrace.wire.problems import http_error
+
+_NONE = Answer(200, {"value": []})
 
 
 class Metrics(Kind):
@@ -27,23 +30,26 @@ class Metrics(Kind):
 
 
 class MetricDefinitions(Kind):
-    """Microsoft.Insights/metricDefinitions of a rule."""
+    """Microsoft.Insights/metricDefinitions: a rule's; of all else there are none."""
 
     type = METRIC_DEFINITION_TYPE
 
     def list(self, call: Call) -> Answer:
         """GET of the metrics that there are."""
-        return Answer(200, definitions_of(_rule(call).id))
+        rule = _found(call)
+        return _NONE if rule is None else Answer(200, definitions_of(rule.id))
 
 
 class MetricNamespaces(Kind):
-    """Microsoft.Insights/metricNamespaces of a rule: the one of the platform."""
+    """Microsoft.Insights/metricNamespaces: a rule has the platform's one, all else has none."""
 
     type = METRIC_NAMESPACE_TYPE
 
     def list(self, call: Call) -> Answer:
         """GET of the namespaces."""
-        rule = _rule(call)
+        rule = _found(call)
+        if rule is None:
+            return _NONE
         name = NAMESPACE.replace("/", "-")
         shown = {
             "id": f"{rule.id}/providers/microsoft.insights/metricNamespaces/{name}",
@@ -55,12 +61,21 @@ class MetricNamespaces(Kind):
         return Answer(200, {"value": [shown]})
 
 
-def _rule(call: Call) -> Resource:
+def _found(call: Call) -> Resource | None:
+    """The rule that the call is about; None where it is about something else that is there. Raises `HttpError` 404."""
     item = store.get(call.connection, call.target.scope.lower())
-    if item is None or item.type != RULE_TYPE:
+    if item is not None and item.type == RULE_TYPE:
+        return item
+    require_scope_resource(call)
+    return None
+
+
+def _rule(call: Call) -> Resource:
+    rule = _found(call)
+    if rule is None:
         raise http_error(
             404,
             "ResourceNotFound",
             f"There is no data collection rule '{call.target.scope}'. Only these have metrics here.",
         )
-    return item
+    return rule
