@@ -1,4 +1,4 @@
-"""How much slower KQL is than SQL written by hand over the same files, on eight queries.
+"""How much slower KQL is than SQL written by hand over the same files, on eleven queries.
 
     python -m benchmarks.query --rows 3000000 --runs 7 --json result.json
 
@@ -50,6 +50,18 @@ class Case:
 
 
 CASES = (
+    Case("count", f"{NAME} | count", "SELECT count(*) FROM {requests}"),
+    Case(
+        "count from an hour on",
+        f"{NAME} | where TimeGenerated >= datetime({_HOUR}) | count",
+        f"SELECT count(*) FROM {{requests}} WHERE TimeGenerated >= TIMESTAMPTZ '{_HOUR}Z'",
+        (datetime.fromisoformat(f"{_HOUR}Z"), None),
+    ),
+    Case(
+        "count by day",
+        f"{NAME} | summarize count() by bin(TimeGenerated, 1d)",
+        "SELECT time_bucket(INTERVAL 24 HOUR, TimeGenerated), count(*) FROM {requests} GROUP BY 1",
+    ),
     Case(
         "count by hour",
         f"{NAME} | summarize count() by bin(TimeGenerated, 1h)",

@@ -79,9 +79,9 @@ class Data:
 
 
 def make_data(root: Path, rows: int, files_a_day: int, published: int) -> Data:
-    """Write the tables under `root`. `published` files of the last day are left uncommitted."""
+    """Write the tables under `root`. `published` files of the last day are left uncommitted, none are put together."""
     requests, hosts = _table(NAME, _REQUESTS), _table(HOSTS, _HOSTS)
-    store = TableStore(root, RealDisk(), TableSettings(), SystemClock())
+    store = TableStore(root, RealDisk(), TableSettings(small_file_bytes=0), SystemClock())
     engine = duckdb.connect(config={"threads": 2})
     engine.execute("SET TimeZone = 'UTC'")
     total = files = 0
