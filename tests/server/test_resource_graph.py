@@ -87,6 +87,16 @@ def test_groups_and_subscriptions_are_containers(graph: Graph) -> None:
     assert [row["name"] for row in graph.data(both)] == [GROUP, "Graphed-One", "graphed-two"]
 
 
+def test_rows_are_counted(graph: Graph) -> None:
+    text = f"resources | where resourceGroup == '{GROUP}'"
+    assert graph.data(f"{text} | count") == [{"Count": 2}]
+    assert graph.data(f"{text} | summarize n = count() by type") == [
+        {"type": "microsoft.operationalinsights/workspaces", "n": 2}
+    ]
+    (all_of_them,) = graph.data("resources | summarize n = count(), dcount(id)")
+    assert all_of_them["n"] == all_of_them["dcount_id"] >= 2
+
+
 def test_pages_and_tables(graph: Graph) -> None:
     text = f"resources | where resourceGroup == '{GROUP}' | order by name asc | project name, tags, n = 1, r = 1.5"
     first = graph.ask(text, options={"$top": 1}).json()

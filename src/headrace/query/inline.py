@@ -71,6 +71,8 @@ class InlineTables:
             exp.alias_(exp.cast(exp.column(name, quoted=True), "VARCHAR"), name, quoted=True)
             for name in names
         ]
+        if scan.rows is not None:
+            texts.append(exp.alias_(exp.cast(exp.Literal.number(1), "BIGINT"), scan.rows, quoted=True))
         query = exp.select(*texts).from_(values)
         return query if rows else query.where(exp.false())
 
