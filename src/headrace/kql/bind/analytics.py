@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.kql.bind.aggregates import Aggregates, Keys
 from headrace.kql.bind.base import BindProblem, long_literal, text_literal
+from headrace.kql.bind.functions.registry import conversion, conversion_cure
 from headrace.kql.bind.nesting import NestingBinder
 from headrace.kql.bind.operators import Names
 from headrace.kql.bind.scope import Environment, FunctionBinding, Relation, ScalarBinding, SharedBinding
@@ -68,9 +69,9 @@ class AnalyticsBinder(NestingBinder):
             )
         step_type = _T.TIMESPAN if axis.type in (_T.DATETIME, _T.TIMESPAN) else axis.type
         with self.row_scope(None):
-            low = self.bind_as(operator.low, axis.type) if operator.low is not None else None
-            high = self.bind_as(operator.high, axis.type) if operator.high is not None else None
-            step = self.bind_as(operator.step, step_type)
+            low = self._along(operator.low, axis.type) if operator.low is not None else None
+            high = self._along(operator.high, axis.type) if operator.high is not None else None
+            step = self._along(operator.step, step_type)
         name = (
             operator.axis.names[0] if operator.axis.names else self.own_name(operator.axis.value) or "Column1"
         )
@@ -92,6 +93,15 @@ class AnalyticsBinder(NestingBinder):
             operator.nonempty,
         )
         return rows.unordered(plan, columns)
+
+    def _along(self, node: n.Expression, type: KustoType) -> Expr:
+        """An end or the step of an axis, in the type that it counts in."""
+        value = self.bind(node)
+        widened = conversion(value.type, (type,)) is not None or value.argument.untyped
+        if not widened and not isinstance(value, Poison):
+            message = f"`make-series` counts here by {type}, not by {value.type}."
+            self.fail("KQL0119", message, node, conversion_cure([type]))
+        return self.as_type(value, type)
 
     def _after(self, high: Expr, step: Expr) -> Expr:
         """The exclusive end that still takes in `high`: one more tick or number, of reals a trifle of a step."""

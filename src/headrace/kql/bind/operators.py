@@ -156,12 +156,13 @@ class OperatorBinder(ExpressionBinder):
 
     def free_name(self, names: Names, name: str, item: n.Named, given: bool) -> str:
         """A name for a new column: the text's own name makes way for none but another of the text's own."""
+        declared = given or isinstance(item.value, n.Name)
         if name in names.taken:
-            if given and name in names.declared:
+            if declared and name in names.declared:
                 self.report("KQL0116", f"The column `{name}` is made twice.", item)
             name = unique(name, names.taken)
         names.taken.add(name)
-        if given or isinstance(item.value, n.Name):
+        if declared:
             names.declared.add(name)
         return name
 
@@ -174,6 +175,9 @@ class OperatorBinder(ExpressionBinder):
         taken = frozenset(column.name for column in rows.columns)
         with self.row_scope(rows):
             bound = self.bind_items(named, taken)
+        names = Names()
+        for name, _, given, item in bound:
+            self.free_name(names, name, item, given)
         return self.replaced(rows, [(self.column_for(name, value), value) for name, value, _, _ in bound])
 
     def replaced(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Relation:

@@ -102,22 +102,10 @@ def _again(expression: exp.Expression | None) -> exp.Expression | None:
 def _least(name: str) -> Builder:
     def build(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
         argument = arguments[0]
-        if argument.type is DYNAMIC:
-            return filtered(b.call(f"arg_{name}", argument.sql, _rank(argument)), condition)
         made = filtered(b.call(name, argument.sql), condition)
         return b.coalesce(made, "") if argument.type is STRING else made
 
     return build
-
-
-def _rank(argument: Typed) -> exp.Expression:
-    """What values are ordered by: of a dynamic its number, or else its text."""
-    sql = b.again(argument.sql)
-    if argument.type is not DYNAMIC:
-        return sql
-    named = [("n", b.call("kql_json_real", sql)), ("t", b.again(sql))]
-    fields = [exp.PropertyEQ(this=exp.to_identifier(name), expression=value) for name, value in named]
-    return b.when(b.is_not_null(b.again(sql)), b.call("struct_pack", *fields))
 
 
 def _spread(name: str) -> Builder:
@@ -263,12 +251,12 @@ def _unpacked(packed: exp.Expression, arguments: Sequence[Typed]) -> list[exp.Ex
 def _arg(name: str, engine: str, extreme: str) -> None:
     def several(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
         key = arguments[0]
-        first = b.call(engine, key.sql, _rank(key)) if key.type is DYNAMIC else b.call(extreme, key.sql)
+        first = b.call(extreme, key.sql)
         first = b.coalesce(first, "") if key.type is STRING else first
         if len(arguments) == 1:
             return [first]
         # Where every key is null, any row answers.
-        order = _rank(key)
+        order = b.again(key.sql)
         packed = b.call(engine, _packed(arguments[1:]), order)
         if key.type is not STRING:
             packed = b.coalesce(packed, b.call("any_value", _packed(_copies(arguments[1:]))))
