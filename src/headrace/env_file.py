@@ -10,6 +10,30 @@ from pathlib import Path
 from headrace.disk import RealDisk, replace_durably
 from headrace.errors import Problem, ProblemError
 
+OWN_NAMES = frozenset(
+    {
+        "HEADRACE_PRINCIPAL_ID",
+        "HEADRACE_CA_FILE",
+        "HEADRACE_ARM_URL",
+        "HEADRACE_INGEST_URL",
+        "HEADRACE_QUERY_URL",
+        "HEADRACE_KUSTO_URL",
+        "HEADRACE_PORTAL_URL",
+        "HEADRACE_RESOURCE_GROUP",
+        "HEADRACE_LOCATION",
+        "HEADRACE_WORKSPACE_NAME",
+        "HEADRACE_WORKSPACE_ID",
+        "HEADRACE_DCR_IMMUTABLE_ID",
+        "HEADRACE_DCR_STREAM",
+        "HEADRACE_TABLE",
+        "HEADRACE_AUTHORITY_HTTP_URL",
+        "HEADRACE_MANAGED_IDENTITY_URL",
+        "HEADRACE_CLIENT_CERTIFICATE",
+        "HEADRACE_CLIENT_KEY",
+    }
+)
+"""The variables of the env file that are Headrace's own, whichever of them a server has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -57,7 +57,8 @@ def settings_page() -> str:
         MADE,
         "# Settings\n",
         "Read from `headrace.toml` in the working folder (or `--config FILE`), overridden by the variable,\n"
-        "overridden by a flag. `headrace settings` prints each with its value and where that came from.\n",
+        "overridden by a flag. `headrace settings` prints each with its value and where that came from.\n"
+        "A variable that begins with `HEADRACE_` and is none of Headrace's changes nothing: the start tells of it.\n",
         '```toml\nmode = "compatible"\n\n[ingest]\nmax_wire_bytes = 1048576\n```\n',
     ]
     groups: dict[str, list[tuple[str, ...]]] = {}

@@ -20,6 +20,7 @@ from headrace.cli.up import (
     Verbose,
     run_server,
 )
+from headrace.cli.variables import warn_of_unknown_variables
 from headrace.data_folder import Part
 from headrace.process import configure_logging, run_event_loop
 from headrace.settings import load_settings
@@ -78,6 +79,7 @@ def serve(
         "server.http_authority": http_authority,
         "server.managed_identity": managed_identity,
     }
+    warn_of_unknown_variables()
     settings = load_settings(flags, os.environ, config).settings
     configure_logging(verbose, "headrace")
     run_event_loop(run_server(settings, env_file, quiet=True, verbose=verbose, part=_PARTS[role]))

@@ -27,8 +27,10 @@ def settings(
     The variable of `ingest.max_rows` is HEADRACE_INGEST_MAX_ROWS, and so on.
     """
     # The settings' models are slow to import, and most commands can do without them.
+    from headrace.cli.variables import warn_of_unknown_variables
     from headrace.settings import load_settings, variable_name
 
+    warn_of_unknown_variables()
     loaded = load_settings({}, os.environ, config)
     found = [(each, None if each.value is None else str(each.value)) for each in loaded.each()]
     if output is OutputForm.TABLE:

@@ -18,6 +18,7 @@ from rich.syntax import Syntax
 
 from headrace.cli.backlog import show_backlog
 from headrace.cli.output import console, error_console
+from headrace.cli.variables import warn_of_unknown_variables
 from headrace.data_folder import Part
 from headrace.launch import RunningServer, ephemeral_folder, running_server
 from headrace.process import configure_logging, run_event_loop
@@ -95,6 +96,7 @@ def up(
             "server.http_authority": http_authority,
             "server.managed_identity": managed_identity,
         }
+        warn_of_unknown_variables()
         settings = load_settings(flags, os.environ, config, EPHEMERAL if ephemeral else {}).settings
         configure_logging(verbose, "headrace")
         run_event_loop(run_server(settings, env_file, quiet=quiet, verbose=verbose))
