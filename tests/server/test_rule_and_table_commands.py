@@ -122,5 +122,5 @@ def test_rules_and_apps_go_by_their_names(headrace: Command, tmp_path: Path) -> 
     me = "headrace-sample"
     headrace("role", "assign", "Monitoring Metrics Publisher", "--principal", me, "--scope", name)
     headrace("send", "rows.ndjson", "--rule", name)
-    headrace("app", "delete", name)
+    assert f"{name} is deleted" in headrace("app", "delete", name)
     assert f"There is no app '{name}'" in headrace("app", "credentials", name, code=1)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from headrace.cli.client import EnvFileOption, Server
-from headrace.cli.output import OutputForm, OutputOption, print_record, print_rows
+from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
 group = typer.Typer(help="App registrations: who may ask for tokens.", no_args_is_help=True)
@@ -141,6 +142,7 @@ def remove_credential(
     """End a secret, certificate or federated credential of an app at once."""
     with Server.find(env_file) as server:
         server.admin("DELETE", f"apps/{server.client_id(app)}/secrets/{key_id}")
+    console().print(f"{escape(app)} can no longer use the credential {escape(key_id)}.")
 
 
 @group.command("delete")
@@ -148,6 +150,7 @@ def delete(app: AppName, env_file: EnvFileOption = None) -> None:
     """Delete an app with its roles; its tokens end at once."""
     with Server.find(env_file) as server:
         server.admin("DELETE", f"apps/{server.client_id(app)}")
+    console().print(f"{escape(app)} is deleted, with its roles and tokens.")
 
 
 def _read_certificate(path: Path) -> str:
