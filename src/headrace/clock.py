@@ -119,4 +119,5 @@ def from_iso(text: str) -> int:
 
 def iso(microseconds: int) -> str:
     """UTC microseconds as ISO 8601 with `Z` and six decimals, the form of ARM's documents."""
-    return to_datetime(microseconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # `strftime` leaves out the zeros before a short year.
+    return to_datetime(microseconds).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
