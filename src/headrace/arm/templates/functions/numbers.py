@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from headrace.arm.templates.evaluate import Eager, Evaluator, Function
 from headrace.arm.templates.values import need_int, shown
 
 _MOST = 1 << 63
+
+# Python's own `int` would also take underscores and the digits of other scripts.
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,40}\s*")
 
 
 def _pair(name: str, operate: Callable[[int, int], int]) -> Function:
@@ -48,7 +52,7 @@ def _extreme(name: str, choose: Callable[[list[int]], int]) -> Eager:
 def _int(_run: Evaluator, arguments: list[Any]) -> int:
     value = arguments[0]
     try:
-        if isinstance(value, str) and len(value) > 40:
+        if isinstance(value, str) and _WHOLE.fullmatch(value) is None:
             raise ValueError(value)
         return bounded("int", int(value))
     except (TypeError, ValueError, OverflowError):
@@ -56,13 +60,16 @@ def _int(_run: Evaluator, arguments: list[Any]) -> int:
 
 
 def _float(_run: Evaluator, arguments: list[Any]) -> float:
+    value = arguments[0]
     try:
-        number = float(arguments[0])
+        if isinstance(value, str) and "_" in value:
+            raise ValueError(value)
+        number = float(value)
         if not math.isfinite(number):
             raise ValueError(number)
         return number
     except (TypeError, ValueError, OverflowError):
-        raise TemplateError(f"The template function 'float' cannot read '{shown(arguments[0])}'.") from None
+        raise TemplateError(f"The template function 'float' cannot read '{shown(value)}'.") from None
 
 
 FUNCTIONS = (
