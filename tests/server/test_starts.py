@@ -47,6 +47,17 @@ def port_of(address: str) -> int | None:
     return urlsplit(address).port
 
 
+def test_the_variables_of_a_server_that_is_gone_do_not_matter(tmp_path: Path) -> None:
+    """A shell keeps them after an ephemeral server has taken its certificates along."""
+    lost = str(tmp_path / "gone" / "bundle.pem")
+    variables = {"SSL_CERT_FILE": lost, "REQUESTS_CA_BUNDLE": lost}
+    with (
+        running_server(tmp_path, "--ephemeral", "--port", "0", "--quiet", variables=variables) as server,
+        api_of(server) as api,
+    ):
+        assert api.value("print 1") == 1
+
+
 # A server that is started again elsewhere
 
 

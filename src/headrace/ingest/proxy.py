@@ -65,6 +65,9 @@ class Upstream:
         self.path = path
         transport = httpx.AsyncHTTPTransport(
             uds=str(path),
+            # No TLS in here: not even a look at which certificates are to be trusted, which may name a lost file.
+            verify=False,
+            trust_env=False,
             limits=httpx.Limits(
                 max_connections=_CONNECTIONS,
                 max_keepalive_connections=_IDLE_CONNECTIONS,
