@@ -42,9 +42,9 @@ def record_of(table: StandardTable, time: str) -> dict[str, Any]:
 
 def stream_of(table: StandardTable) -> list[dict[str, str]]:
     """The declaration of a stream with the table's columns; a guid comes as text."""
+    names = {KustoType.GUID: "string", KustoType.BOOL: "boolean"}
     return [
-        {"name": column.name, "type": "string" if column.type is KustoType.GUID else column.type.value}
-        for column in table.columns
+        {"name": column.name, "type": names.get(column.type, column.type.value)} for column in table.columns
     ]
 
 

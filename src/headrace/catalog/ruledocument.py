@@ -15,16 +15,16 @@ from headrace.catalog.rulemodel import FLOW_STRIDE, DataFlow, RuleLimits, Stream
 from headrace.errors import Problem
 from headrace.kql.types import KustoType, SchemaColumn, parse_type
 
-STREAM_TYPES = (
-    KustoType.STRING,
-    KustoType.INT,
-    KustoType.LONG,
-    KustoType.REAL,
-    KustoType.BOOL,
-    KustoType.DATETIME,
-    KustoType.DYNAMIC,
-)
-"""The types that a stream declaration may use."""
+STREAM_TYPES: Mapping[str, KustoType] = {
+    "string": KustoType.STRING,
+    "int": KustoType.INT,
+    "long": KustoType.LONG,
+    "real": KustoType.REAL,
+    "boolean": KustoType.BOOL,
+    "datetime": KustoType.DATETIME,
+    "dynamic": KustoType.DYNAMIC,
+}
+"""The types that a stream declaration may use, by Azure's names in lower case."""
 
 CUSTOM = "Custom-"
 MICROSOFT = "Microsoft-"
@@ -166,12 +166,17 @@ class RuleReader:
         return tuple(found.values())
 
     def _column_type(self, value: object, name: str, target: str) -> KustoType | None:
-        kusto = parse_type(value) if isinstance(value, str) else None
-        if kusto in STREAM_TYPES:
+        text = value.strip().lower() if isinstance(value, str) else ""
+        if text in STREAM_TYPES:
+            return STREAM_TYPES[text]
+        kusto = parse_type(text)
+        meant = next((azure for azure, own in STREAM_TYPES.items() if own is kusto), None)
+        if meant is not None and self._limits.type_aliases:
             return kusto
-        allowed = "string, int, long, real, boolean, datetime, dynamic"
-        hint = f"Use one of: {allowed}."
-        if kusto is not None:
+        hint = f"Use one of: {', '.join(STREAM_TYPES)}."
+        if meant is not None:
+            hint = f"Azure's name of that type is {meant}."
+        elif kusto is not None:
             hint += (
                 f" Declare it string, and convert it in the transformation: to{kusto.value}({_shown(name)})."
             )

@@ -86,6 +86,8 @@ class RuleLimits:
     transform_characters: int = 64 * 1024
     stream_columns: int = 2000
     transformations: int = 50
+    type_aliases: bool = False
+    """Whether a stream's column may have Kusto's other names of a type, which Azure does not take."""
 
     @classmethod
     def azure(cls) -> RuleLimits:
@@ -94,7 +96,7 @@ class RuleLimits:
 
     @classmethod
     def stored(cls) -> RuleLimits:
-        """For documents that were accepted once: today's limits do not make them unreadable."""
+        """For documents that were accepted once: today's checks do not make them unreadable."""
         most = FLOW_STRIDE - 1
         huge = 1 << 30
-        return cls(most, most, most, most, most, huge, huge, huge, huge, huge, huge, huge)
+        return cls(most, most, most, most, most, huge, huge, huge, huge, huge, huge, huge, type_aliases=True)
