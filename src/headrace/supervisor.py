@@ -87,7 +87,9 @@ class Child:
             await asyncio.wait_for(process.wait(), STOP_SECONDS)
         except TimeoutError:
             _log.error("%s did not stop in %d s; killing it", self.config.name, STOP_SECONDS)
-            process.kill()
+            # Having been held up itself, it may hear of the end and of the time limit at once.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
