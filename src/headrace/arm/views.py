@@ -181,9 +181,9 @@ def workspace_retention(item: Resource) -> int:
     return days if isinstance(days, int) and not isinstance(days, bool) and days > 0 else DEFAULT_RETENTION
 
 
-def interactive_retention(row: TableRow, workspace: int) -> int:
+def interactive_retention(plan: str, days: int | None, workspace: int) -> int:
     """Days that a table's rows can be queried: the plan's own, the table's, or else the workspace's."""
-    return FIXED_RETENTION if row.plan != "Analytics" else row.retention_days or workspace
+    return FIXED_RETENTION if plan != "Analytics" else days or workspace
 
 
 def make_table(row: TableRow, retention: int) -> Table:
@@ -192,7 +192,7 @@ def make_table(row: TableRow, retention: int) -> Table:
 
 
 def _table(row: TableRow, schemas: tuple[TableSchema, ...], retention: int) -> Table:
-    kept = interactive_retention(row, retention)
+    kept = interactive_retention(row.plan, row.retention_days, retention)
     total = row.total_retention_days or kept
     return Table(row.customer_id, row.name, row.incarnation, schemas, kept, max(total, kept), row.plan)
 

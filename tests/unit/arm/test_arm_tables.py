@@ -183,6 +183,24 @@ def test_retention_and_plan(world: World) -> None:
     assert back["retentionInDays"] == 45
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"totalRetentionInDays": 10}, "less than the 30 days of 'retentionInDays'"),
+        ({"retentionInDays": 60, "totalRetentionInDays": 45}, "less than the 60 days"),
+        ({"plan": "Basic", "totalRetentionInDays": 10}, "The plan Basic fixes it"),
+    ],
+)
+def test_the_total_retention_is_never_raised_silently(world: World, asked: dict[str, Any], says: str) -> None:
+    world.basics()
+    for method in ("PUT", "PATCH"):
+        error = world.call(method, TABLE, table_body(**asked)).json()["error"]
+        assert (error["code"], error["target"]) == ("InvalidParameter", "properties.totalRetentionInDays")
+        assert says in error["message"]
+    shorter = world.put(TABLE, table_body(retentionInDays=8, totalRetentionInDays=10))["properties"]
+    assert (shorter["retentionInDays"], shorter["totalRetentionInDays"]) == (8, 10)
+
+
 def test_the_auxiliary_plan_is_for_new_custom_tables(world: World) -> None:
     world.basics()
     made = world.put(f"{WORKSPACE}/tables/Aux_CL", table_body(plan="Auxiliary", totalRetentionInDays=365))

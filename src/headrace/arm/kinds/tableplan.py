@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.arm.views import interactive_retention
 from headrace.wire.problems import HttpError, http_error
 
 PLANS = ("Analytics", "Basic", "Auxiliary")
@@ -23,10 +24,12 @@ class Plan:
     total: int | None = None
 
 
-def read_plan(properties: Mapping[str, Any], before: Plan | None, *, replace_all: bool) -> Plan:
+def read_plan(
+    properties: Mapping[str, Any], before: Plan | None, *, replace_all: bool, workspace_days: int
+) -> Plan:
     """The plan that a request's properties ask for. With `replace_all` absent retention is the default's.
 
-    Raises `HttpError` 400.
+    `workspace_days` is the workspace's retention, which a table has that asks for none. Raises `HttpError` 400.
     """
     name = _name(properties.get("plan"), before)
     start = Plan() if replace_all or before is None else before
@@ -34,9 +37,14 @@ def read_plan(properties: Mapping[str, Any], before: Plan | None, *, replace_all
     total = _days(properties, "totalRetentionInDays", start.total, longest=LONG_RETENTIONS)
     if name != "Analytics":
         retention = None
-    if total is not None and retention is not None and total < retention:
+    interactive = interactive_retention(name, retention, workspace_days)
+    asked = any(properties.get(field) not in (None, -1) for field in RETENTION_FIELDS)
+    if asked and total is not None and total < interactive:
+        cure = "Set 'retentionInDays', too." if name == "Analytics" else f"The plan {name} fixes it."
         raise _invalid(
-            "'totalRetentionInDays' is less than 'retentionInDays'; it includes it.", "totalRetentionInDays"
+            f"'totalRetentionInDays' is {total}, less than the {interactive} days of 'retentionInDays', which it "
+            f"includes. {cure}",
+            "totalRetentionInDays",
         )
     return Plan(name, retention, total)
 

@@ -160,7 +160,8 @@ class Tables(Kind):
         except ProblemError as error:
             raise table_invalid(error) from None
         before = Plan(row.plan, row.retention_days, row.total_retention_days) if row is not None else None
-        plan = read_plan(properties, before, replace_all=replace_all)
+        days = workspace_retention(workspace)
+        plan = read_plan(properties, before, replace_all=replace_all, workspace_days=days)
         row = self._store(call, workspace, row, made, plan)
         saved = _document(item, document, sent, replace_all=replace_all)
         state = dict(item.state) if item is not None else {}
@@ -300,7 +301,7 @@ def _shown(resource_id: str, workspace: Resource, row: TableRow, item: Resource 
     current = decode_schema(*row.schemas[-1])
     columns, built_in = schema.column_lists(row.name, current, list(_sent_columns(item).values()))
     default = workspace_retention(workspace)
-    retention = interactive_retention(row, default)
+    retention = interactive_retention(row.plan, row.retention_days, default)
     total = max(row.total_retention_days or retention, retention)
     is_custom = schema.is_custom(row.name)
     classic = item is not None and bool(item.state.get("classic"))
