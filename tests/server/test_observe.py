@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from azure.identity import ClientSecretCredential
+from azure.monitor.ingestion import LogsIngestionClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.kit import ARM_SCOPE, INGEST_SCOPE, TABLES, Api, Rule, api_of, eventually
@@ -383,6 +386,48 @@ def test_a_receipt_tells_why_rows_were_not_stored(api: Api) -> None:
     answer = eventually(lambda: receipt(api, request_id), lambda answer: answer.status_code == 200)
     (way,) = answer.json()["destinations"]
     assert (way["rowsStored"], way["rowsDeadLettered"], way["reasons"]) == (0, 2, {"TableNotFound": 2})
+
+
+def test_a_misspelt_property_is_named_in_the_receipt_and_counted(api: Api) -> None:
+    api.make_table("Misspelt_CL", {"Id": "string", "Level": "string"})
+    rule = api.make_rule("Misspelt", {"Id": "string", "Level": "string"}, "Misspelt_CL")
+    ids: list[str] = []
+    credential = ClientSecretCredential(
+        *(api.env[f"AZURE_{name}"] for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")),
+        authority=api.env["AZURE_AUTHORITY_HOST"],
+        disable_instance_discovery=True,
+        connection_verify=api.env["HEADRACE_CA_FILE"],
+    )
+    with LogsIngestionClient(
+        api.base,
+        credential,
+        connection_verify=api.env["HEADRACE_CA_FILE"],
+        raw_response_hook=lambda answer: ids.append(answer.http_response.headers["x-ms-request-id"]),
+    ) as client:
+        client.upload(rule.immutable_id, rule.stream, [{"Id": "a", "Levle": "Error"}, {"Id": "b"}])
+        client.upload(rule.immutable_id, rule.stream, [{"Id": "c", "Level": "Error"}])
+
+    def told(request_id: str) -> dict[str, Any]:
+        answer = receipt(api, request_id)
+        return answer.json() if answer.status_code == 200 else {}
+
+    misspelt, right = (eventually(partial(told, one), lambda found: "destinations" in found) for one in ids)
+    assert misspelt["undeclared"] == ["Levle"]
+    assert misspelt["notes"] == [
+        "The first row has 'Levle', which Custom-In does not declare: it is not read. Did you mean 'Level'?"
+    ]
+    assert "undeclared" not in right
+    counts = eventually(
+        lambda: by_label(numbers(api)["headrace_flow_rows_total"], "result", rule=rule.immutable_id),
+        lambda found: found["stored"] == 3,
+    )
+    assert counts["dead_lettered"] == 0
+    undeclared = numbers(api)["headrace_flow_undeclared_payloads_total"]
+    assert by_label(undeclared, "flow", rule=rule.immutable_id) == {"0": 1}
+    # What the server writes of itself declares all that it has.
+    assert not any(
+        count for labels, count in undeclared.items() if dict(labels)["rule"].startswith("headrace-")
+    )
 
 
 def test_a_receipt_is_for_those_who_may_send(api: Api) -> None:

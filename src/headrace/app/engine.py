@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -76,11 +76,12 @@ from headrace.tables.retention import RetentionOf
 from headrace.tables.writer import TableStore
 from headrace.transform.checkpoint import Checkpoints
 from headrace.transform.dead_letters import DeadLetters
-from headrace.transform.model import Neighbours, find_table
+from headrace.transform.model import Neighbours, RuleSource, find_table
 from headrace.transform.numbers import pipeline_snapshot
 from headrace.transform.own_rule import with_own_rules
 from headrace.transform.pipeline import Pipeline
 from headrace.transform.seen import SeenCalls
+from headrace.transform.undeclared import receipt_notes
 
 _log = logging.getLogger(__name__)
 
@@ -127,8 +128,9 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         stack.push_async_callback(own_journal.close)
         await stack.enter_async_context(running_beside(own_journal.mend()))
         make_table = _table_maker(database, clock)
+        rules = with_own_rules(_rule_source(database), catalog)
         neighbours = Neighbours(
-            with_own_rules(_rule_source(database), catalog),
+            rules,
             catalog,
             tables,
             letters,
@@ -190,7 +192,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
             ready_route(),
             *control_plane_routes(config, admin, metrics.points, activity, deployments_told(auditor)),
             *(audit_routes(admin, trail) if trail else ()),
-            receipt_route(admin, _receipt_finder(receipts, catalog, tables)),
+            receipt_route(admin, _receipt_finder(receipts, catalog, tables, rules)),
             *identity_routes(signing_in),
         ]
         audited = Audited(
@@ -282,7 +284,7 @@ def _collected_rules(
 
 
 def _receipt_finder(
-    receipts: Receipts, catalog: LiveView[Catalog], tables: TableStore
+    receipts: Receipts, catalog: LiveView[Catalog], tables: TableStore, rules: RuleSource
 ) -> Callable[[str], Receipt | None]:
     """Looks a call up; a table's own position says whether its rows are there."""
 
@@ -295,8 +297,15 @@ def _receipt_finder(
         except TablesError:
             return False
 
+    def notes(frame: Frame, names: Sequence[str]) -> Sequence[str]:
+        try:
+            stream = rules(frame.rule, frame.rule_version).streams[frame.stream]
+        except LookupError:
+            return ()
+        return receipt_notes(stream, names)
+
     def find(request_id: str) -> Receipt | None:
-        return make_receipt(request_id, receipts.find(request_id), published)
+        return make_receipt(request_id, receipts.find(request_id), published, notes)
 
     return find
 

@@ -109,6 +109,8 @@ def metrics_page() -> str:
         "does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
         "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting`\n"
         "and `headrace_pipeline_lag_seconds`.\n",
+        "`headrace_flow_undeclared_payloads_total` counts calls, not rows, by the same flows; only the first row of\n"
+        "each is looked at. The call's receipt has the names.\n",
         "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
         "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
         "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",
@@ -133,6 +135,7 @@ def metrics_page() -> str:
         "```promql\n"
         "sum by (rule) (rate(headrace_rows_accepted_total[5m]))\n"
         'increase(headrace_flow_rows_total{result="dead_lettered"}[1h]) > 0\n'
+        "increase(headrace_flow_undeclared_payloads_total[1h]) > 0\n"
         "headrace_pipeline_lag_seconds > 5\n"
         "```\n",
     ]

@@ -12,6 +12,9 @@ from headrace.observe.receipts import Found, Frame
 
 NO_FLOW = -1
 
+Notes = Callable[[Frame, Sequence[str]], Sequence[str]]
+"""What it means, in sentences, that the frame's stream does not declare properties of these names."""
+
 Published = Callable[[Frame, int], bool | None]
 """Whether the rows of the frame's way up to this offset are in its table; None when that table is no more."""
 
@@ -25,7 +28,9 @@ class Receipt:
     document: dict[str, Any]
 
 
-def make_receipt(request_id: str, found: Sequence[Found], published: Published) -> Receipt | None:
+def make_receipt(
+    request_id: str, found: Sequence[Found], published: Published, notes: Notes = lambda _frame, _names: ()
+) -> Receipt | None:
     """What is known of a call; None when it is nothing."""
     if not found:
         return None
@@ -34,7 +39,7 @@ def make_receipt(request_id: str, found: Sequence[Found], published: Published) 
     first = found[-1]
     expected = 1 if any(flow == NO_FLOW for flow, _ in newest) else first.frame.ways
     settled = [one for one, there in ways if there]
-    document = {
+    document: dict[str, Any] = {
         "requestId": request_id,
         "status": "Complete" if len(settled) >= expected else "Processing",
         "receivedTime": iso(first.call.received),
@@ -46,6 +51,10 @@ def make_receipt(request_id: str, found: Sequence[Found], published: Published) 
     }
     if first.call.duplicate_of:
         document["duplicateOf"] = str(UUID(bytes=first.call.duplicate_of))
+    undeclared = next((one.call.undeclared for one in found if one.call.undeclared), ())
+    if undeclared:
+        document["undeclared"] = [*undeclared]
+        document["notes"] = [*notes(first.frame, undeclared)]
     return Receipt(first.frame.rule, first.frame.rule_version, document)
 
 

@@ -81,6 +81,13 @@ METRICS: tuple[Metric, ...] = (
         (*_FLOW, "result"),
     ),
     Metric(
+        "headrace_flow_undeclared_payloads_total",
+        "counter",
+        "Payloads of those rows whose first row has properties that the stream does not declare: they are not read. "
+        "The calls' receipts name them.",
+        _FLOW,
+    ),
+    Metric(
         "headrace_transform_errors_total",
         "counter",
         "Rows that became dead letters, by reason.",

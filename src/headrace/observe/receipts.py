@@ -54,6 +54,8 @@ class CallRows(msgspec.Struct, frozen=True, array_like=True):
     """By reason."""
     duplicate_of: bytes = b""
     """The 16 bytes of the request id of the call that this one repeats, if it does: that one has the rows."""
+    undeclared: tuple[str, ...] = ()
+    """Properties of its first row that the stream does not declare, of bounded number and length."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):

@@ -48,10 +48,11 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A record with its JSON text."""
+    """A record with its JSON text. `undeclared`: see `headrace.transform.undeclared`."""
 
     record: Record
     body: Body
+    undeclared: tuple[str, ...]
 
 
 @dataclass(slots=True)

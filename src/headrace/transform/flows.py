@@ -31,6 +31,7 @@ from headrace.transform.model import (
 from headrace.transform.progress import Counters
 from headrace.transform.receipting import Receipting
 from headrace.transform.run import Body, RowsError, Session
+from headrace.transform.undeclared import undeclared
 from headrace.transform.ways import WayRunner
 
 MAX_COMPILED = 4096
@@ -126,7 +127,8 @@ class FlowRunner:
                 record
                 for record in batch.records
                 if record.entry.stream != LOG_ERRORS and record.offset not in repeats
-            ]
+            ],
+            self._declared(rule),
         )
         lost = [one.record for one in payloads if not rule.flows_of(one.record.entry.stream)]
         if lost:
@@ -169,14 +171,24 @@ class FlowRunner:
                     )
                 self._receipting.repeated(record, repeats[record.offset])
 
-    def _read(self, records: Sequence[Record]) -> list[Payload]:
+    def _declared(self, rule: Rule) -> dict[str, frozenset[str]]:
+        """By stream, what it declares; none of a rule that is made of what its payloads have."""
+        if self._derived is not None and self._derived.takes(rule.immutable_id):
+            return {}
+        return {
+            name: frozenset(column.name for column in stream.columns) for name, stream in rule.streams.items()
+        }
+
+    def _read(self, records: Sequence[Record], declared: Mapping[str, frozenset[str]]) -> list[Payload]:
         payloads: list[Payload] = []
         for record in records:
             try:
                 body = inflate(record)
                 if self._settings.mode == "compatible":
                     body = objects_only(body)
-                payloads.append(Payload(record, body))
+                names = declared.get(record.entry.stream)
+                lost = undeclared(body.text, names) if names is not None else ()
+                payloads.append(Payload(record, body, lost))
             except BodyError as error:
                 self._lettering.give_up([record], WHOLE, error.reason, error.message)
         return payloads

@@ -19,6 +19,7 @@ def pipeline_snapshot(progress: Progress, letters: int, clock: Clock, removed: i
             for labels, counts in flows
             for result, number in _results(counts).items()
         ],
+        "headrace_flow_undeclared_payloads_total": [(labels, counts.undeclared) for labels, counts in flows],
         "headrace_transform_errors_total": [*progress.errors.items()],
         "headrace_transform_runs_total": [(key, one.runs) for key, one in progress.runs.items()],
         "headrace_transform_seconds_total": [(key, one.seconds) for key, one in progress.runs.items()],

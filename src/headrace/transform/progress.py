@@ -20,6 +20,8 @@ class FlowCounts:
     filtered: int = 0
     dead: int = 0
     duplicate: int = 0
+    undeclared: int = 0
+    """Payloads, not rows: those with properties that their stream does not declare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,12 @@ class Counters:
         filtered: int = 0,
         dead: int = 0,
         duplicate: int = 0,
+        undeclared: int = 0,
     ) -> None:
         """Add to the counts of a flow."""
         with self._lock:
-            counts = self._streams.setdefault((rule, stream, flow), [0] * 5)
-            for place, amount in enumerate((received, stored, filtered, dead, duplicate)):
+            counts = self._streams.setdefault((rule, stream, flow), [0] * 6)
+            for place, amount in enumerate((received, stored, filtered, dead, duplicate, undeclared)):
                 counts[place] += amount
 
     def snapshot(self) -> dict[StreamKey, FlowCounts]:

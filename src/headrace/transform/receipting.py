@@ -31,7 +31,10 @@ class Receipting:
         rule, flow = way.rule, way.flow
         fates = self._letters.fates(records[0].journal, [record.offset for record in records])
         dead = {record.offset: _dead(fates.get(record.offset, {}), flow.index) for record in records}
-        calls = [_call(record, stored.get(record.offset, 0), dead[record.offset]) for record in records]
+        calls = [
+            _call(one.record, stored.get(one.record.offset, 0), dead[one.record.offset], one.undeclared)
+            for one in way.due
+        ]
         return self._receipts.append(
             Frame(
                 journal=records[0].journal,
@@ -111,10 +114,16 @@ def _ways(rule: Rule, stream: str) -> int:
     return sum(len(flow.workspaces) for flow in rule.flows_of(stream))
 
 
-def _call(record: Record, stored: int, dead: dict[str, int]) -> CallRows:
+def _call(record: Record, stored: int, dead: dict[str, int], undeclared: tuple[str, ...] = ()) -> CallRows:
     entry = record.entry
     return CallRows(
-        id_bytes(entry.request_id) or b"", record.offset, record.received, entry.rows, stored, dead
+        id_bytes(entry.request_id) or b"",
+        record.offset,
+        record.received,
+        entry.rows,
+        stored,
+        dead,
+        undeclared=undeclared,
     )
 
 

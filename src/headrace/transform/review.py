@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -14,8 +13,8 @@ from headrace.kql.api import sql_text
 from headrace.transform.coerce import SourceColumn, source_select
 from headrace.transform.compile import BATCH
 from headrace.transform.run import Body, RowsError, Session, batch_table
+from headrace.transform.undeclared import note, shown
 
-_SHOWN = 60
 _MOST_NOTES = 20
 
 
@@ -31,18 +30,13 @@ def review(stream: Stream, rows: Sequence[bytes], session: Session) -> tuple[Pro
 
 
 def _undeclared(stream: Stream, objects: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
-    declared = [column.name for column in stream.columns]
+    declared = {column.name for column in stream.columns}
     places: dict[str, list[int]] = {}
     for place, row in enumerate(objects):
-        for name in row.keys() - set(declared):
+        for name in row.keys() - declared:
             places.setdefault(name, []).append(place)
     for name, found in sorted(places.items()):
-        shown = _shown(name)
-        same = [one for one in declared if one.lower() == name.lower()]
-        near = same or get_close_matches(name, declared, 1, 0.7)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Declare it in {stream.name}, or do not send it."
-        message = f"{_rows(found)} '{shown}', which {stream.name} does not declare: it is not read."
-        yield Problem("UndeclaredProperty", message, shown, hint=hint)
+        yield note(stream, name, _rows(found))
 
 
 def _unread(
@@ -67,7 +61,7 @@ def _unread(
             if values[number] is None and sent[place] is not None and sent[place] != ""
         ]
         if lost:
-            value = _shown(msgspec.json.encode(sent[lost[0]]).decode())
+            value = shown(msgspec.json.encode(sent[lost[0]]).decode())
             message = f"{_rows(lost)} {column.name} = {value}, which is no {column.type.value}: it is null."
             yield Problem("ValueNotRead", message, column.name)
 
@@ -76,7 +70,3 @@ def _rows(places: Sequence[int]) -> str:
     if len(places) == 1:
         return f"Row {places[0] + 1} has"
     return f"{len(places)} rows (the first is row {places[0] + 1}) have"
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -91,7 +91,7 @@ class WayRunner:
         if decided.whole:
             return None
         body = without_rows(payload.body, decided.rows) if decided.rows else payload.body
-        return Payload(payload.record, replace(body, source=way.app_id))
+        return Payload(payload.record, replace(body, source=way.app_id), payload.undeclared)
 
     def _rows(self, ways: Sequence[Way], live: LiveFlow, session: Session) -> tuple[Path, Written]:
         """Run the flow; rows that it cannot be run on become letters."""
@@ -176,7 +176,8 @@ class WayRunner:
         return 0 if decided.whole else record.entry.rows - len(decided.rows)
 
     def _count(self, way: Way, left: Mapping[int, int], stored: Mapping[int, int]) -> None:
-        records = self._uncounted(way)
+        new = {*self._counters.first_time(way.app_id, way.workspace, [one.offset for one in way.records])}
+        records = [record for record in way.records if record.offset in new]
         rows = sum(left[record.offset] for record in records)
         kept = sum(stored.get(record.offset, 0) for record in records)
         self._counters.add(
@@ -186,17 +187,13 @@ class WayRunner:
             received=rows,
             stored=kept,
             filtered=rows - kept,
+            undeclared=sum(one.record.offset in new and bool(one.undeclared) for one in way.due),
         )
         if kept and self._usage is not None and workspace_of(way.rule.immutable_id) is None:
             # The stored share of the calls' JSON is the table's usage.
             size = sum(record.entry.length for record in records)
             received = sum(record.entry.rows for record in records)
             self._usage.stored(way.table.workspace, way.table.name, kept, size * kept // max(received, 1))
-
-    def _uncounted(self, way: Way) -> Sequence[Record]:
-        """The way's payloads that were not counted before."""
-        new = {*self._counters.first_time(way.app_id, way.workspace, [one.offset for one in way.records])}
-        return [record for record in way.records if record.offset in new]
 
 
 def _rows_by_offset(path: Path, written: Written) -> Mapping[int, int]:
