@@ -7,6 +7,7 @@ import contextlib
 import gc
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 
@@ -28,7 +29,7 @@ from headrace.disk import RealDisk
 from headrace.identity.access import load_access
 from headrace.ingest.intake import Intake
 from headrace.ingest.observer import AuditingObserver, CountingObserver
-from headrace.ingest.proxy import Upstream, two_processes
+from headrace.ingest.proxy import Proxy, Upstream, two_processes
 from headrace.ingest.routes import Gateway
 from headrace.ingest.throttle import Throttle
 from headrace.journal.files import open_free_journal
@@ -66,23 +67,9 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(journal.close)
         await stack.enter_async_context(running_beside(journal.mend()))
-        engine = Upstream(folder.socket("engine"), read_seconds=120.0)
-        query = Upstream(folder.socket("query"), read_seconds=settings.query.max_wait_seconds + 60.0)
-        proxy = two_processes(engine, query)
-        stack.push_async_callback(proxy.close)
-        ready = asyncio.Event()
-        await stack.enter_async_context(running_beside(_wait_for((engine, query), ready)))
+        proxy, ready = await _reach_others(folder, config, stack)
         counters = CallCounters(config.index)
-
-        def numbers() -> Snapshot:
-            own = (str(config.index), journal.journal_id)
-            return {
-                **counters.snapshot(),
-                "headrace_journal_bytes": [(own, float(journal.backlog()))],
-                "headrace_journal_broken": [(own, float(journal.broken is not None))],
-                "headrace_journal_ahead_seconds": [(own, journal.ahead_seconds())],
-            }
-
+        numbers = partial(_numbers, config.index, counters, journal)
         snapshot = await stack.enter_async_context(telling_numbers(folder, config, numbers))
         reach = settings.server.metrics
         observer = AuditingObserver(CountingObserver(counters), remote_auditor(folder, settings), clock.now)
@@ -114,6 +101,31 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         _rest_the_collector()
         async with serving_tls(gateway, intake, config):
             await stop.wait()
+
+
+async def _reach_others(
+    folder: DataFolder, config: ProcessConfig, stack: contextlib.AsyncExitStack
+) -> tuple[Proxy, asyncio.Event]:
+    """The way to the engine and the query process, and what is set once both have answered that they are ready."""
+    engine = Upstream(folder.socket("engine"), read_seconds=120.0)
+    longest = config.settings.query.max_wait_seconds
+    query = Upstream(folder.socket("query"), read_seconds=longest + 60.0)
+    proxy = two_processes(engine, query)
+    stack.push_async_callback(proxy.close)
+    ready = asyncio.Event()
+    await stack.enter_async_context(running_beside(_wait_for((engine, query), ready)))
+    return proxy, ready
+
+
+def _numbers(index: int, counters: CallCounters, journal: MendingJournal) -> Snapshot:
+    """What this gateway tells of itself: its calls and its journal."""
+    own = (str(index), journal.journal_id)
+    return {
+        **counters.snapshot(),
+        "headrace_journal_bytes": [(own, float(journal.backlog()))],
+        "headrace_journal_broken": [(own, float(journal.broken is not None))],
+        "headrace_journal_ahead_seconds": [(own, journal.ahead_seconds())],
+    }
 
 
 def _allow_connections() -> None:
