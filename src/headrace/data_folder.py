@@ -87,6 +87,11 @@ class DataFolder:
         return self.root / "seen"
 
     @property
+    def faults(self) -> Path:
+        """What tests of clients asked for, where they may."""
+        return self.root / "faults"
+
+    @property
     def audit(self) -> Path:
         """The signed heads of the audit log, and the key that signs them."""
         return self.root / "audit"

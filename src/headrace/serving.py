@@ -48,11 +48,15 @@ _FAULTS = _log.getChild("requests")
 _FAULTS.setLevel(logging.ERROR)
 
 
+MakesProtocol = Callable[..., asyncio.BaseProtocol]
+"""By which uvicorn makes a connection's protocol."""
+
+
 @contextlib.asynccontextmanager
-async def serving_tls(app: ASGIApp, intake: Intake, config: ProcessConfig) -> AsyncIterator[None]:
+async def serving_tls(app: ASGIApp, protocol: MakesProtocol, config: ProcessConfig) -> AsyncIterator[None]:
     """Serve on the public port, shared with other gateways, inside the block; in-flight requests finish.
 
-    `intake` takes the common requests of the ingestion API, `app` all others.
+    `protocol` makes what takes a connection: it answers what it can itself, and `app` all else.
     """
     host = config.settings.server.host
     own = _plain_config(
@@ -65,7 +69,7 @@ async def serving_tls(app: ASGIApp, intake: Intake, config: ProcessConfig) -> As
     own.host, own.port = host, config.port
     own.load()
     own.ssl = server_context(config.certificate, config.key, config.client_cas)
-    own.http_protocol_class = ingest_protocol(intake)  # type: ignore[assignment]
+    own.http_protocol_class = protocol  # type: ignore[assignment]
     renewing = asyncio.create_task(_renew(own.ssl, config.certificate, config.key))
     try:
         async with _serving(own, _shared_listener(host, config.port), _STOP_SECONDS):
@@ -149,8 +153,8 @@ def _shared_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def ingest_protocol(intake: Intake) -> Callable[..., asyncio.BufferedProtocol]:
-    """What uvicorn makes a connection's protocol by: the common way in, and behind it `GuardedProtocol`."""
+def ingest_protocol(intake: Intake) -> MakesProtocol:
+    """The common way in, by which `intake` takes requests of the ingestion API, and behind it `GuardedProtocol`."""
     scratch = memoryview(bytearray(_READ_BYTES))
 
     def make(

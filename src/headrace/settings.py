@@ -283,6 +283,14 @@ class CollectorSettings(Section):
     max_bytes: int = Field(30 * MIB, ge=1024, description="largest post")
 
 
+class FaultSettings(Section):
+    """Faults on purpose, for tests of ingestion clients."""
+
+    enabled: bool = Field(
+        False, description="whether tests may ask for faults at /headrace/faults; never where data counts"
+    )
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -302,6 +310,7 @@ class Settings(Section):
     tables: TableSettings = TableSettings()
     query: QuerySettings = QuerySettings()
     collector: CollectorSettings = CollectorSettings()
+    faults: FaultSettings = FaultSettings()
 
     @model_validator(mode="after")
     def _replaced_files_outlive_queries(self) -> Self:

@@ -47,6 +47,8 @@ from headrace.settings import Settings
 from headrace.store.database import Database
 from headrace.store.feed import FeedServer
 from headrace.store.live import LiveView
+from headrace.testing.faultbook import FaultBook
+from headrace.testing.switches import fault_routes
 from headrace.transform.validate import validate_rule
 from headrace.wire.addresses import Addresses
 
@@ -88,6 +90,8 @@ def control_plane_routes(
     graph = Graph(admin.database, access, admin.verifier, admin.addresses)
     clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
     own = [openapi_route(admin.addresses), *admin_routes(admin), *key_routes(admin), *explain_routes(admin)]
+    if config.settings.faults.enabled:
+        own += fault_routes(admin, FaultBook(DataFolder(config.settings.data_dir).faults))
     return [*own, *clouds, *graph_routes(graph), *arm_routes(deps)]
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import httpx
+from starlette.types import ASGIApp
 
 from headrace.app.auditing import remote_auditor
 from headrace.app.common import (
@@ -39,8 +40,10 @@ from headrace.observe.metrics import CallCounters, Snapshot
 from headrace.observe.routes import MetricsPage
 from headrace.process import ProcessConfig
 from headrace.processors import stay_on
-from headrace.serving import serving_tls
+from headrace.serving import MakesProtocol, ingest_protocol, serving_tls
 from headrace.store.live import LiveView
+from headrace.testing.faultbook import FaultBook
+from headrace.testing.switches import CuttableProtocol, FaultyGateway
 
 _READY_POLL_SECONDS = 0.05
 _COLLECT_AFTER = 20_000
@@ -98,8 +101,18 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             collector=collector if settings.collector.enabled else None,
             metrics=MetricsPage(folder.sockets, reach, {config.name: snapshot}) if reach != "off" else None,
         )
+        app: ASGIApp = gateway
+        protocol: MakesProtocol = ingest_protocol(intake)
+        if settings.faults.enabled:
+
+            def authority(host: str | None) -> str:
+                return f"{addresses.base(host)}/{access.current.tenant}"
+
+            book = FaultBook(folder.faults)
+            app = FaultyGateway(gateway, book, authority, settings.ingest.body_timeout_seconds)
+            protocol = CuttableProtocol
         _rest_the_collector()
-        async with serving_tls(gateway, intake, config):
+        async with serving_tls(app, protocol, config):
             await stop.wait()
 
 

@@ -14,6 +14,7 @@ from headrace.cli import (
     dead_letters,
     doctor,
     env,
+    faults,
     keys,
     kql,
     migrate,
@@ -52,6 +53,7 @@ _COMMANDS = {
     _OLD: (shared_key, migrate),
 }
 _GROUPS = {
+    _SERVER: {"fault": faults.group},
     _RULES: {
         "rule": rules.group,
         "table": tables.group,

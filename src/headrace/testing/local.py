@@ -18,6 +18,8 @@ from headrace.cli.client import RULES_VERSION, TABLES_VERSION, Server
 from headrace.cli.documents import read_rule
 from headrace.cli.roles import assign_role
 from headrace.cli.rules import located
+from headrace.settings import variable_name
+from headrace.testing.faults import Faults
 
 if TYPE_CHECKING:
     from azure.identity import ClientSecretCredential
@@ -44,11 +46,15 @@ class LiveRule:
 
 
 class LocalServer:
-    """A running server. `variables` are those of its env file, by which Azure's clients find it."""
+    """A running server. `variables` are those of its env file, by which Azure's clients find it.
+
+    `faults` are those that its calls are to meet.
+    """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = dict(variables)
         self._server = Server(self.variables)
+        self.faults = Faults(self._server)
 
     def close(self) -> None:
         """Close the connections; the server is not touched."""
@@ -135,6 +141,7 @@ def local_server(folder: Path, *arguments: str) -> Iterator[LocalServer]:
     env.unlink(missing_ok=True)
     # What this shell has of another server is not meant for this one.
     own = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    own[variable_name("faults.enabled")] = "true"
     with (
         log.open("wb") as output,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=own) as process,

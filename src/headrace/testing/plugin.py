@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from headrace.testing.faults import Faults
 from headrace.testing.local import LocalServer, local_server, variables_set
 
 
@@ -17,3 +18,10 @@ def headrace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """
     with local_server(tmp_path_factory.mktemp("headrace")) as server, variables_set(server.variables):
         yield server
+
+
+@pytest.fixture
+def ingestion_faults(headrace: LocalServer) -> Iterator[Faults]:
+    """The faults that the server's calls are to meet in one test; there are none left after it."""
+    yield headrace.faults
+    headrace.faults.clear()
