@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -107,6 +108,12 @@ def _resolve(name: str, *types: KustoType) -> tuple[KustoType, ...]:
     function = FUNCTIONS.find(OPERATORS.get(name, name))
     assert function is not None
     return function.resolve([Argument(kind, Constant(1)) for kind in types]).results
+
+
+def test_a_function_with_a_resolver_has_no_check_beside_it() -> None:
+    made = next(function for function in FUNCTIONS if function.resolver is not None)
+    with pytest.raises(ValueError, match=made.name):
+        replace(made, check=lambda _arguments: None)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,6 @@ def _aggregate(
     prefix: str = "",
     naming: Naming = Naming.PREFIX,
     aliases: tuple[str, ...] = (),
-    several: bool = False,
     ordered: bool = False,
     resolver: Resolver | None = None,
     check: Check | None = None,
@@ -56,7 +55,6 @@ def _aggregate(
         transform=NEVER,
         naming=naming,
         prefix=prefix,
-        several=several,
         ordered=ordered,
         resolver=resolver,
         check=check,
@@ -242,7 +240,6 @@ FUNCTIONS = (
         same(),
         naming=Naming.EACH,
         prefix="max",
-        several=True,
         aliases=("argmax",),
         resolver=_extreme,
     ),
@@ -253,7 +250,6 @@ FUNCTIONS = (
         same(),
         naming=Naming.EACH,
         prefix="min",
-        several=True,
         aliases=("argmin",),
         resolver=_extreme,
     ),
@@ -263,7 +259,6 @@ FUNCTIONS = (
         "value+: any",
         same(),
         naming=Naming.EACH,
-        several=True,
         resolver=_each,
     ),
     _aggregate(
@@ -273,7 +268,6 @@ FUNCTIONS = (
         same(),
         naming=Naming.EACH,
         prefix="any",
-        several=True,
         resolver=_each,
     ),
     _aggregate(
@@ -304,7 +298,6 @@ FUNCTIONS = (
         same(),
         naming=Naming.PERCENTILE,
         prefix="percentile",
-        several=True,
         resolver=_percentiles(1),
     ),
     _aggregate(
@@ -323,7 +316,6 @@ FUNCTIONS = (
         same(),
         naming=Naming.PERCENTILE,
         prefix="percentile",
-        several=True,
         resolver=_percentiles(2),
     ),
     _aggregate(

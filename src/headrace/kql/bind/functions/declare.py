@@ -120,12 +120,10 @@ def common(types: Sequence[KustoType]) -> KustoType | None:
         if DYNAMIC in (kind, result):
             return None
         forward, backward = conversion(kind, (result,)), conversion(result, (kind,))
-        if forward is not None and (backward is None or kind is not DECIMAL):
-            result = result
-        elif backward is not None:
-            result = kind
-        else:
+        if forward is None and backward is None:
             return None
+        if forward is None or (backward is not None and kind is DECIMAL):
+            result = kind
     return result
 
 

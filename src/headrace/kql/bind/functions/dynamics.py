@@ -149,7 +149,6 @@ FUNCTIONS = (
         doc="The array sorted upwards; more arrays follow the order of the first.",
         family="dynamic",
         naming=Naming.SORTED,
-        several=True,
         resolver=_sorted,
     ),
     Function(
@@ -159,7 +158,6 @@ FUNCTIONS = (
         doc="The array sorted downwards; more arrays follow the order of the first.",
         family="dynamic",
         naming=Naming.SORTED,
-        several=True,
         resolver=_sorted,
     ),
     _extended("array_sum", "The sum of an array's numbers.", "array: dynamic", REAL),

@@ -155,12 +155,12 @@ Check = Callable[[Sequence[Argument]], None]
 class Function:
     """A function or operator of KQL.
 
-    `volatile`: two calls may differ (`rand`, `new_guid`), so it is never shared nor folded. `query`: allowed
-    in queries. `several`: an aggregate that may make more than one column. `context`: the answer depends on
-    the statement (`now`, `ingestion_time`), not on arguments alone. `ordered`: an aggregate that depends on
-    the order of rows. `columns`: a scalar function whose value is a packed array of several values
-    (`series_fit_line`): the suffix and the type of each column it makes alone in a projection. `rewritten`: the
-    binder says a call in other functions' words, so it is never lowered. `check`: what constant arguments must hold.
+    `volatile`: two calls may differ (`rand`, `new_guid`), so it is never shared nor folded. `query`: allowed in
+    queries. `context`: the answer depends on the statement (`now`, `ingestion_time`), not on arguments alone.
+    `ordered`: an aggregate that depends on the order of rows. `columns`: a scalar function whose value is a packed
+    array of several values (`series_fit_line`): the suffix and the type of each column it makes alone in a
+    projection. `rewritten`: the binder says a call in other functions' words, so it is never lowered. `check`: what
+    constant arguments must hold; a `resolver` looks at them itself, so both together are a `ValueError`.
     """
 
     name: str
@@ -174,13 +174,16 @@ class Function:
     naming: Naming = Naming.COLUMN
     prefix: str = ""
     volatile: bool = False
-    several: bool = False
     context: bool = False
     ordered: bool = False
     resolver: Resolver | None = field(default=None, compare=False)
     columns: tuple[tuple[str, KustoType], ...] = ()
     rewritten: bool = False
     check: Check | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.resolver is not None and self.check is not None:
+            raise ValueError(f"{self.name}: a function with a resolver checks its constants there")
 
     def resolve(self, arguments: Sequence[Argument]) -> Resolution:
         """Bind a call. Raises `Mismatch`."""
