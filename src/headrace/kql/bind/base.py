@@ -92,7 +92,7 @@ class BinderBase:
             self.untyped.add(column)
         return column
 
-    def count(self, amount: int = 1) -> None:
+    def charge(self, amount: int = 1) -> None:
         """Charge the budget that bounds how large a text can grow."""
         self._size += amount
         if self._size > MAX_BOUND:

@@ -47,7 +47,7 @@ class ExpressionBinder(BinderBase):
 
     def bind(self, node: n.Expression) -> Expr:
         """The typed expression; a problem is recorded and gives a poisoned one."""
-        self.count()
+        self.charge()
         try:
             method = _METHODS[type(node)]
         except KeyError:

@@ -60,7 +60,7 @@ class QueryBinder(SharedRowsBinder):
 
     def relation(self, node: n.Expression) -> Relation:
         """A tabular expression; a problem is recorded and gives rows whose columns nobody knows."""
-        self.count(5)
+        self.charge(5)
         try:
             return self._relation(node)
         except TooLarge:
@@ -99,7 +99,7 @@ class QueryBinder(SharedRowsBinder):
 
     def operate(self, rows: Relation, operator: n.Operator) -> Relation:
         """The rows after one operator; after a problem the pipeline goes on with what is known."""
-        self.count(5)
+        self.charge(5)
         verdict, message = self.profile.operator(operator)
         if verdict == "refuse":
             self.report("KQL0202", message, operator)

@@ -49,7 +49,7 @@ class SharedRowsBinder(JoinBinder):
     ) -> Relation:
         known = self.named_rows.get(binding)
         if known is not None and known.repeatable:
-            self.count(known.size)
+            self.charge(known.size)
             return self._read_again(known.rows)
         size = self._size
         rows = bind()

@@ -85,7 +85,7 @@ class SourceBinder(OperatorBinder):
         if len(operator.values) % width:
             message = f"The values of this `datatable` do not fill its rows of {width} columns."
             self.fail("KQL0120", message, operator, f"{len(operator.values)} values are given.")
-        self.count(len(operator.values) // 4)
+        self.charge(len(operator.values) // 4)
         values = [
             self.bind_as(node, columns[place % width].type) for place, node in enumerate(operator.values)
         ]
