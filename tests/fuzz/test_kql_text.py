@@ -13,11 +13,11 @@ from headrace.kql.conformance import Tables
 from headrace.kql.editor import Target, complete, diagnose, format_text, hover, lint, signature_help
 from headrace.kql.editor.diagnostics import compile_for
 from headrace.kql.editor.explain import plan_text, sql_text
-from headrace.kql.editor.walk import shape
 from headrace.kql.editor.words import BINARY_WORDS, OPERATORS
 from headrace.kql.model import KqlError, QueryOptions
 from headrace.kql.syntax.lexer import MAX_TEXT, SourceText, tokenize
 from headrace.kql.syntax.parser import parse
+from headrace.kql.syntax.walk import shape
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 SCHEMA = Schema(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from headrace.kql.bind.base import text_literal
@@ -15,6 +15,7 @@ from headrace.kql.plan.expressions import Column, Convert, Expr, Literal, Poison
 from headrace.kql.plan.nodes import Filter
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
+from headrace.kql.syntax.walk import walk
 from headrace.kql.types import KustoType
 
 _T = KustoType
@@ -247,14 +248,4 @@ def _looks_everywhere(node: n.Node) -> bool:
 
 def _names_in(node: n.Node) -> set[str]:
     """Every name that stands in an expression."""
-    found: set[str] = set()
-    stack: list[Any] = [node]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, n.Name):
-            found.add(item.name)
-        elif isinstance(item, n.Node):
-            stack.extend(getattr(item, field.name) for field in fields(item))
-        elif isinstance(item, tuple):
-            stack.extend(item)
-    return found
+    return {item.name for item in walk(node) if isinstance(item, n.Name)}

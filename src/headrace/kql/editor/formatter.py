@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from headrace.kql.editor.layout import lay_out
 from headrace.kql.editor.tokens import words
-from headrace.kql.editor.walk import shape
 from headrace.kql.model import KqlError
 from headrace.kql.syntax.lexer import END, tokenize
 from headrace.kql.syntax.parser import parse
+from headrace.kql.syntax.walk import shape
 
 
 def format_text(text: str) -> str:

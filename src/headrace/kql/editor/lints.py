@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from headrace.errors import Problem
 from headrace.kql.editor.model import Target
 from headrace.kql.editor.scope import Meaning, meaning_of
-from headrace.kql.editor.walk import walk
 from headrace.kql.plan.expressions import Column, Expr, Ref
 from headrace.kql.plan.nodes import TableScan
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.syntax.lexer import SourceText
 from headrace.kql.syntax.parser import parse
+from headrace.kql.syntax.walk import walk
 from headrace.kql.types import KustoType
 
 MAX_WARNINGS = 50

@@ -6,11 +6,11 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.kql.editor.walk import walk
 from headrace.kql.editor.words import CLAUSE_WORDS, OPERATORS
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.syntax.lexer import END, NAME, OP, Token
+from headrace.kql.syntax.walk import walk
 
 _HYPHENATED = {name for name in OPERATORS if "-" in name} | {
     "granny-asc",

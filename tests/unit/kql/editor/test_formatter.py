@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from headrace.kql.editor import format_text
-from headrace.kql.editor.walk import shape
 from headrace.kql.model import KqlError
 from headrace.kql.syntax.parser import parse
+from headrace.kql.syntax.walk import shape
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "kql"
 
