@@ -21,6 +21,7 @@ from headrace.kql.model import (
     Database,
     Functions,
     KqlError,
+    NoTables,
     Output,
     OutputColumn,
     Probe,
@@ -125,17 +126,6 @@ class Compiled:
     warnings: tuple[Problem, ...] = ()
 
 
-class _NoTables:
-    def find_table(self, name: str) -> Schema | None:
-        return None
-
-    def table_names(self) -> tuple[str, ...]:
-        return ()
-
-    def workspace(self, name: str) -> Database | None:
-        return None
-
-
 def compile_transform(text: str, source: Schema, *, functions: Functions = "extended") -> Compiled:
     """Compile a transform over `source`; exactly one statement, one row out at most for a row in.
 
@@ -145,7 +135,7 @@ def compile_transform(text: str, source: Schema, *, functions: Functions = "exte
     try:
         script, spans = _parsed(text)
         profile = TransformProfile(documented=functions == "documented")
-        binder = TransformBinder(spans, _NoTables(), QueryOptions(), profile, 0)
+        binder = TransformBinder(spans, NoTables(), QueryOptions(), profile, 0)
         binder.prepare(source, RECEIVED)
         bound = binder.script(script)
         if len(bound) > 1:

@@ -109,6 +109,22 @@ class Database(Protocol):
         ...
 
 
+class NoTables:
+    """A database without tables or other workspaces."""
+
+    def find_table(self, name: str) -> Schema | None:
+        """None."""
+        return None
+
+    def table_names(self) -> Iterable[str]:
+        """Nothing."""
+        return ()
+
+    def workspace(self, name: str) -> Database | None:
+        """None."""
+        return None
+
+
 Probe = Callable[[Any], Sequence[Sequence[Any]]]
 """Takes an `api.Statement` whose columns are all strings, runs it, and gives its rows."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from headrace.kql.model import Database, Functions, QueryOptions
+from headrace.kql.model import Database, Functions, NoTables, QueryOptions
 from headrace.kql.profile import Profile, TransformProfile
 from headrace.kql.types import Schema
 
@@ -78,22 +78,6 @@ class SignatureHelp:
     active: int
     parameter: int | None
     documentation: str
-
-
-class NoTables:
-    """A database without tables."""
-
-    def find_table(self, name: str) -> Schema | None:
-        """None."""
-        return None
-
-    def table_names(self) -> Iterable[str]:
-        """Nothing."""
-        return ()
-
-    def workspace(self, name: str) -> Database | None:
-        """None."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
