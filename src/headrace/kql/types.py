@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +21,20 @@ class KustoType(StrEnum):
     GUID = "guid"
     DECIMAL = "decimal"
 
+
+DOTNET_TYPES: Mapping[KustoType, str] = {
+    KustoType.STRING: "System.String",
+    KustoType.INT: "System.Int32",
+    KustoType.LONG: "System.Int64",
+    KustoType.REAL: "System.Double",
+    KustoType.BOOL: "System.SByte",
+    KustoType.DATETIME: "System.DateTime",
+    KustoType.TIMESPAN: "System.TimeSpan",
+    KustoType.DYNAMIC: "System.Object",
+    KustoType.GUID: "System.Guid",
+    KustoType.DECIMAL: "System.Data.SqlTypes.SqlDecimal",
+}
+"""The .NET types that Kusto names beside its own."""
 
 LEAST_DATETIME, MOST_DATETIME = -621_355_968_000_000_000, 2_534_023_007_999_999_999
 """The first tick of the year 1 and the last of the year 9999, counted from 1970."""

@@ -26,21 +26,9 @@ from headrace.kql.plan.nodes import (
 )
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
-from headrace.kql.types import KustoType
+from headrace.kql.types import DOTNET_TYPES, KustoType
 
 _T = KustoType
-_DOTNET = {
-    _T.STRING: "System.String",
-    _T.INT: "System.Int32",
-    _T.LONG: "System.Int64",
-    _T.REAL: "System.Double",
-    _T.BOOL: "System.SByte",
-    _T.DATETIME: "System.DateTime",
-    _T.TIMESPAN: "System.TimeSpan",
-    _T.DYNAMIC: "System.Object",
-    _T.GUID: "System.Guid",
-    _T.DECIMAL: "System.Data.SqlTypes.SqlDecimal",
-}
 
 
 class AnalyticsBinder(NestingBinder):
@@ -308,7 +296,7 @@ class AnalyticsBinder(NestingBinder):
             (
                 text_literal(column.name),
                 Literal(_T.INT, place),
-                text_literal(_DOTNET[column.type]),
+                text_literal(DOTNET_TYPES[column.type]),
                 text_literal(column.type.value),
             )
             for place, column in enumerate(rows.visible)

@@ -16,15 +16,12 @@ from headrace import __version__
 from headrace.catalog.model import Workspace
 from headrace.errors import Problem, ProblemError
 from headrace.kql.syntax.literals import name_text
-from headrace.kql.types import Schema
+from headrace.kql.types import DOTNET_TYPES, Schema
 from headrace.query.database import WorkspaceView
-from headrace.query.kusto.frames import DOTNET, Listing
+from headrace.query.kusto.frames import Listing
 from headrace.query.saved import parted
 
 _WORD = re.compile(r"""\s*(?:(\[\s*(?:'[^']*'|"[^"]*")\s*\])|("[^"]*"|'[^']*')|([\w.\-]+)|(\S))""")
-_BUILTIN: Final = {kusto: f"System.{name}" for kusto, name in DOTNET.items()} | {
-    "decimal": "System.Data.SqlTypes.SqlDecimal"
-}
 _TABLES: Final = (
     ("TableName", "string"),
     ("DatabaseName", "string"),
@@ -194,7 +191,7 @@ class Commands:
         for name, schema in self._all(workspace):
             rows.append([workspace.name, name, None, None, False, False, "", "v1.0", "", ""])
             for column in schema.columns:
-                kind = _BUILTIN[column.type.value]
+                kind = DOTNET_TYPES[column.type]
                 rows.append([workspace.name, name, column.name, kind, False, False, "", "v1.0", "", ""])
         return Listing(_DATABASE_SCHEMA, rows)
 
@@ -274,7 +271,7 @@ def _table_json(name: str, schema: Schema) -> str:
 
 def _table_object(name: str, schema: Schema) -> dict[str, Any]:
     columns = [
-        {"Name": column.name, "Type": _BUILTIN[column.type.value], "CslType": column.type.value}
+        {"Name": column.name, "Type": DOTNET_TYPES[column.type], "CslType": column.type.value}
         for column in schema.columns
     ]
     return {"Name": name, "Folder": "", "DocString": "", "OrderedColumns": columns}

@@ -15,24 +15,14 @@ import msgspec
 from headrace.clock import iso
 from headrace.errors import Problem
 from headrace.kql.api import Render
+from headrace.kql.types import DOTNET_TYPES
 from headrace.query.model import QueryResult, ResultTable
 
 Columns = Sequence[tuple[str, str]]
 """Names and KQL types."""
 
-DOTNET: Final = {
-    "bool": "SByte",
-    "datetime": "DateTime",
-    "dynamic": "Object",
-    "guid": "Guid",
-    "int": "Int32",
-    "long": "Int64",
-    "real": "Double",
-    "string": "String",
-    "timespan": "TimeSpan",
-    "decimal": "SqlDecimal",
-}
-""".NET's names of KQL's types."""
+_DOTNET: Final = {kusto.value: name.rpartition(".")[2] for kusto, name in DOTNET_TYPES.items()}
+""".NET's names of KQL's types, without their namespace."""
 
 _PROPERTIES: Final = (("TableId", "int"), ("Key", "string"), ("Value", "dynamic"))
 _COMPLETION: Final = (
@@ -178,7 +168,7 @@ def _table(name: str, columns: Columns, rows: Any) -> dict[str, Any]:
     return {
         "TableName": name,
         "Columns": [
-            {"ColumnName": column, "DataType": DOTNET[kusto], "ColumnType": kusto}
+            {"ColumnName": column, "DataType": _DOTNET[kusto], "ColumnType": kusto}
             for column, kusto in columns
         ],
         "Rows": rows,
