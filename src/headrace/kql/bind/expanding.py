@@ -135,16 +135,9 @@ class ExpandingBinder(QueryBinder):
         limit = self.row_count(operator.limit, "`mv-expand`") if operator.limit is not None else None
         columns = (*rows.plan.columns, *(column for column, _, _ in made), index)
         plan = Expand(columns, rows.plan, items, index, operator.as_array, limit)
-        outputs = list(rows.columns)
-        for column, _, _ in made:
-            place = next((i for i, old in enumerate(outputs) if old.name == column.name), None)
-            if place is None:
-                outputs.append(column)
-            else:
-                outputs[place] = column
+        result = rows.adding(plan, (column for column, _, _ in made))
         if operator.index_name:
-            outputs.append(index)
-        result = rows.with_columns(plan, tuple(outputs))
+            result = result.with_columns(plan, (*result.columns, index))
         if rows.order:
             order = (*rows.order, OrderKey(ref(index), False, False))
             result = replace(result, order=order)

@@ -182,15 +182,7 @@ class OperatorBinder(ExpressionBinder):
 
     def replaced(self, rows: Relation, items: Sequence[tuple[Column, Expr]]) -> Relation:
         """Rows with columns added, or put in the place of those of the same name."""
-        columns = list(rows.columns)
-        places = {column.name: place for place, column in enumerate(columns)}
-        for column, _ in items:
-            if column.name in places:
-                columns[places[column.name]] = column
-            else:
-                places[column.name] = len(columns)
-                columns.append(column)
-        return rows.with_columns(self.compute(rows, list(items)), tuple(columns))
+        return rows.adding(self.compute(rows, list(items)), (column for column, _ in items))
 
     def project(self, rows: Relation, operator: t.Project) -> Relation:
         """`project`."""
@@ -418,14 +410,7 @@ class OperatorBinder(ExpressionBinder):
             tuple(parts),
             matched,
         )
-        columns = list(rows.columns)
-        for column in made:
-            place = next((i for i, old in enumerate(columns) if old.name == column.name), None)
-            if place is None:
-                columns.append(column)
-            else:
-                columns[place] = column
-        result = rows.with_columns(plan, tuple(columns))
+        result = rows.adding(plan, made)
         return self.filtered(result, ref(matched)) if matched is not None else result
 
     def check_pattern(self, operator: t.Parse) -> None:

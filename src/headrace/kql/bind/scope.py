@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from headrace.kql.plan.expressions import Column, Expr
@@ -49,6 +49,15 @@ class Relation:
     def with_columns(self, plan: Plan, columns: tuple[Column, ...]) -> Relation:
         """Other columns; the order stays."""
         return replace(self, plan=plan, columns=columns)
+
+    def adding(self, plan: Plan, made: Iterable[Column]) -> Relation:
+        """Columns added, or put in the place of those of the same name; the order stays."""
+        columns = list(self.columns)
+        places = {column.name: place for place, column in enumerate(columns)}
+        for column in made:
+            place = places.setdefault(column.name, len(columns))
+            columns[place : place + 1] = [column]
+        return self.with_columns(plan, tuple(columns))
 
     def unordered(self, plan: Plan, columns: tuple[Column, ...], *, open: bool = False) -> Relation:
         """Rows that lost their order and name."""
