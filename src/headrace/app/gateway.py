@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import resource
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -48,6 +50,7 @@ from headrace.testing.switches import CuttableProtocol, FaultyGateway
 _READY_POLL_SECONDS = 0.05
 _COLLECT_AFTER = 20_000
 _MOST_FILES = 65_536
+_log = logging.getLogger(__name__)
 
 
 async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
@@ -101,16 +104,11 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             collector=collector if settings.collector.enabled else None,
             metrics=MetricsPage(folder.sockets, reach, {config.name: snapshot}) if reach != "off" else None,
         )
-        app: ASGIApp = gateway
-        protocol: MakesProtocol = ingest_protocol(intake)
-        if settings.faults.enabled:
 
-            def authority(host: str | None) -> str:
-                return f"{addresses.base(host)}/{access.current.tenant}"
+        def authority(host: str | None) -> str:
+            return f"{addresses.base(host)}/{access.current.tenant}"
 
-            book = FaultBook(folder.faults)
-            app = FaultyGateway(gateway, book, authority, settings.ingest.body_timeout_seconds)
-            protocol = CuttableProtocol
+        app, protocol = _ways_in(gateway, intake, config, folder, authority)
         _rest_the_collector()
         async with serving_tls(app, protocol, config):
             await stop.wait()
@@ -139,6 +137,25 @@ def _numbers(index: int, counters: CallCounters, journal: MendingJournal) -> Sna
         "headrace_journal_broken": [(own, float(journal.broken is not None))],
         "headrace_journal_ahead_seconds": [(own, journal.ahead_seconds())],
     }
+
+
+def _ways_in(
+    gateway: Gateway,
+    intake: Intake,
+    config: ProcessConfig,
+    folder: DataFolder,
+    authority: Callable[[str | None], str],
+) -> tuple[ASGIApp, MakesProtocol]:
+    """What answers, and what takes connections: the common way in, or where tests may ask for faults theirs.
+
+    `authority` is the address that tokens come from, by the Host that a client named.
+    """
+    settings = config.settings
+    if not settings.faults.enabled:
+        return gateway, ingest_protocol(intake)
+    _log.warning("faults.enabled is set: calls may be answered with faults that tests ask for")
+    book = FaultBook(folder.faults)
+    return FaultyGateway(gateway, book, authority, settings.ingest.body_timeout_seconds), CuttableProtocol
 
 
 def _allow_connections() -> None:
