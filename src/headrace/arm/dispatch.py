@@ -69,7 +69,7 @@ class Dispatcher:
     def find(self, method: str, target: Target, version: str) -> Found:
         """The kind and what of it is meant, at an api-version that the kind has."""
         found = self._find(method, target, version)
-        check_version(version, found.kind.type, "", self.deps.clock.now())
+        check_version(version, found.kind.type, self.deps.clock.now())
         return found
 
     def _find(self, method: str, target: Target, version: str) -> Found:

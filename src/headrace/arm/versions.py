@@ -58,7 +58,7 @@ def any_version(type_name: str) -> str:
     return (listed_versions(type_name) or _NAMESPACES["microsoft.resources"])[-1]
 
 
-def check_version(version: str, type_name: str, location: str, now: int) -> None:
+def check_version(version: str, type_name: str, now: int) -> None:
     """Raises `HttpError` 400 `NoRegisteredProviderFound` for an api-version that the type cannot have.
 
     Where Azure's list is complete, a version passes that is on it, or that is newer than all of it and not a
@@ -74,7 +74,7 @@ def check_version(version: str, type_name: str, location: str, now: int) -> None
     raise http_error(
         400,
         "NoRegisteredProviderFound",
-        f"No registered resource provider found for location '{location}' and API version '{version}' for "
+        f"No registered resource provider found for location '' and API version '{version}' for "
         f"type '{inner}'. The supported api-versions are '{', '.join(listed)}'. Give one of them in "
         f"?api-version= for resources of {namespace}.",
     )
