@@ -128,7 +128,13 @@ def explain(
     if giving is not None and who.enabled:
         reason = f"The role '{giving.role.name}', assigned at {giving.assignment.scope}, gives the action."
         return Explanation(who, action, scope, is_data, True, reason, "", considered)
-    reason, cure = _denial(who, action, scope, is_data, giving, considered, elsewhere, roles)
+    if giving is not None:
+        reason = f"The role '{giving.role.name}' would give the action, but the app is disabled."
+        cure = f'Enable it: PATCH /headrace/apps/{who.app_id} with {{"enabled": true}}.'
+    else:
+        what = "data action" if is_data else "action"
+        reason = _why_not(who, what, considered, elsewhere)
+        cure = _assign(who, scope, what, [one for one in roles.values() if one.allows(action, data=is_data)])
     return Explanation(who, action, scope, is_data, False, reason, cure, considered)
 
 
@@ -146,44 +152,30 @@ def _consider(assignment: Assignment, role: Role, action: str, data: bool) -> Co
     return Considered(assignment, role, False, "The role does not have the action.")
 
 
-def _denial(
-    who: Principal,
-    action: str,
-    scope: str,
-    data: bool,
-    giving: Considered | None,
-    considered: Sequence[Considered],
-    elsewhere: Sequence[Assignment],
-    roles: dict[str, Role],
-) -> tuple[str, str]:
-    if giving is not None:
-        return (
-            f"The role '{giving.role.name}' would give the action, but the app is disabled.",
-            f'Enable it: PATCH /headrace/apps/{who.app_id} with {{"enabled": true}}.',
-        )
-    fitting = [role for role in roles.values() if role.allows(action, data=data)]
-    narrow = min(fitting, key=_breadth, default=None)
-    what = "data action" if data else "action"
-    if narrow is None:
-        cure = f"No role has this {what}: check its spelling, or make a custom role with it."
-    else:
-        cure = f"headrace role assign '{narrow.name}' --principal {who.object_id} --scope {scope}"
+def _why_not(
+    who: Principal, what: str, considered: Sequence[Considered], elsewhere: Sequence[Assignment]
+) -> str:
+    """Why no assignment gives the action: they are elsewhere, have other roles, or there is none."""
     if elsewhere:
         places = ", ".join(sorted({one.scope for one in elsewhere})[:MOST_OTHERS])
-        return (
-            f"A role that gives the {what} is assigned only at {places}: not at this scope or above it.",
-            cure,
-        )
+        return f"A role that gives the {what} is assigned only at {places}: not at this scope or above it."
     if considered:
         named = ", ".join(sorted({one.role.name for one in considered}))
-        return f"None of the roles assigned at this scope or above it gives the {what}: {named}.", cure
+        return f"None of the roles assigned at this scope or above it gives the {what}: {named}."
     if who.app_id is None:
-        unknown = (
+        return (
             f"No role is assigned to {who.object_id} at this scope or above it, and no app has this id here:"
             " roles are assigned to a service principal's object id."
         )
-        return unknown, cure
-    return "No role is assigned to the principal at this scope or above it.", cure
+    return "No role is assigned to the principal at this scope or above it."
+
+
+def _assign(who: Principal, scope: str, what: str, fitting: Sequence[Role]) -> str:
+    """The cure: to assign the narrowest of the roles that give the action."""
+    narrow = min(fitting, key=_breadth, default=None)
+    if narrow is None:
+        return f"No role has this {what}: check its spelling, or make a custom role with it."
+    return f"headrace role assign '{narrow.name}' --principal {who.object_id} --scope {scope}"
 
 
 def _breadth(role: Role) -> tuple[int, int, str]:
