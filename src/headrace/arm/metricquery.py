@@ -6,8 +6,8 @@ Pure: numbers by minute in, the document out. Source: Azure Monitor's REST refer
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.clock import DAY, FIRST, HOUR, LAST, MINUTE, SECOND, from_iso, to_datetime
@@ -41,9 +41,12 @@ class _Condition:
 
 @dataclass(frozen=True, slots=True)
 class MetricQuery:
-    """What is asked. Times are UTC microseconds; `end` is not included."""
+    """What is asked. Times are UTC microseconds; `end` is not included.
 
-    definitions: tuple[Definition, ...]
+    `definitions` are by their places in `DEFINITIONS`, under the names that they were asked by.
+    """
+
+    definitions: Mapping[int, Definition]
     start: int
     end: int
     interval: str
@@ -73,7 +76,7 @@ def read_query(query: Mapping[str, str], now: int) -> MetricQuery:
         end,
         interval,
         _aggregations(query.get("aggregation", "")),
-        _conditions(query.get("$filter", ""), definitions),
+        _conditions(query.get("$filter", ""), definitions.values()),
         _top(query.get("top", "10")),
         query.get("resulttype", "Data").lower() == "metadata",
     )
@@ -88,7 +91,7 @@ def answer(
     asked: MetricQuery, resource_id: str, location: str, points: Iterable[tuple[int, Point]]
 ) -> dict[str, Any]:
     """The document; `points` are the rule's numbers by minute."""
-    wanted = {DEFINITIONS.index(definition): definition for definition in asked.definitions}
+    wanted = asked.definitions
     series: dict[int, dict[tuple[str, ...], dict[int, list[Point]]]] = {place: {} for place in wanted}
     for minute, point in points:
         definition = wanted.get(point.metric)
@@ -178,10 +181,14 @@ def _aggregate(kinds: Sequence[str], points: Sequence[Point]) -> dict[str, float
     return {kind.lower(): values[kind] for kind in kinds if kind in values}
 
 
-def _definitions(names: str) -> tuple[Definition, ...]:
+def _definitions(names: str) -> dict[int, Definition]:
     if not names.strip():
-        return DEFINITIONS[:1]
-    known = {definition.name.lower(): definition for definition in DEFINITIONS}
+        return {0: DEFINITIONS[0]}
+    known = {
+        name.lower(): (place, replace(definition, name=name))
+        for place, definition in enumerate(DEFINITIONS)
+        for name in (definition.name, definition.short)
+    }
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if len(wanted) > MAX_NAMES:
         raise _bad("metricnames", f"at most {MAX_NAMES} metrics can be asked for at once.")
@@ -192,7 +199,7 @@ def _definitions(names: str) -> tuple[Definition, ...]:
                 "metricnames",
                 f"Failed to find metric configuration for '{name[:80]}'. Valid metrics: {listed}",
             )
-    return tuple(dict.fromkeys(known[name.lower()] for name in wanted))
+    return dict(known[name.lower()] for name in wanted)
 
 
 def _aggregations(text: str) -> tuple[str, ...]:
@@ -210,7 +217,7 @@ def _top(text: str) -> int:
     return int(text)
 
 
-def _conditions(text: str, definitions: Sequence[Definition]) -> tuple[_Condition, ...]:
+def _conditions(text: str, definitions: Collection[Definition]) -> tuple[_Condition, ...]:
     """`A eq 'x' and (B eq 'y' or B eq 'z')`: every dimension once, `eq '*'` for each of its values."""
     if not text.strip():
         return ()

@@ -118,7 +118,8 @@ def metrics_page() -> str:
         "`GET {rule}/providers/Microsoft.Insights/metrics?api-version=2024-02-01` of the control plane answers\n"
         "the numbers of one rule by the minute, for 93 days and within 256 MiB: `BytesReceived_Count`,\n"
         "`ApiCallReceived_Count` (by `ResponseCode`), `RowsReceived_Count`, `RowsDropped_Count` (filtered or dead\n"
-        "letters), `TransformErrors_Count` (by `ErrorType`) and `TransformRuntime_DurationMs`, each by\n"
+        "letters), `TransformationErrors_Count` (by `ErrorType`) and `TransformationRuntime_DurationMs` (these\n"
+        "two also as `TransformErrors_Count` and `TransformRuntime_DurationMs`), each by\n"
         "`InputStreamId`; `metricDefinitions` lists them. Parameters are Azure's: `metricnames`, `timespan`,\n"
         "`interval`, `aggregation`, `$filter`, `top`. What came within the last five seconds may still be missing.\n",
         "## In the workspaces\n",

@@ -35,13 +35,17 @@ _SUFFIX = ".minutes"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric. `unit` is Azure's name of it; `detail` the dimension beside the stream, empty for none."""
+    """One metric. `unit` is Azure's name of it; `detail` the dimension beside the stream, empty for none.
+
+    `short` is another name that clients have for it, empty for none: who asks by it is answered by it.
+    """
 
     name: str
     display: str
     unit: str
     primary: str
     detail: str = ""
+    short: str = ""
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -54,9 +58,20 @@ DEFINITIONS = (
     Definition("ApiCallReceived_Count", "Logs Ingestion Requests per Min", "Count", "Total", CODE),
     Definition("RowsDropped_Count", "Logs Rows Dropped per Min", "Count", "Total"),
     Definition("RowsReceived_Count", "Logs Rows Received per Min", "Count", "Total"),
-    Definition("TransformErrors_Count", "Logs Transformation Errors per Min", "Count", "Total", ERROR),
     Definition(
-        "TransformRuntime_DurationMs", "Logs Transformation Duration per Min", "MilliSeconds", "Average"
+        "TransformationErrors_Count",
+        "Logs Transform Errors per Min",
+        "Count",
+        "Total",
+        ERROR,
+        "TransformErrors_Count",
+    ),
+    Definition(
+        "TransformationRuntime_DurationMs",
+        "Logs Transform Duration per Min",
+        "MilliSeconds",
+        "Average",
+        short="TransformRuntime_DurationMs",
     ),
 )
 

@@ -74,7 +74,7 @@ def test_intervals_and_aggregations() -> None:
     assert point == {"average": 20, "maximum": 30, "minimum": 5, "count": 5, "total": 100}
     (whole,) = ask(metricnames="TransformRuntime_DurationMs", interval="FULL")
     assert [one["average"] for one in whole["data"]] == [20]
-    (minutes,) = ask(metricnames="TransformRuntime_DurationMs")
+    (minutes,) = ask(metricnames="TransformationRuntime_DurationMs")
     # Without a run there is no average.
     assert [one.get("average") for one in minutes["data"]] == [None, None, 30, 5]
 
@@ -137,12 +137,21 @@ def test_routes_of_a_rule(world: World) -> None:
         "ApiCallReceived_Count",
         "RowsDropped_Count",
         "RowsReceived_Count",
-        "TransformErrors_Count",
-        "TransformRuntime_DurationMs",
+        "TransformationErrors_Count",
+        "TransformationRuntime_DurationMs",
     ]
     assert [one["value"] for one in defined[1]["dimensions"]] == ["InputStreamId", "ResponseCode"]
     names = world.get(f"{RULE}/providers/Microsoft.Insights/metricNamespaces", version="2024-02-01")
     assert names["value"][0]["properties"]["metricNamespaceName"] == "microsoft.insights/datacollectionrules"
+
+
+def test_a_metric_is_answered_under_the_name_that_it_was_asked_by(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    for asked in ("TransformationErrors_Count", "TransformErrors_Count"):
+        path = f"{RULE}/providers/Microsoft.Insights/metrics?metricnames={asked.lower()}"
+        (found,) = world.get(path, version="2024-02-01")["value"]
+        assert found["name"] == {"value": asked, "localizedValue": "Logs Transform Errors per Min"}
 
 
 def test_only_rules_have_metrics_and_only_readers_see_them(world: World) -> None:

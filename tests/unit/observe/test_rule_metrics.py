@@ -57,8 +57,8 @@ def test_each_counter_becomes_its_metric(tmp_path: Path) -> None:
         (0, "ApiCallReceived_Count", "400", 1, 1),
         (0, "RowsReceived_Count", "", 10, 1),
         (0, "RowsDropped_Count", "", 5, 1),
-        (0, "TransformErrors_Count", "TableNotFound", 2, 1),
-        (0, "TransformRuntime_DurationMs", "", 500, 4),
+        (0, "TransformationErrors_Count", "TableNotFound", 2, 1),
+        (0, "TransformationRuntime_DurationMs", "", 500, 4),
     }
     assert found(metrics, "dcr-2") == set()
 
