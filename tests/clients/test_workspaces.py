@@ -20,12 +20,13 @@ def test_a_deleted_workspace_is_recovered_or_gone_for_good(azure: Azure) -> None
     client.workspaces.begin_delete(*at).result()
     assert at[1] not in {item.name for item in client.workspaces.list_by_resource_group(at[0])}
     for listed in (client.deleted_workspaces.list(), client.deleted_workspaces.list_by_resource_group(at[0])):
-        assert {item.name: item.customer_id for item in listed} == {at[1]: made.customer_id}
+        # Other tests of this server may have deleted some, too.
+        assert {item.name: item.customer_id for item in listed}[at[1]] == made.customer_id
     again = client.workspaces.begin_create_or_update(*at, {"location": body["location"]}).result()
     assert (again.customer_id, again.retention_in_days) == (made.customer_id, 60)
     assert client.tables.get(*at, "Kept_CL").name == "Kept_CL"
     client.workspaces.begin_delete(*at, force=True).result()
-    assert list(client.deleted_workspaces.list()) == []
+    assert at[1] not in {item.name for item in client.deleted_workspaces.list()}
 
 
 def test_what_connects_a_workspace_is_kept(azure: Azure) -> None:

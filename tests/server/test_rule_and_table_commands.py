@@ -108,7 +108,7 @@ def test_rules_and_apps_go_by_their_names(headrace: Command, tmp_path: Path) -> 
     refused = headrace("send", "rows.ndjson", "--rule", name, code=1)
     cure = refused.partition("headrace role assign")[2]
     assert immutable_id in cure and "'Monitoring Metrics Publisher'" in cure
-    assert "There is no app 'nobody'" in headrace("role", "assign", "Reader", "--principal", "nobody", code=1)
+    assert "There is no app 'no-app'" in headrace("role", "assign", "Reader", "--principal", "no-app", code=1)
     app = json.loads(headrace("app", "create", name, "--output", "json"))
     for who in (name, app["clientId"], app["principalId"]):
         said = headrace("role", "assign", "Reader", "--principal", who, "--scope", immutable_id)
