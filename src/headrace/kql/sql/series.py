@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlglot import exp
 
 from headrace.kql.plan import nodes as p
@@ -18,8 +20,17 @@ MAX_BINS = 1_000_000
 """The most bins of one series."""
 
 
-def _any_row(least: int) -> exp.Having:
-    return exp.Having(this=exp.GTE(this=b.call("count", exp.Star()), expression=b.number(least)))
+def _group(select: exp.Select, keys: int, *, least: int) -> None:
+    """Group by the first columns; without any, there is one group if it has at least so many rows."""
+    if keys:
+        select.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(keys)]))
+    else:
+        enough = exp.GTE(this=b.call("count", exp.Star()), expression=b.number(least))
+        select.set("having", exp.Having(this=enough))
+
+
+def _table(name: str) -> exp.Table:
+    return exp.Table(this=exp.Identifier(this=name, quoted=False))
 
 
 class SeriesGenerator(Generator):
@@ -28,65 +39,59 @@ class SeriesGenerator(Generator):
     def series(self, plan: p.Series) -> Layer:
         """For each group a row with one array an aggregate, and the array of the axis."""
         keys = [column.sql_name for column, _ in plan.keys]
-        place, first, last = self.fresh("i"), self.fresh("i"), self.fresh("i")
-        binned = self.fresh("b")
+        place, binned = self.fresh("i"), self.fresh("b")
         self.shared[binned] = self._binned(plan, place)
+        on: exp.Expression = exp.EQ(this=column_sql(f"g{place}"), expression=column_sql(place))
+        for key in keys:
+            same = exp.NullSafeEQ(this=column_sql(f"g{key}"), expression=column_sql(key))
+            on = exp.And(this=on, expression=same)
+        spread = self._spread(plan, keys, place, binned)
+        select = exp.Select(
+            expressions=[
+                *(named(column_sql(f"g{key}"), key) for key in keys),
+                *self._arrays(plan, place),
+            ]
+        ).from_(subquery(spread, self.fresh("t")))
+        select.set("joins", [exp.Join(this=_table(binned), side="LEFT", on=on)])
+        _group(select, len(keys), least=1)
+        made = [*(c for c, _ in plan.keys), *(c for c, _, _ in plan.outputs), plan.axis_column]
+        return self.from_select(select, made)
+
+    def _spread(self, plan: p.Series, keys: list[str], place: str, binned: str) -> exp.Select:
+        """A row for each bin of each group, under the names of the bins' rows after a `g`."""
+        first, last = self.fresh("i"), self.fresh("i")
         groups = exp.Select(
             expressions=[
                 *(column_sql(key) for key in keys),
                 named(self._first_bin(plan, place), first),
                 named(self._last_bin(plan, place), last),
             ]
-        ).from_(exp.Table(this=exp.Identifier(this=binned, quoted=False)))
-        if keys:
-            groups.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
-        else:
-            groups.set("having", _any_row(0 if plan.nonempty else 1))
-        spread = exp.Select(
+        ).from_(_table(binned))
+        _group(groups, len(keys), least=0 if plan.nonempty else 1)
+        end = b.call("least", column_sql(last), b.add(column_sql(first), MAX_BINS))
+        places = b.call("unnest", b.call("generate_series", column_sql(first), end))
+        return exp.Select(
             expressions=[
                 *(named(column_sql(key), f"g{key}") for key in keys),
-                named(
-                    b.call(
-                        "unnest",
-                        b.call(
-                            "generate_series",
-                            column_sql(first),
-                            b.call("least", column_sql(last), b.add(column_sql(first), MAX_BINS)),
-                        ),
-                    ),
-                    f"g{place}",
-                ),
+                named(places, f"g{place}"),
             ]
         ).from_(subquery(groups, self.fresh("t")))
-        on: exp.Expression = exp.EQ(this=column_sql(f"g{place}"), expression=column_sql(place))
-        for key in keys:
-            same = exp.NullSafeEQ(this=column_sql(f"g{key}"), expression=column_sql(key))
-            on = exp.And(this=on, expression=same)
-        items: list[exp.Expression] = [named(column_sql(f"g{key}"), key) for key in keys]
+
+    def _arrays(self, plan: p.Series, place: str) -> Iterator[exp.Expression]:
+        """The outputs' arrays, with the default for a bin without rows, and the axis'."""
         for column, value, default in plan.outputs:
             filled = exp.Case(
                 ifs=[exp.If(this=b.is_null(column_sql(place)), true=self.render_alone(default))],
                 default=self._over_bin(plan, value),
             )
-            items.append(named(self._array(filled, value.type, place), column.sql_name))
+            yield named(self._array(filled, value.type, place), column.sql_name)
         base = self._base(plan)
         step = self.render_alone(plan.step)
         type = plan.axis.type
         moment = b.cast(
             exp.Paren(this=b.add(base, b.multiply(column_sql(f"g{place}"), step))), b.SQL_TYPES[type]
         )
-        items.append(named(self._array(moment, type, place), plan.axis_column.sql_name))
-        select = exp.Select(expressions=items).from_(subquery(spread, self.fresh("t")))
-        select.set(
-            "joins",
-            [exp.Join(this=exp.Table(this=exp.Identifier(this=binned, quoted=False)), side="LEFT", on=on)],
-        )
-        if keys:
-            select.set("group", exp.Group(expressions=[exp.Literal.number(i + 1) for i in range(len(keys))]))
-        else:
-            select.set("having", _any_row(1))
-        made = [*(c for c, _ in plan.keys), *(c for c, _, _ in plan.outputs), plan.axis_column]
-        return self.from_select(select, made)
+        yield named(self._array(moment, type, place), plan.axis_column.sql_name)
 
     def _over_bin(self, plan: p.Series, value: Expr) -> exp.Expression:
         """An output's value in a bin that has rows."""
