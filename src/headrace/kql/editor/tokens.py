@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from headrace.kql.editor.words import CLAUSE_WORDS, OPERATORS
 from headrace.kql.syntax import nodes as n
@@ -93,52 +94,54 @@ def _marked(tokens: Sequence[Token], script: n.Script) -> _Marks:
 
 
 def _mark(node: n.Node, tokens: Sequence[Token], starts: list[int], marks: _Marks) -> None:
-    if isinstance(node, n.Binary):
-        place = _next(tokens, bisect_left(starts, node.left.end), node.op)
-        if place is not None:
-            (marks.tight_colons if node.op == ":" else marks.binary).add(place)
-    elif isinstance(node, n.Call):
-        place = _next(tokens, bisect_left(starts, node.name_end), "(")
-        if place is not None:
-            marks.tight_open.add(place)
-        for argument in node.arguments:
-            if argument.name is not None:
-                marks.tight_equals.add(bisect_left(starts, argument.start) + 1)
-    elif isinstance(node, n.Index):
-        place = _next(tokens, bisect_left(starts, node.operand.end), "[")
-        if place is not None:
-            marks.tight_open.add(place)
-    elif isinstance(node, t.Setting):
-        place = bisect_left(starts, node.start)
-        while tokens[place].text != "=" and tokens[place].start < node.end:
-            place += 1
-        marks.tight_equals.add(place)
-        marks.after_setting.add(bisect_left(starts, node.end))
-    elif isinstance(node, t.PatternPart):
-        place = bisect_left(starts, node.start)
-        while place < len(tokens) and tokens[place].start < node.end:
-            if tokens[place].text == ":":
-                marks.tight_colons.add(place)
-            if tokens[place].text == "*" and tokens[place].kind == OP:
-                marks.stars.add(place)
-            place += 1
-    elif isinstance(node, n.Wildcard):
-        place = bisect_left(starts, node.start)
-        while place < len(tokens) and tokens[place].start < node.end:
-            if tokens[place].text == "*":
-                marks.stars.add(place)
-            if tokens[place].start > node.start:
-                marks.glued.add(place)
-            place += 1
-    elif isinstance(node, t.Evaluate) and node.columns is not None:
-        place = _next(tokens, bisect_left(starts, node.call.end), ":")
-        if place is not None:
-            marks.wide_colons.add(place)
-    options: Mapping[str, n.Expression] = {}
-    if isinstance(node, t.RenderOperator):
-        options = node.properties
-    elif isinstance(node, t.ParseKv | t.Reduce):
-        options = node.options
+    """Mark what a node says of its own tokens; `starts` are where the tokens begin."""
+    match node:
+        case n.Binary():
+            marked = marks.tight_colons if node.op == ":" else marks.binary
+            _mark_next(tokens, bisect_left(starts, node.left.end), node.op, marked)
+        case n.Call():
+            _mark_next(tokens, bisect_left(starts, node.name_end), "(", marks.tight_open)
+            named = [argument for argument in node.arguments if argument.name is not None]
+            marks.tight_equals.update(bisect_left(starts, argument.start) + 1 for argument in named)
+        case n.Index():
+            _mark_next(tokens, bisect_left(starts, node.operand.end), "[", marks.tight_open)
+        case t.Setting():
+            equals = (place for place in _within(node, tokens, starts) if tokens[place].text == "=")
+            marks.tight_equals.update(islice(equals, 1))
+            marks.after_setting.add(bisect_left(starts, node.end))
+        case t.PatternPart():
+            for place in _within(node, tokens, starts):
+                if tokens[place].text == ":":
+                    marks.tight_colons.add(place)
+                if tokens[place].text == "*" and tokens[place].kind == OP:
+                    marks.stars.add(place)
+        case n.Wildcard():
+            places = _within(node, tokens, starts)
+            marks.stars.update(place for place in places if tokens[place].text == "*")
+            marks.glued.update(place for place in places if tokens[place].start > node.start)
+        case t.Evaluate() if node.columns is not None:
+            _mark_next(tokens, bisect_left(starts, node.call.end), ":", marks.wide_colons)
+        case t.RenderOperator():
+            _mark_options(node.properties, tokens, starts, marks)
+        case t.ParseKv() | t.Reduce():
+            _mark_options(node.options, tokens, starts, marks)
+
+
+def _within(node: n.Node, tokens: Sequence[Token], starts: list[int]) -> range:
+    """The places of the tokens that begin within a node."""
+    return range(bisect_left(starts, node.start), bisect_left(starts, node.end))
+
+
+def _mark_next(tokens: Sequence[Token], place: int, text: str, marked: set[int]) -> None:
+    found = _next(tokens, place, text)
+    if found is not None:
+        marked.add(found)
+
+
+def _mark_options(
+    options: Mapping[str, n.Expression], tokens: Sequence[Token], starts: list[int], marks: _Marks
+) -> None:
+    """The equals signs before options' values stand close."""
     for value in options.values():
         place = bisect_left(starts, value.start) - 1
         while place > 0 and tokens[place].text in _OPEN:
