@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from headrace.kql.bind.base import text_literal
 from headrace.kql.bind.functions.registry import Kind
@@ -191,16 +191,7 @@ class AggregateBinder(SourceBinder):
             ]
         else:
             wanted = list(shapes)
-        outputs: list[tuple[Column, str, KustoType]] = []
-        taken = {name for name in wanted if len(shapes[name]) == 1}
-        for name in wanted:
-            for type in shapes[name]:
-                shown = name
-                if len(shapes[name]) > 1:
-                    shown = f"{name}_{type}"
-                    shown = unique(shown, taken) if shown in taken else shown
-                    taken.add(shown)
-                outputs.append((self.new_column(shown, type), name, type))
+        outputs = self._union_outputs({name: shapes[name] for name in wanted})
         for name in self._hidden_names(inputs, shapes):
             first = next(found for _, rows in inputs if (found := rows.find(name)) is not None)
             outputs.append((self.new_column(name, first.type, hidden=True), name, first.type))
@@ -220,22 +211,48 @@ class AggregateBinder(SourceBinder):
         made: list[tuple[Plan, dict[Column, Expr]]] = []
         for label, rows in inputs:
             values: dict[Column, Expr] = {source: text_literal(label)} if source is not None else {}
-            for own in rows.columns:
-                for column, type in by_name.get(own.name, ()):
-                    if own in self.poisoned:
-                        self.poisoned.add(column)
-                    if own.type is type and column not in values:
-                        values[column] = ref(own)
-                if own.name in plain:
-                    alias = plain[own.name]
-                    values[alias] = ref(own) if own.type is alias.type else Convert(alias.type, ref(own))
-            made.append((rows.plan, values))
+            made.append((rows.plan, values | self._union_values(rows, by_name, plain)))
         return Relation(
             Union(columns, tuple(made)),
             columns,
             open=any(rows.open for _, rows in inputs),
             broken=any(rows.broken for _, rows in inputs),
         )
+
+    def _union_outputs(
+        self, shapes: Mapping[str, Collection[KustoType]]
+    ) -> list[tuple[Column, str, KustoType]]:
+        """A column for each name and type, with the name in the inputs; of several types each has it in its name."""
+        outputs: list[tuple[Column, str, KustoType]] = []
+        taken = {name for name, types in shapes.items() if len(types) == 1}
+        for name, types in shapes.items():
+            for type in types:
+                shown = name
+                if len(types) > 1:
+                    shown = f"{name}_{type}"
+                    shown = unique(shown, taken) if shown in taken else shown
+                    taken.add(shown)
+                outputs.append((self.new_column(shown, type), name, type))
+        return outputs
+
+    def _union_values(
+        self,
+        rows: Relation,
+        by_name: Mapping[str, Sequence[tuple[Column, KustoType]]],
+        plain: Mapping[str, Column],
+    ) -> dict[Column, Expr]:
+        """What one input gives the union's columns: those of its names and types, and of names alone."""
+        values: dict[Column, Expr] = {}
+        for own in rows.columns:
+            for column, type in by_name.get(own.name, ()):
+                if own in self.poisoned:
+                    self.poisoned.add(column)
+                if own.type is type and column not in values:
+                    values[column] = ref(own)
+            if own.name in plain:
+                alias = plain[own.name]
+                values[alias] = ref(own) if own.type is alias.type else Convert(alias.type, ref(own))
+        return values
 
     @staticmethod
     def _hidden_names(
