@@ -41,6 +41,8 @@ _HEADER_SECONDS = 30
 _BACKLOG = 1024
 _READ_BYTES = 256 * 1024
 _STOP_SECONDS = 20.0
+_CLOSE_SECONDS = 0.3
+"""Between two looks, at a stop, at connections that are closing."""
 _RENEW_SECONDS = 2.0
 _VERSIONS = ("1.0", "1.1")
 _log = logging.getLogger(__name__)
@@ -326,6 +328,23 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """See `uvicorn.Server`."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`. Clients that do not end their side of a connection that is done are not waited for."""
+        leaving = asyncio.create_task(self._leave_what_is_done())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            leaving.cancel()
+
+    async def _leave_what_is_done(self) -> None:
+        """End connections whose answers are out: with TLS, closing one waits for the client, which may be idle."""
+        while True:
+            await asyncio.sleep(_CLOSE_SECONDS)
+            for connection in list(self.server_state.connections):
+                transport: asyncio.Transport | None = connection.transport
+                if transport is not None and transport.is_closing() and not transport.get_write_buffer_size():
+                    transport.abort()
 
 
 def _plain_config(

@@ -49,8 +49,8 @@ class Surroundings:
     """What a connection needs of the server that it belongs to.
 
     `scratch` takes what is read, of one connection at a time and only until it is told of. `general` makes the
-    protocol that takes over. `connections` are those that are open: the server ends them by their method `shutdown`.
-    `headers` are those of every answer.
+    protocol that takes over. `connections` are those that are open: the server ends them by their method `shutdown`,
+    and those that do not end by their `transport`. `headers` are those of every answer.
     """
 
     intake: Intake
@@ -117,7 +117,7 @@ class IngestConnection(asyncio.BufferedProtocol):
         self._around = surroundings
         self._intake = surroundings.intake
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._address = ""
         self._rest = b""
         """The beginning of a head, or what is held back while too much is under way."""
@@ -134,7 +134,7 @@ class IngestConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BufferedProtocol`."""
-        self._transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         self._around.connections.add(self)
@@ -307,9 +307,9 @@ class IngestConnection(asyncio.BufferedProtocol):
         answers: list[bytes] = []
         while self._under_way and self._under_way[0].answer is not None:
             answers.append(self._under_way.popleft().answer or b"")
-        if not answers or self._transport is None:
+        if not answers or self.transport is None:
             return
-        self._transport.write(b"".join(answers))
+        self.transport.write(b"".join(answers))
         if not self._under_way:
             self._due_in(IDLE_SECONDS)
         self._proceed()
@@ -322,13 +322,13 @@ class IngestConnection(asyncio.BufferedProtocol):
 
     def _proceed(self) -> None:
         """Go on as far as what is under way allows: end, hand over, or take what was held back."""
-        if self._transport is None:
+        if self.transport is None:
             return
         if not self._under_way and self._leaving and self._writable:
             # Not before: the general server would never hear that the client does not take its answers.
-            self._hand_over(self._transport)
+            self._hand_over(self.transport)
         elif not self._under_way and self._closing:
-            self._transport.close()
+            self.transport.close()
         elif self._rest and not self._reading and not self._held():
             rest, self._rest = self._rest, b""
             self._take(rest)
@@ -338,13 +338,13 @@ class IngestConnection(asyncio.BufferedProtocol):
     def _regulate(self) -> None:
         """Read from the client only while what it sends can be taken and its answers can be sent."""
         wanted = self._writable and (self._receiving is not None or not self._held())
-        if self._transport is None or wanted == self._reading or self._transport.is_closing():
+        if self.transport is None or wanted == self._reading or self.transport.is_closing():
             return
         self._reading = wanted
         if wanted:
-            self._transport.resume_reading()
+            self.transport.resume_reading()
         else:
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def _leave(self, data: bytes) -> None:
         """Let the general server have the connection from `data` on, behind the answers that are due."""
@@ -362,7 +362,7 @@ class IngestConnection(asyncio.BufferedProtocol):
         general.data_received(self._rest)
 
     def _let_go(self) -> None:
-        self._transport = None
+        self.transport = None
         self._around.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
