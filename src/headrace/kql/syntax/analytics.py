@@ -14,26 +14,9 @@ class AnalyticsParser(OperatorParser):
 
     def _make_series(self, start: int) -> n.Operator:
         nonempty = any(setting.name == "kind" and setting.value == "nonempty" for setting in self.settings())
-        columns: list[t.SeriesColumn] = []
-        while True:
-            begin = self.token.start
-            item = self.named()
-            default = None
-            if self.at_word("default"):
-                self.advance()
-                self.expect("=", "after `default`")
-                default = self.expression()
-            columns.append(t.SeriesColumn(begin, self.last_end, item, default))
-            if not self.accept(","):
-                break
+        columns = self._series_columns()
         self.expect("on", "after the aggregates of `make-series`")
-        begin = self.token.start
-        names: tuple[str, ...] = ()
-        if self.token.kind == NAME and self.peek().text == "=":
-            names = (self.advance().text,)
-            self.advance()
-        value = self.unary()
-        axis = n.Named(begin, self.last_end, names, value)
+        axis = self._series_axis()
         low = high = None
         if self.at_word("from"):
             self.advance()
@@ -51,9 +34,31 @@ class AnalyticsParser(OperatorParser):
         if self.at_word("by"):
             self.advance()
             keys = self.named_list()
-        return t.MakeSeries(
-            start, self.last_end, tuple(columns), axis, low, high, step, keys, nonempty, aligned
-        )
+        return t.MakeSeries(start, self.last_end, columns, axis, low, high, step, keys, nonempty, aligned)
+
+    def _series_columns(self) -> tuple[t.SeriesColumn, ...]:
+        """The aggregates, each with the default of a bin without rows."""
+        columns: list[t.SeriesColumn] = []
+        while True:
+            begin = self.token.start
+            item = self.named()
+            default = None
+            if self.at_word("default"):
+                self.advance()
+                self.expect("=", "after `default`")
+                default = self.expression()
+            columns.append(t.SeriesColumn(begin, self.last_end, item, default))
+            if not self.accept(","):
+                return tuple(columns)
+
+    def _series_axis(self) -> n.Named:
+        begin = self.token.start
+        names: tuple[str, ...] = ()
+        if self.token.kind == NAME and self.peek().text == "=":
+            names = (self.advance().text,)
+            self.advance()
+        value = self.unary()
+        return n.Named(begin, self.last_end, names, value)
 
     def _in_range(self) -> tuple[n.Expression, n.Expression, n.Expression]:
         self.advance()
