@@ -51,31 +51,13 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
                 named(step, "step_"),
             ]
         )
-        span = b.subtract(column_sql("high_"), column_sql("low_"))
-        if type is _T.REAL:
-            steps: exp.Expression = b.cast(
-                b.call("floor", b.ratio(exp.Paren(this=span), column_sql("step_"))), "BIGINT"
-            )
-        else:
-            steps = b.whole(exp.Paren(this=span), column_sql("step_"))
-        zero_low = b.when(
-            exp.And(
-                this=exp.NEQ(this=column_sql("step_"), expression=b.number(0)),
-                expression=exp.GTE(
-                    this=exp.Paren(
-                        this=b.multiply(exp.Paren(this=span.copy()), b.call("sign", column_sql("step_")))
-                    ),
-                    expression=b.number(0),
-                ),
-            ),
-            b.call("least", steps, b.number(MAX_SEQUENCE)),
-            b.number(-1),
-        )
         places = exp.Select(
             expressions=[
                 column_sql("low_"),
                 column_sql("step_"),
-                named(b.call("unnest", b.call("generate_series", b.number(0), zero_low)), place.name),
+                named(
+                    b.call("unnest", b.call("generate_series", b.number(0), _last_place(type))), place.name
+                ),
             ]
         ).from_(subquery(bounds, self.fresh("t")))
         item = b.add(
@@ -173,6 +155,30 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
                 converted,
             )
         return converted
+
+
+def _last_place(type: KustoType) -> exp.Expression:
+    """The number of the last value from `low_` to `high_` by `step_`, from 0; -1 where there is none."""
+    span = b.subtract(column_sql("high_"), column_sql("low_"))
+    if type is _T.REAL:
+        steps: exp.Expression = b.cast(
+            b.call("floor", b.ratio(exp.Paren(this=span), column_sql("step_"))), "BIGINT"
+        )
+    else:
+        steps = b.whole(exp.Paren(this=span), column_sql("step_"))
+    return b.when(
+        exp.And(
+            this=exp.NEQ(this=column_sql("step_"), expression=b.number(0)),
+            expression=exp.GTE(
+                this=exp.Paren(
+                    this=b.multiply(exp.Paren(this=span.copy()), b.call("sign", column_sql("step_")))
+                ),
+                expression=b.number(0),
+            ),
+        ),
+        b.call("least", steps, b.number(MAX_SEQUENCE)),
+        b.number(-1),
+    )
 
 
 def storage_value(column: Column, value: exp.Expression) -> exp.Expression:
