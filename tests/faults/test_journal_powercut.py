@@ -22,11 +22,6 @@ from headrace.journal.model import DiskFullError, Entry, JournalBrokenError, Rec
 from headrace.settings import JournalSettings
 from headrace.testing.powercut import PowerCut, PowerCutDisk
 
-pytestmark = pytest.mark.filterwarnings(
-    # An armed power cut ends the writer's thread, as it would end the machine.
-    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
-)
-
 JOURNAL = "0d9c3f5e-6a1b-4c2d-8e3f-405162738495"
 SETTINGS = JournalSettings(segment_bytes=64 * 1024, max_bytes=64 * 1024 * 1024, group_bytes=64 * 1024)
 
