@@ -1,7 +1,8 @@
 """The compiler's front door: KQL text and schemas in, compiled statements out.
 
-`compile_transform` takes the text of a data collection rule's transform, `compile_query` the text of a
-query. Both raise `KqlError` with every problem of the text; what is legal but a trap comes back as warnings.
+`compile_transform` takes the text of a data collection rule's transform, `compile_stages` several that follow
+each other, `compile_query` the text of a query. All raise `KqlError` with every problem of the text; what is
+legal but a trap comes back as warnings.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ __all__ = [
     "ScanProvider",
     "Statement",
     "compile_query",
+    "compile_stages",
     "compile_transform",
     "sql_text",
 ]
@@ -132,14 +134,27 @@ def compile_transform(text: str, source: Schema, *, functions: Functions = "exte
     With `functions="documented"` whatever Azure does not list is refused, else it is warned about.
     Raises `KqlError`.
     """
+    return compile_stages([text], source, functions=functions)
+
+
+def compile_stages(texts: Sequence[str], source: Schema, *, functions: Functions = "extended") -> Compiled:
+    """Compile transforms one after the other as one: each one's `source` is what the one before it gives.
+
+    Raises `KqlError` with the problems of the first text that has any; their places are that text's.
+    """
     try:
-        script, spans = _parsed(text)
         profile = TransformProfile(documented=functions == "documented")
-        binder = TransformBinder(spans, NoTables(), QueryOptions(), profile, 0)
+        binder = TransformBinder(SourceText(""), NoTables(), QueryOptions(), profile, 0)
         binder.prepare(source, RECEIVED)
-        bound = binder.script(script)
-        if len(bound) > 1:
-            binder.report("KQL0205", "A transform is one tabular expression; this text has several.", script)
+        bound: list[Bound] = []
+        for text in texts:
+            script, spans = _parsed(text)
+            bound = binder.stage(script, spans)
+            if len(bound) > 1:
+                message = "A transform is one tabular expression; this text has several."
+                binder.report("KQL0205", message, script)
+            if binder.problems:
+                break
         return _finished(binder, bound, None)
     except RecursionError:
         raise _deep() from None

@@ -23,7 +23,7 @@ from headrace.kql.api import (
     Output,
     OutputColumn,
     Scan,
-    compile_transform,
+    compile_stages,
     sql_text,
 )
 from headrace.kql.model import Functions
@@ -121,20 +121,24 @@ class _Rows:
         return _call("divide", value, exp.Literal.number(10)) if self.ticks else _call("epoch_us", value)
 
 
-def transform_text(
+def transform_texts(
     stream: Stream, flow: DataFlow, settings: TransformSettings
-) -> tuple[str, Functions, tuple[Problem, ...]]:
-    """A flow's KQL, the functions that it may use, and warnings of its stages. Raises `ProblemError`."""
+) -> tuple[tuple[str, ...], Functions, tuple[Problem, ...]]:
+    """A flow's KQL, one text a stage, the functions that it may use, and warnings of its stages.
+
+    There is no text where the rows are taken as they come. Raises `ProblemError`.
+    """
     if not flow.stages:
-        return flow.transform.strip(), settings.functions, ()
+        text = flow.transform.strip()
+        return (text,) if text not in ("", "source") else (), settings.functions, ()
     made = staged_transform(flow.stages, stream.columns, settings.functions)
     # What the processors may do is the documented part; their own KQL was held to the setting already.
-    return made.text, "extended", made.warnings
+    return made.texts, "extended", made.warnings
 
 
 def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: TransformSettings) -> _Rows:
-    text, functions, staged = transform_text(stream, flow, settings)
-    if not text or text == "source":
+    texts, functions, staged = transform_texts(stream, flow, settings)
+    if not texts:
         columns = tuple(
             OutputColumn(column.name, column.type, f"c{number}")
             for number, column in enumerate(stream.columns)
@@ -143,20 +147,20 @@ def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: Transfo
         source = [coerce.SourceColumn(column.name, column.type, column.sql_name) for column in columns]
         return _Rows(coerce.source_select(BATCH, source), columns, ticks=False)
     try:
-        compiled = compile_transform(text, Schema(stream.columns), functions=functions)
+        compiled = compile_stages(texts, Schema(stream.columns), functions=functions)
         (statement,) = compiled.statements
         _check_output(statement.columns, table, flow.target)
         query = statement.to_sql(_scan, Output.RESULT)
     except KqlError as error:
         raise ProblemError(
-            [_query_problem(problem, flow.target, text) for problem in error.problems]
+            [_query_problem(problem, flow.target, texts[-1]) for problem in error.problems]
         ) from error
     if not carry_columns(query, coerce.CARRIED):
         query = _beside_each_row(query, statement.columns)
     warnings = (
         staged
         if flow.stages
-        else tuple(_query_problem(problem, flow.target, text) for problem in compiled.warnings)
+        else tuple(_query_problem(problem, flow.target, texts[-1]) for problem in compiled.warnings)
     )
     return _Rows(query, statement.columns, ticks=True, warnings=warnings)
 

@@ -1,4 +1,4 @@
-"""A multi-stage transformation as one KQL text, so that it is compiled and run like any other transform.
+"""A multi-stage transformation as KQL texts that follow each other, compiled and run as one transform.
 
 Each processor is first compiled by itself over the columns that the one before it leaves: so a problem names the
 processor at fault, and a condition knows the type of its column.
@@ -34,9 +34,9 @@ _NUMBERS = (_T.INT, _T.LONG, _T.REAL, _T.DECIMAL)
 
 @dataclass(frozen=True, slots=True)
 class StagedTransform:
-    """The KQL text of all stages, and the warnings about those that hold the user's own KQL."""
+    """The KQL text of each stage, and the warnings about those that hold the user's own KQL."""
 
-    text: str
+    texts: tuple[str, ...]
     warnings: tuple[Problem, ...]
 
 
@@ -47,15 +47,14 @@ class StageError(Exception):
 def staged_transform(
     stages: Iterable[Stage], columns: tuple[SchemaColumn, ...], functions: Functions
 ) -> StagedTransform:
-    """The stages over a stream of `columns` as one transform.
+    """The stages over a stream of `columns`, each a transform of what the one before it gives.
 
     Raises `ProblemError` with the problems of the first processor that has any, each aimed at it.
     """
     schema = Schema(columns)
-    statements: list[str] = []
-    rows = "source"
+    texts: list[str] = []
     warnings: list[Problem] = []
-    for number, stage in enumerate(stages):
+    for stage in stages:
         step = stage.step
         try:
             text = step.text if isinstance(step, Kql) else f"source | {_operators(stage, schema)}"
@@ -68,17 +67,10 @@ def staged_transform(
             raise ProblemError([_problem(stage, problem) for problem in error.problems]) from error
         if own:
             warnings.extend(_problem(stage, problem) for problem in compiled.warnings)
-        # A function of its own: names that the text gives with `let` end with it.
-        before = f"let source = {rows};" if number else ""
-        statements.append(f"let stage{number} = () {{ {before} {_body(text)}\n}};")
-        rows = f"stage{number}()"
+        texts.append(text)
         made = compiled.statements[-1].columns
         schema = Schema(tuple(SchemaColumn(column.name, column.type) for column in made))
-    return StagedTransform("\n".join([*statements, rows]), tuple(warnings))
-
-
-def _body(text: str) -> str:
-    return text.rstrip().removesuffix(";")
+    return StagedTransform(tuple(texts), tuple(warnings))
 
 
 def _whose(stage: Stage) -> str:

@@ -18,11 +18,11 @@ from headrace.catalog.names import SYSTEM_COLUMNS, assign_physical, column_fault
 from headrace.catalog.rules import DataFlow, Rule
 from headrace.clock import iso
 from headrace.errors import Problem, ProblemError
-from headrace.kql.api import KqlError, compile_transform
+from headrace.kql.api import KqlError, compile_stages
 from headrace.kql.types import KustoType, Schema
 from headrace.settings import TransformSettings
 from headrace.transform.bisect import find_bad, without
-from headrace.transform.compile import LiveFlow, compile_flow, transform_text
+from headrace.transform.compile import LiveFlow, compile_flow, transform_texts
 from headrace.transform.review import review
 from headrace.transform.run import Body, Engine, RowsError, Session, batch_table
 
@@ -120,9 +120,9 @@ def infer_schema(rule: Rule, flow: DataFlow, settings: TransformSettings) -> Tab
     if stream is None:
         message = f"Stream '{flow.streams[0]}' is not declared in the rule."
         raise ProblemError(Problem("InvalidStream", message, flow.target))
-    text, functions, _ = transform_text(stream, flow, settings)
+    texts, functions, _ = transform_texts(stream, flow, settings)
     try:
-        compiled = compile_transform(text or "source", Schema(stream.columns), functions=functions)
+        compiled = compile_stages(texts or ("source",), Schema(stream.columns), functions=functions)
     except KqlError:
         # The compiler of the flow says it in the rule's own terms.
         return TableSchema(1, (Column(1, "TimeGenerated", KustoType.DATETIME, "TimeGenerated"),))

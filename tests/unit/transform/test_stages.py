@@ -14,7 +14,7 @@ from tests.unit.transform.test_compile import run
 
 from headrace.catalog.multistage import Stage, TransformationReader
 from headrace.catalog.rules import Rule
-from headrace.kql.api import compile_transform
+from headrace.kql.api import compile_stages
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 from headrace.settings import TransformSettings
 from headrace.transform.stages import staged_transform
@@ -249,6 +249,23 @@ def test_a_problem_names_its_processor(
     assert all(word in problem.message for word in words), problem.message
 
 
+def test_as_many_processors_as_a_transformation_may_have_run_as_one(tmp_path: Path) -> None:
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("transform.KQL", {"expression": "let mark = 'x'; source | extend Text = strcat(Text, mark)"}),
+        (
+            "transform.KQL",
+            {"expression": "let rows = source; rows | where Id > 0 | extend Level = Level + 1"},
+        ),
+        ("filter.Basic", {"any": [{"all": [condition("Level", "<", 1000)]}]}),
+        ("map.Rename", {"all": [{"columnName": "Level", "typeAs": "int"}]}),
+        ("transform.KQL", {"expression": "source | extend TimeGenerated = now()"}),
+    ]
+    rows = transformed(tmp_path, *(kinds * 10))
+    assert [row["Text"] for row in rows] == [f"{row['Text']}{'x' * 10}" for row in ROWS]
+    assert [row["Level"] for row in rows] == [row["Level"] + 10 for row in ROWS]
+    assert len({row["TimeGenerated"] for row in rows}) == 1
+
+
 def test_the_output_is_checked_like_any_transforms() -> None:
     rule = rule_of(("map.Rename", {"all": [{"columnName": "Id", "typeAs": "int"}]}))
     (problem,) = validate_rule(rule, make_catalog(make_table()))
@@ -261,7 +278,7 @@ def test_only_the_users_own_kql_is_held_to_the_documented_functions() -> None:
     parse = ("parse.JsonPath", {"columnName": "Text", "all": [{"path": "$.a", "nameAs": "a"}]})
     own = ("transform.KQL", {"expression": "source | extend b = trim(' ', Text)"})
     made = staged_transform(stages_of(parse), columns, "documented")
-    assert [c.name for c in compile_transform(made.text, Schema(columns)).statements[-1].columns][-1] == "a"
+    assert [c.name for c in compile_stages(made.texts, Schema(columns)).statements[-1].columns][-1] == "a"
     settings = TransformSettings.model_validate({"functions": "documented"})
     assert validate_rule(rule_of(parse), make_catalog(make_table()), settings) == ()
     assert validate_rule(rule_of(own), make_catalog(make_table()), settings)
@@ -279,5 +296,5 @@ def test_the_documented_example_is_a_transformation() -> None:
     columns = [SchemaColumn("Level", KustoType.INT)]
     columns += [SchemaColumn(name, KustoType.STRING) for name in ("Host", "Body")]
     made = staged_transform(found["orders"].stages, tuple(columns), "documented")
-    names = [c.name for c in compile_transform(made.text, Schema(tuple(columns))).statements[-1].columns]
+    names = [c.name for c in compile_stages(made.texts, Schema(tuple(columns))).statements[-1].columns]
     assert names == ["Level", "Computer", "Customer", "TimeGenerated"]

@@ -115,6 +115,8 @@ class TransformBinder(Binder):
 
     record: Relation | None = None
     """The record that stands for `source`, made once and shared by every source of the text."""
+    result: Relation | None = None
+    """What the latest tabular expression came to."""
 
     def prepare(self, source: Schema, received: str) -> None:
         """Make the record's columns."""
@@ -124,6 +126,18 @@ class TransformBinder(Binder):
         plan = TableScan((*columns, clock), None, "source", (*names, received))
         self.received = clock
         self.record = Relation(plan, tuple(columns), name="source")
+
+    def stage(self, script: n.Script, text: SourceText) -> list[Bound]:
+        """Bind a text by itself; `source` is what the text before it came to, where there was one."""
+        if self.result is not None:
+            self.record = Relation(self.result.plan, self.result.visible, name="source")
+        self.source, self.environment, self._unnamed = text, Environment(), 0
+        return self.script(script)
+
+    def bound(self, rows: Relation) -> Bound:
+        """A relation as a result, kept for the text that may follow."""
+        self.result = rows
+        return super().bound(rows)
 
     def table(self, node: n.Node, name: str, database: object, workspace: str | None) -> Relation:
         """`source`, and nothing else."""

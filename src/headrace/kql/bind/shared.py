@@ -60,7 +60,8 @@ class SharedRowsBinder(JoinBinder):
     def readable_again(self, binding: QueryBinding | FunctionBinding, rows: Relation, size: int) -> Relation:
         """The same rows, remembered as what a name means."""
         shared = self._shared(rows.plan, once=False)
-        rows = rows.with_plan(Shared(rows.columns, shared, rows.columns))
+        columns = (*rows.columns, *self._clock(rows.plan))
+        rows = rows.with_plan(Shared(columns, shared, columns))
         self.named_rows[binding] = NamedRows(rows, size)
         return rows
 
@@ -72,8 +73,12 @@ class SharedRowsBinder(JoinBinder):
         order = tuple(
             replace(key, value=rebuild(key.value, lambda part: _copied(part, copies))) for key in rows.order
         )
-        plan = replace(rows.plan, columns=columns)
+        plan = replace(rows.plan, columns=(*columns, *self._clock(rows.plan)))
         return replace(rows, plan=plan, columns=columns, order=order)
+
+    def _clock(self, plan: Plan) -> tuple[Column, ...]:
+        """The received time of a transform's rows, which goes with them unseen."""
+        return (self.received,) if self.received is not None and self.received in plan.columns else ()
 
     def _copy_of(self, column: Column) -> Column:
         copy = self.new_column(column.name, column.type, column.hidden)
@@ -96,7 +101,8 @@ class SharedRowsBinder(JoinBinder):
     def bound_rows(self, binding: SharedBinding, name: str | None = None) -> Relation:
         """The shared rows under columns of their own."""
         columns = tuple(self._copy_of(column) for column in binding.columns)
-        plan = Shared(columns, binding.shared, binding.columns)
+        clock = self._clock(binding.shared.plan)
+        plan = Shared((*columns, *clock), binding.shared, (*binding.columns, *clock))
         return Relation(plan, columns, open=binding.open, broken=binding.broken, name=name)
 
 
