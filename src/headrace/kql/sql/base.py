@@ -20,7 +20,8 @@ from headrace.kql.plan.expressions import (
     missing,
 )
 from headrace.kql.sql.conditions import as_condition
-from headrace.kql.sql.functions.base import Typed, lower_several
+from headrace.kql.sql.functions.base import Typed
+from headrace.kql.sql.functions.calls import lower_several
 from headrace.kql.sql.layers import Layer, column_sql, conjunction, named, subquery
 from headrace.kql.sql.ordering import by_raw_time
 from headrace.kql.sql.rendering import ExpressionGenerator

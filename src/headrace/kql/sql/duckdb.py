@@ -35,7 +35,7 @@ class DuckDbGenerator(ParsingGenerator, PairsGenerator, SeriesGenerator, MatchGe
 
     def convert(self, value: Typed, type: KustoType) -> exp.Expression:
         """A value brought to another type."""
-        return conversions.convert(self, value, type).sql
+        return conversions.convert(value, type).sql
 
     def sequence(self, plan: p.Sequence) -> Layer:
         """`range`, by row numbers, so that reals and ticks do not drift."""

@@ -20,7 +20,8 @@ from headrace.kql.plan.expressions import (
     Ref,
     ScalarQuery,
 )
-from headrace.kql.sql.functions.base import Typed, lower, lower_several
+from headrace.kql.sql.functions.base import Typed
+from headrace.kql.sql.functions.calls import lower, lower_several
 from headrace.kql.sql.layers import Layer, column_sql, is_cheap
 from headrace.kql.types import KustoType
 

@@ -12,8 +12,9 @@ from sqlglot import exp
 
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.functions.registry import OPERATORS, Argument, Constant, Value
-from headrace.kql.sql.functions import Typed, lower
+from headrace.kql.sql.functions.base import Typed
 from headrace.kql.sql.functions.build import SQL_TYPES, cast
+from headrace.kql.sql.functions.calls import lower
 from headrace.kql.sql.functions.convert import literal
 from headrace.kql.sql.session import GeoReader, prepare
 from headrace.kql.types import KustoType

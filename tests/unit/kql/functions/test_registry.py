@@ -18,7 +18,7 @@ from headrace.kql.bind.functions.registry import (
     Registry,
     Surface,
 )
-from headrace.kql.sql.functions import lowered_names
+from headrace.kql.sql.functions.calls import lowered_names
 from headrace.kql.types import KustoType
 
 T = KustoType

@@ -1,38 +1,11 @@
 """Lowerings of declared functions to the engine's SQL, one module a family.
 
-`lower` and `lower_several` are what the compiler calls; importing this package registers all lowerings.
+Importing this package registers all of them; `calls` is what the compiler uses.
 """
 
 from __future__ import annotations
 
-from headrace.kql.sql.functions import (
-    aggregates,
-    conditional,
-    convert,
-    datetimes,
-    dynamics,
-    matching,
-    mathematics,
-    network,
-    operators,
-    series,
-    shapes,
-    sketches,
-    special,
-    strings,
-    windows,
-)
-from headrace.kql.sql.functions.base import (
-    Context,
-    Typed,
-    lower,
-    lower_several,
-    lowered_names,
-)
-
-__all__ = ["Context", "Typed", "lower", "lower_several", "lowered_names"]
-
-_FAMILIES = (
+from headrace.kql.sql.functions import (  # noqa: F401
     aggregates,
     conditional,
     convert,

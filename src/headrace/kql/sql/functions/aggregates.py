@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from headrace.kql.bind.functions.registry import Constant
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_several
+from headrace.kql.sql.functions.base import Typed, lowers, lowers_several
 from headrace.kql.sql.functions.convert import (
     BOOL,
     DATETIME,
@@ -44,13 +44,13 @@ def _distinct(*expressions: exp.Expression) -> exp.Expression:
 Builder = Callable[[Sequence[Typed], exp.Expression | None], exp.Expression]
 
 
-def _pair(name: str, other: str, builder: Builder) -> None:
+def conditional_pair(name: str, other: str, builder: Builder) -> None:
     """Register an aggregate and its form with a condition as second argument."""
 
-    def plain(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def plain(arguments: Sequence[Typed]) -> exp.Expression:
         return builder(arguments, None)
 
-    def conditional(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def conditional(arguments: Sequence[Typed]) -> exp.Expression:
         return builder([arguments[0], *arguments[2:]], arguments[1].sql)
 
     lowers(name)(plain)
@@ -58,14 +58,14 @@ def _pair(name: str, other: str, builder: Builder) -> None:
 
 
 @lowers("count")
-def count(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def count(arguments: Sequence[Typed]) -> exp.Expression:
     """Rows, nulls included."""
     condition = arguments[0].sql if arguments and arguments[0].type is BOOL else None
     return filtered(b.call("count", exp.Star()), condition)
 
 
 @lowers("countif")
-def countif(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def countif(arguments: Sequence[Typed]) -> exp.Expression:
     """Rows where the condition holds."""
     return filtered(b.call("count", exp.Star()), arguments[0].sql)
 
@@ -117,18 +117,18 @@ def _spread(name: str) -> Builder:
     return build
 
 
-_pair("sum", "sumif", _sum)
-_pair("avg", "avgif", _avg)
-_pair("min", "minif", _least("min"))
-_pair("max", "maxif", _least("max"))
-_pair("stdev", "stdevif", _spread("stddev_samp"))
-_pair("stdevp", "stdevpif", _spread("stddev_pop"))
-_pair("variance", "varianceif", _spread("var_samp"))
-_pair("variancep", "variancepif", _spread("var_pop"))
+conditional_pair("sum", "sumif", _sum)
+conditional_pair("avg", "avgif", _avg)
+conditional_pair("min", "minif", _least("min"))
+conditional_pair("max", "maxif", _least("max"))
+conditional_pair("stdev", "stdevif", _spread("stddev_samp"))
+conditional_pair("stdevp", "stdevpif", _spread("stddev_pop"))
+conditional_pair("variance", "varianceif", _spread("var_samp"))
+conditional_pair("variancep", "variancepif", _spread("var_pop"))
 
 
 def _covariance(name: str, engine: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         condition = arguments[2].sql if len(arguments) == 3 else None
         return filtered(b.call(engine, arguments[0].sql, arguments[1].sql), condition)
 
@@ -144,8 +144,8 @@ def _count_distinct(arguments: Sequence[Typed], condition: exp.Expression | None
 
 
 # Exact: the answer is never worse than the estimate that Kusto documents.
-_pair("dcount", "dcountif", _count_distinct)
-_pair("count_distinct", "count_distinctif", _count_distinct)
+conditional_pair("dcount", "dcountif", _count_distinct)
+conditional_pair("count_distinct", "count_distinctif", _count_distinct)
 
 
 def _size(arguments: Sequence[Typed]) -> int:
@@ -196,37 +196,37 @@ def _make_bag(arguments: Sequence[Typed], condition: exp.Expression | None) -> e
     return b.coalesce(b.python("make_bag", b.call("kql_list_json", listed), size), "{}")
 
 
-_pair("make_list", "make_list_if", _make_list)
-_pair("make_set", "make_set_if", _make_set)
-_pair("make_bag", "make_bag_if", _make_bag)
+conditional_pair("make_list", "make_list_if", _make_list)
+conditional_pair("make_set", "make_set_if", _make_set)
+conditional_pair("make_bag", "make_bag_if", _make_bag)
 
 
 @lowers("makelist")
-def makelist(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def makelist(arguments: Sequence[Typed]) -> exp.Expression:
     """An old name."""
     return _make_list(_few(arguments), None)
 
 
 @lowers("makeset")
-def makeset(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def makeset(arguments: Sequence[Typed]) -> exp.Expression:
     """An old name."""
     return _make_set(_few(arguments), None)
 
 
 @lowers("make_dictionary")
-def make_dictionary(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def make_dictionary(arguments: Sequence[Typed]) -> exp.Expression:
     """An old name."""
     return _make_bag(_few(arguments), None)
 
 
 @lowers("make_list_with_nulls")
-def make_list_with_nulls(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def make_list_with_nulls(arguments: Sequence[Typed]) -> exp.Expression:
     """Nulls keep their places."""
     return _cut(b.call("list", to_dynamic_of(arguments[0])), arguments)
 
 
 @lowers("buildschema")
-def buildschema(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def buildschema(arguments: Sequence[Typed]) -> exp.Expression:
     """Over all values of the group."""
     return b.python("buildschema", b.call("kql_list_json", b.call("list", arguments[0].sql)))
 
@@ -249,7 +249,7 @@ def _unpacked(packed: exp.Expression, arguments: Sequence[Typed]) -> list[exp.Ex
 
 
 def _arg(name: str, engine: str, extreme: str) -> None:
-    def several(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+    def several(arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
         key = arguments[0]
         first = b.call(extreme, key.sql)
         first = b.coalesce(first, "") if key.type is STRING else first
@@ -274,7 +274,7 @@ _arg("arg_min", "arg_min", "min")
 
 
 @lowers_several("take_any", "any")
-def take_any(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+def take_any(arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
     """One argument: a value that is not null if there is one. Several: all from one row."""
     if len(arguments) == 1:
         made = b.call("any_value", arguments[0].sql)
@@ -283,7 +283,7 @@ def take_any(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expre
 
 
 @lowers("take_anyif", "anyif")
-def take_anyif(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def take_anyif(arguments: Sequence[Typed]) -> exp.Expression:
     """A value of the rows where the condition holds."""
     made = filtered(b.call("any_value", arguments[0].sql), arguments[1].sql)
     return b.coalesce(made, "") if arguments[0].type is STRING else made
@@ -305,13 +305,13 @@ def _percentile(value: Typed, percentage: float) -> exp.Expression:
 
 
 @lowers("percentile")
-def percentile(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def percentile(arguments: Sequence[Typed]) -> exp.Expression:
     """Nearest rank."""
     return _percentile(arguments[0], _percentage(arguments[1]))
 
 
 @lowers_several("percentiles")
-def percentiles(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+def percentiles(arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
     """One sort for all of them."""
     shares = [_share(_percentage(argument)) for argument in arguments[1:]]
     listed = b.call("quantile_disc", arguments[0].sql, b.array([b.real(share) for share in shares]))
@@ -330,7 +330,7 @@ def _shares(arguments: Sequence[Typed]) -> list[float]:
 
 
 @lowers("percentiles_array")
-def percentiles_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def percentiles_array(arguments: Sequence[Typed]) -> exp.Expression:
     """As a dynamic array."""
     shares = [b.real(_share(share)) for share in _shares(arguments[1:])]
     listed = b.call("quantile_disc", arguments[0].sql, b.array(shares))
@@ -358,7 +358,7 @@ def _weighted(value: Typed, weight: Typed, shares: Sequence[float]) -> exp.Expre
 
 
 @lowers_several("percentilesw")
-def percentilesw(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+def percentilesw(arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
     """See `_weighted`."""
     shares = [_percentage(argument) for argument in arguments[2:]]
     made = _weighted(arguments[0], arguments[1], shares)
@@ -370,19 +370,19 @@ def percentilesw(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.E
 
 
 @lowers("percentilew")
-def percentilew(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def percentilew(arguments: Sequence[Typed]) -> exp.Expression:
     """See `_weighted`."""
-    return percentilesw(context, arguments)[0]
+    return percentilesw(arguments)[0]
 
 
 @lowers("percentilesw_array")
-def percentilesw_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def percentilesw_array(arguments: Sequence[Typed]) -> exp.Expression:
     """See `_weighted`."""
     return _weighted(arguments[0], arguments[1], _shares(arguments[2:]))
 
 
 def _bits(name: str, engine: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         return b.call(engine, arguments[0].sql)
 
     lowers(name)(lowering)

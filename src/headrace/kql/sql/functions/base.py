@@ -1,4 +1,4 @@
-"""How declared functions become SQL: the typed expression, the context, and the table of lowerings.
+"""How declared functions become SQL: the typed expression, the context, and the tables of lowerings.
 
 Values inside a plan are held as follows. string: VARCHAR, never null. int, long, real, bool: INTEGER,
 BIGINT, DOUBLE, BOOLEAN. datetime and timespan: BIGINT ticks of 100 ns (a datetime counts from 1970-01-01
@@ -14,7 +14,8 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from headrace.kql.bind.functions.registry import Constant, Resolution
+from headrace.kql.bind.functions.registry import Constant
+from headrace.kql.sql.functions import build as b
 from headrace.kql.types import KustoType
 
 
@@ -34,10 +35,6 @@ class Context(Protocol):
         """The statement's moment, in ticks."""
         ...
 
-    def fresh(self, prefix: str = "x") -> str:
-        """A name that no other part of the statement uses, for a lambda's parameter."""
-        ...
-
     def hoist(self, expression: exp.Expression) -> exp.Expression:
         """A cheap expression of the same value: computed once a row in a select below where that is possible,
         else the expression itself. Window functions and costly shared values are hoisted."""
@@ -48,23 +45,33 @@ class Context(Protocol):
         ...
 
 
-Lowering = Callable[[Context, Sequence[Typed]], exp.Expression]
-SeveralLowering = Callable[[Context, Sequence[Typed]], Sequence[exp.Expression]]
+Lowering = Callable[[Sequence[Typed]], exp.Expression]
+"""The SQL of a call; the arguments have the types of its resolution already."""
+ContextLowering = Callable[[Context, Sequence[Typed]], exp.Expression]
+SeveralLowering = Callable[[Sequence[Typed]], Sequence[exp.Expression]]
 
-_LOWERINGS: dict[str, Lowering] = {}
-_SEVERAL: dict[str, SeveralLowering] = {}
-# Functions whose lowering sees the arguments' own types: the binder's target types are not applied first.
-_RAW: set[str] = set()
+LOWERINGS: dict[str, ContextLowering] = {}
+SEVERAL: dict[str, SeveralLowering] = {}
 
 
-def lowers(*names: str, raw: bool = False) -> Callable[[Lowering], Lowering]:
-    """Register a lowering. It gets arguments already of the resolution's types, unless `raw`."""
+def lowers(*names: str, opposite: str | None = None) -> Callable[[Lowering], Lowering]:
+    """Register a lowering; `opposite` is the function that is NOT of it."""
 
     def register(lowering: Lowering) -> Lowering:
         for name in names:
-            _LOWERINGS[name] = lowering
-            if raw:
-                _RAW.add(name)
+            LOWERINGS[name] = lambda _, arguments: lowering(arguments)
+        if opposite is not None:
+            LOWERINGS[opposite] = lambda _, arguments: b.negation(lowering(arguments))
+        return lowering
+
+    return register
+
+
+def lowers_in_context(*names: str) -> Callable[[ContextLowering], ContextLowering]:
+    """Register a lowering that asks the statement it stands in."""
+
+    def register(lowering: ContextLowering) -> ContextLowering:
+        LOWERINGS.update(dict.fromkeys(names, lowering))
         return lowering
 
     return register
@@ -74,46 +81,7 @@ def lowers_several(*names: str) -> Callable[[SeveralLowering], SeveralLowering]:
     """Register the lowering of an aggregate that makes several columns."""
 
     def register(lowering: SeveralLowering) -> SeveralLowering:
-        for name in names:
-            _SEVERAL[name] = lowering
+        SEVERAL.update(dict.fromkeys(names, lowering))
         return lowering
 
     return register
-
-
-def lowered_names() -> frozenset[str]:
-    """The declared names (not aliases) that have a lowering."""
-    return frozenset(_LOWERINGS) | frozenset(_SEVERAL)
-
-
-def lower(context: Context, name: str, arguments: Sequence[Typed], resolution: Resolution) -> exp.Expression:
-    """The SQL of a bound call with one result. `name` is the declared name, never an alias.
-
-    Raises KeyError for a function that has no lowering (see `lowered_names`).
-    """
-    lowering = _LOWERINGS.get(name)
-    if lowering is None:
-        return _SEVERAL[name](context, brought(context, arguments, resolution))[0]
-    if name in _RAW:
-        return lowering(context, arguments)
-    return lowering(context, brought(context, arguments, resolution))
-
-
-def lower_several(
-    context: Context, name: str, arguments: Sequence[Typed], resolution: Resolution
-) -> tuple[exp.Expression, ...]:
-    """The SQL of a bound call, one expression a result column."""
-    several = _SEVERAL.get(name)
-    if several is None:
-        return (lower(context, name, arguments, resolution),)
-    return tuple(several(context, brought(context, arguments, resolution)))
-
-
-def brought(context: Context, arguments: Sequence[Typed], resolution: Resolution) -> list[Typed]:
-    """The arguments converted to the types of the resolution."""
-    from headrace.kql.sql.functions.convert import convert
-
-    return [
-        convert(context, argument, target)
-        for argument, target in zip(arguments, resolution.arguments, strict=True)
-    ]

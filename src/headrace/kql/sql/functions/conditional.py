@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import DATETIME, DYNAMIC, STRING, TIMESPAN, to_dynamic_of
 
 
 @lowers("iff")
-def iff(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def iff(arguments: Sequence[Typed]) -> exp.Expression:
     """A null condition counts as false."""
     condition, then, otherwise = (argument.sql for argument in arguments)
     return b.when(condition, then, otherwise)
 
 
 @lowers("case")
-def case(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def case(arguments: Sequence[Typed]) -> exp.Expression:
     """Conditions in turn; a null one counts as false."""
     pairs = [(arguments[index].sql, arguments[index + 1].sql) for index in range(0, len(arguments) - 1, 2)]
     return b.choose(pairs, arguments[-1].sql)
 
 
 @lowers("coalesce")
-def coalesce(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def coalesce(arguments: Sequence[Typed]) -> exp.Expression:
     """Of strings the first that is not empty."""
     if arguments[0].type is STRING:
         given = [b.null_if(argument.sql, "") for argument in arguments]
@@ -41,19 +41,19 @@ def _extreme(name: str, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("max_of")
-def max_of(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def max_of(arguments: Sequence[Typed]) -> exp.Expression:
     """Nulls are passed over."""
     return _extreme("max", arguments)
 
 
 @lowers("min_of")
-def min_of(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def min_of(arguments: Sequence[Typed]) -> exp.Expression:
     """Nulls are passed over."""
     return _extreme("min", arguments)
 
 
 @lowers("around")
-def around(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def around(arguments: Sequence[Typed]) -> exp.Expression:
     """Both ends included."""
     value, center, delta = arguments
     low, high = b.subtract(center.sql, delta.sql), b.add(b.again(center.sql), b.again(delta.sql))
@@ -63,7 +63,7 @@ def around(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("assert")
-def assertion(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def assertion(arguments: Sequence[Typed]) -> exp.Expression:
     """Ends the statement with the message where the condition does not hold."""
     condition, message = arguments
     failure = b.cast(b.call("error", b.call("concat", "assert: ", message.sql)), "BOOLEAN")
@@ -71,7 +71,7 @@ def assertion(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("array_iff")
-def array_iff(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def array_iff(arguments: Sequence[Typed]) -> exp.Expression:
     """Element by element; a choice that is no array stands for every element."""
     conditions, then, otherwise = arguments
     return b.python("array_iff", conditions.sql, to_dynamic_of(then), to_dynamic_of(otherwise))

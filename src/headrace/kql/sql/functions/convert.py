@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from headrace.kql.bind.functions.registry import Constant, Value
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.types import KustoType
 
 STRING, INT, LONG, REAL = KustoType.STRING, KustoType.INT, KustoType.LONG, KustoType.REAL
@@ -45,7 +45,7 @@ def typed(kind: KustoType, value: Value) -> Typed:
     return Typed(literal(kind, value), kind, Constant(value))
 
 
-def convert(context: Context, argument: Typed, target: KustoType) -> Typed:
+def convert(argument: Typed, target: KustoType) -> Typed:
     """The value as another type, by the rules of `to*()`; null or the empty string where it does not fit."""
     if argument.type is target:
         return argument
@@ -272,8 +272,8 @@ def converted(sql: exp.Expression, source: KustoType, target: KustoType) -> exp.
 
 
 def _register(name: str, target: KustoType) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        return convert(context, arguments[0], target).sql
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
+        return convert(arguments[0], target).sql
 
     lowers(name)(lowering)
 
@@ -293,7 +293,7 @@ for _name, _target in (
 
 
 @lowers("parse_json", "todynamic")
-def parse_json(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def parse_json(arguments: Sequence[Typed]) -> exp.Expression:
     """Text that is JSON becomes its value, other text a string, the empty text null."""
     argument = arguments[0]
     if argument.type is DYNAMIC:
@@ -305,7 +305,7 @@ def parse_json(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("gettype")
-def gettype(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def gettype(arguments: Sequence[Typed]) -> exp.Expression:
     """The type's name; a dynamic tells the type of what it holds."""
     argument = arguments[0]
     if argument.type is DYNAMIC:
@@ -317,7 +317,7 @@ def gettype(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("isnull")
-def isnull(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def isnull(arguments: Sequence[Typed]) -> exp.Expression:
     """A string is never null."""
     if arguments[0].type is STRING:
         return b.false()
@@ -325,7 +325,7 @@ def isnull(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("isnotnull")
-def isnotnull(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def isnotnull(arguments: Sequence[Typed]) -> exp.Expression:
     """A string is never null."""
     if arguments[0].type is STRING:
         return b.true()
@@ -333,7 +333,7 @@ def isnotnull(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("isempty")
-def isempty(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def isempty(arguments: Sequence[Typed]) -> exp.Expression:
     """An empty text, or a null; of a dynamic also the empty string inside."""
     argument = arguments[0]
     if argument.type is STRING:
@@ -344,7 +344,7 @@ def isempty(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("isnotempty")
-def isnotempty(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def isnotempty(arguments: Sequence[Typed]) -> exp.Expression:
     """The opposite of `isempty`."""
     argument = arguments[0]
     if argument.type is STRING:
@@ -352,12 +352,6 @@ def isnotempty(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     if argument.type is DYNAMIC:
         return exp.NEQ(this=to_string(argument), expression=b.text(""))
     return b.is_not_null(argument.sql)
-
-
-@lowers("dynamic_to_json")
-def dynamic_to_json(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Keys sorted, no blanks."""
-    return b.coalesce(b.python("dynamic_to_json", to_dynamic_of(arguments[0])), "")
 
 
 def to_dynamic_of(argument: Typed) -> exp.Expression:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_in_context
 from headrace.kql.sql.functions.convert import (
     DATETIME,
     REAL,
@@ -16,6 +16,7 @@ from headrace.kql.sql.functions.convert import (
     TIMESPAN,
     converted,
 )
+from headrace.kql.sql.functions.direct import by_python
 from headrace.kql.sql.functions.strings import constant_text
 
 _TICKS = {
@@ -45,7 +46,7 @@ def _days(ticks: exp.Expression) -> exp.Expression:
     return b.floor_multiple(ticks, b.long(TICKS_A_DAY))
 
 
-@lowers("now")
+@lowers_in_context("now")
 def now(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """One moment for the whole statement."""
     if not arguments:
@@ -53,7 +54,7 @@ def now(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.attempt(b.add(context.now(), arguments[0].sql))
 
 
-@lowers("ago")
+@lowers_in_context("ago")
 def ago(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """One moment for the whole statement."""
     return b.attempt(b.subtract(context.now(), arguments[0].sql))
@@ -83,12 +84,12 @@ def _start(unit: str, ticks: exp.Expression, offset: exp.Expression | None) -> e
 
 
 def _register_ends(unit: str) -> None:
-    def start(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def start(arguments: Sequence[Typed]) -> exp.Expression:
         offset = arguments[1].sql if len(arguments) == 2 else None
         made = _start(unit, arguments[0].sql, offset)
         return b.call("kql_ticks_in_range", b.attempt(made)) if offset is not None else made
 
-    def end(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def end(arguments: Sequence[Typed]) -> exp.Expression:
         offset = b.add(arguments[1].sql, 1) if len(arguments) == 2 else b.number(1)
         made = b.attempt(b.subtract(_start(unit, arguments[0].sql, b.wrap(offset)), 1))
         return b.call("kql_ticks_in_range", made)
@@ -102,13 +103,13 @@ for _unit in ("day", "week", "month", "year"):
 
 
 @lowers("dayofweek")
-def dayofweek(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def dayofweek(arguments: Sequence[Typed]) -> exp.Expression:
     """Whole days since Sunday, as a timespan."""
     return b.multiply(b.cast(b.call("dayofweek", stamp(arguments[0].sql)), "BIGINT"), b.long(TICKS_A_DAY))
 
 
 def _part(name: str, engine: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         return b.cast(b.call(engine, stamp(arguments[0].sql)), "INT")
 
     lowers(name)(lowering)
@@ -142,7 +143,7 @@ _FRACTIONS = {"millisecond": (10_000, 1), "microsecond": (10, 1), "nanosecond": 
 
 
 @lowers("datetime_part")
-def datetime_part(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def datetime_part(arguments: Sequence[Typed]) -> exp.Expression:
     """One part, as an int; an unknown part is null."""
     part = (constant_text(arguments[0]) or "").lower()
     ticks = arguments[1].sql
@@ -156,7 +157,7 @@ def datetime_part(context: Context, arguments: Sequence[Typed]) -> exp.Expressio
 
 
 @lowers("datetime_add")
-def datetime_add(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def datetime_add(arguments: Sequence[Typed]) -> exp.Expression:
     """Months keep the day where the month has it; the time of day stays to the tick."""
     part = (constant_text(arguments[0]) or "").lower()
     amount, date = arguments[1].sql, arguments[2].sql
@@ -174,7 +175,7 @@ def datetime_add(context: Context, arguments: Sequence[Typed]) -> exp.Expression
 
 
 @lowers("datetime_diff")
-def datetime_diff(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def datetime_diff(arguments: Sequence[Typed]) -> exp.Expression:
     """Borders crossed: both moments are cut down to the part, then subtracted."""
     part = (constant_text(arguments[0]) or "").lower()
     later, earlier = arguments[1].sql, arguments[2].sql
@@ -193,7 +194,7 @@ def datetime_diff(context: Context, arguments: Sequence[Typed]) -> exp.Expressio
 
 
 @lowers("make_datetime")
-def make_datetime(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def make_datetime(arguments: Sequence[Typed]) -> exp.Expression:
     """Null where there is no such day or time."""
     if len(arguments) == 1:
         return converted(arguments[0].sql, arguments[0].type, DATETIME)
@@ -212,7 +213,7 @@ def make_datetime(context: Context, arguments: Sequence[Typed]) -> exp.Expressio
 
 
 @lowers("make_timespan")
-def make_timespan(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def make_timespan(arguments: Sequence[Typed]) -> exp.Expression:
     """Hours, minutes, seconds, with days before them if there are four."""
     if len(arguments) == 1:
         return converted(arguments[0].sql, arguments[0].type, TIMESPAN)
@@ -233,20 +234,11 @@ def make_timespan(context: Context, arguments: Sequence[Typed]) -> exp.Expressio
     return b.when(in_range, b.attempt(b.add(ticks, fraction)))
 
 
-@lowers("format_datetime")
-def format_datetime(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null becomes the empty text."""
-    return b.coalesce(b.python("format_datetime", arguments[0].sql, arguments[1].sql), "")
-
-
-@lowers("format_timespan")
-def format_timespan(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null becomes the empty text."""
-    return b.coalesce(b.python("format_timespan", arguments[0].sql, arguments[1].sql), "")
+by_python("format_datetime", "format_timespan", "datetime_local_to_utc", "datetime_utc_to_local")
 
 
 def _unix(unit: str, ticks: int, divisor: int = 1) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         argument = arguments[0]
         if argument.type is REAL:
             scaled = b.multiply(argument.sql, b.real(ticks / divisor))
@@ -265,19 +257,7 @@ _unix("microseconds", 10)
 _unix("nanoseconds", 1, 100)
 
 
-@lowers("datetime_local_to_utc")
-def local_to_utc(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The zone's rules as they were at that time."""
-    return b.cast(b.python("local_to_utc", arguments[0].sql, arguments[1].sql), "BIGINT")
-
-
-@lowers("datetime_utc_to_local")
-def utc_to_local(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The zone's rules as they were at that time."""
-    return b.cast(b.python("utc_to_local", arguments[0].sql, arguments[1].sql), "BIGINT")
-
-
 @lowers("datetime_list_timezones")
-def list_timezones(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def list_timezones(arguments: Sequence[Typed]) -> exp.Expression:
     """Names of the IANA database."""
     return b.python("list_timezones", "")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers, lowers_several
+from headrace.kql.sql.functions.base import Typed, lowers, lowers_several
 from headrace.kql.sql.functions.convert import (
     BOOL,
     DYNAMIC,
@@ -22,6 +22,7 @@ from headrace.kql.sql.functions.convert import (
     quoted,
     to_dynamic_of,
 )
+from headrace.kql.sql.functions.direct import by_python
 from headrace.kql.sql.functions.strings import constant_text
 
 
@@ -43,7 +44,7 @@ def array_of(listed: exp.Expression) -> exp.Expression:
 
 
 @lowers("array_length")
-def array_length(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def array_length(arguments: Sequence[Typed]) -> exp.Expression:
     """Null of anything but an array."""
     sql = arguments[0].sql
     length = b.cast(b.call("json_array_length", sql), "BIGINT")
@@ -51,7 +52,7 @@ def array_length(context: Context, arguments: Sequence[Typed]) -> exp.Expression
 
 
 @lowers("pack_array")
-def pack_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def pack_array(arguments: Sequence[Typed]) -> exp.Expression:
     """Text joined to text: keeps digits and is quick."""
     parts: list[exp.Expression] = [b.text("[")]
     for index, argument in enumerate(arguments):
@@ -63,7 +64,7 @@ def pack_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("bag_pack", "pack")
-def bag_pack(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def bag_pack(arguments: Sequence[Typed]) -> exp.Expression:
     """Text joined to text. Of a key given twice the last one wins, as JSON readers have it."""
     parts: list[exp.Expression] = [b.text("{")]
     for index in range(0, len(arguments), 2):
@@ -84,7 +85,7 @@ _EMPTY = {STRING: ("",), DYNAMIC: ("{}", "[]", '""')}
 
 
 @lowers("__pack_known")
-def pack_known(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def pack_known(arguments: Sequence[Typed]) -> exp.Expression:
     """As `bag_pack`, each member only where it has a value; the first comma is cut off."""
     parts: list[exp.Expression] = []
     for key, value in zip(arguments[::2], arguments[1::2], strict=True):
@@ -98,7 +99,7 @@ def pack_known(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("array_concat")
-def array_concat(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def array_concat(arguments: Sequence[Typed]) -> exp.Expression:
     """Null if one of them is no array."""
     if len(arguments) == 1:
         return array_of(elements(arguments[0].sql))
@@ -112,26 +113,14 @@ def array_concat(context: Context, arguments: Sequence[Typed]) -> exp.Expression
 
 
 @lowers("array_reverse")
-def array_reverse(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def array_reverse(arguments: Sequence[Typed]) -> exp.Expression:
     """A value that is no array stays null."""
     sql = arguments[0].sql
     return b.when(b.call("starts_with", sql, "["), array_of(b.call("list_reverse", elements(b.again(sql)))))
 
 
-@lowers("array_slice")
-def array_slice(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Both ends included; negative places count from the end."""
-    return b.python("array_slice", *[argument.sql for argument in arguments])
-
-
-@lowers("array_sum")
-def array_sum(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null if an element is no number."""
-    return b.cast(b.python("array_sum", arguments[0].sql), "DOUBLE")
-
-
 @lowers("array_index_of")
-def array_index_of(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def array_index_of(arguments: Sequence[Typed]) -> exp.Expression:
     """From 0, -1 if it is not there, null of no array."""
     value = to_dynamic_of(arguments[1])
     rest = [argument.sql for argument in arguments[2:]]
@@ -139,7 +128,7 @@ def array_index_of(context: Context, arguments: Sequence[Typed]) -> exp.Expressi
 
 
 @lowers("range")
-def range_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def range_(arguments: Sequence[Typed]) -> exp.Expression:
     """At most 1,048,576 elements."""
     kind = arguments[0].type
     steps = {LONG: b.long(1), INT: b.long(1), REAL: b.real(1.0)}
@@ -148,40 +137,34 @@ def range_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("repeat")
-def repeat(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def repeat(arguments: Sequence[Typed]) -> exp.Expression:
     """An array of one value."""
     return b.python("repeat", element(arguments[0]), arguments[1].sql)
 
 
 @lowers("set_has_element")
-def set_has_element(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def set_has_element(arguments: Sequence[Typed]) -> exp.Expression:
     """Numbers are compared as numbers, text in the same case."""
     value = to_dynamic_of(arguments[1])
     return b.cast(b.python("set_has_element", arguments[0].sql, value), "BOOLEAN")
 
 
 @lowers("bag_keys")
-def bag_keys(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def bag_keys(arguments: Sequence[Typed]) -> exp.Expression:
     """In order; null of anything but an object."""
     sql = arguments[0].sql
     keys = b.cast(b.call("to_json", b.call("json_keys", sql)), "VARCHAR")
     return b.when(b.call("starts_with", b.again(sql), "{"), keys)
 
 
-@lowers("bag_has_key")
-def bag_has_key(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """A key, or a path that starts with `$`."""
-    return b.cast(b.python("bag_has_key", arguments[0].sql, arguments[1].sql), "BOOLEAN")
-
-
 @lowers("bag_set_key")
-def bag_set_key(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def bag_set_key(arguments: Sequence[Typed]) -> exp.Expression:
     """A key, or a path that starts with `$`."""
     return b.python("bag_set_key", arguments[0].sql, arguments[1].sql, element(arguments[2]))
 
 
 def _shifted(name: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         rest = [element(argument) for argument in arguments[2:]]
         return b.python(name, arguments[0].sql, arguments[1].sql, *rest)
 
@@ -192,14 +175,7 @@ for _name in ("array_shift_left", "array_shift_right", "array_rotate_left", "arr
     _shifted(_name)
 
 
-def _by_python(name: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        return b.python(name, *[to_dynamic_of(argument) for argument in arguments])
-
-    lowers(name)(lowering)
-
-
-for _name in (
+by_python(
     "array_split",
     "zip",
     "set_union",
@@ -209,47 +185,25 @@ for _name in (
     "bag_remove_keys",
     "bag_zip",
     "treepath",
-):
-    _by_python(_name)
-
-
-@lowers("set_equals")
-def set_equals(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The same elements in any order."""
-    return b.cast(b.python("set_equals", *[argument.sql for argument in arguments]), "BOOLEAN")
-
-
-@lowers("jaccard_index")
-def jaccard_index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Intersection over union."""
-    return b.cast(b.python("jaccard_index", *[argument.sql for argument in arguments]), "DOUBLE")
-
-
-@lowers("parse_xml")
-def parse_xml(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null for text that is no XML."""
-    return b.python("parse_xml", arguments[0].sql)
-
-
-@lowers("__xml_path")
-def xml_path(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Empty where nothing is found."""
-    return b.coalesce(b.python("xml_path", arguments[0].sql, arguments[1].sql), "")
+    "dynamic_to_json",
+    json=True,
+)
+by_python("array_slice", "array_sum", "bag_has_key", "set_equals", "jaccard_index", "parse_xml", "__xml_path")
 
 
 def _sorted(name: str) -> None:
-    def packed(context: Context, arguments: Sequence[Typed]) -> tuple[exp.Expression, int]:
+    def packed(arguments: Sequence[Typed]) -> tuple[exp.Expression, int]:
         arrays = [argument.sql for argument in arguments if argument.type is not BOOL]
         nulls_last = arguments[-1].sql if arguments[-1].type is BOOL else b.true()
         return b.python(name, nulls_last, *arrays), len(arrays)
 
-    def several(context: Context, arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
-        made, count = packed(context, arguments)
+    def several(arguments: Sequence[Typed]) -> Sequence[exp.Expression]:
+        made, count = packed(arguments)
         return [member(b.again(made), f"$[{index}]") for index in range(count)]
 
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         # As one value, several sorted arrays are an array of arrays.
-        made, count = packed(context, arguments)
+        made, count = packed(arguments)
         return made if count > 1 else member(made, "$[0]")
 
     lowers_several(name)(several)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import re2
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import DYNAMIC, STRING, converted, to_string
+from headrace.kql.sql.functions.direct import by_python
 from headrace.kql.sql.functions.operators import spread
 
 # A term is a run of letters and digits; everything else, the underscore too, ends it.
@@ -48,36 +50,23 @@ def _either_case(known: str | None) -> str | None:
     return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else quote(c) for c in known)
 
 
-def _contains(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
-    known = _known(search)
-    if cs or (known is not None and _caseless(known)):
-        return b.call("contains", _text(subject), _text(search))
-    pattern = _either_case(known)
-    if pattern is not None:
-        return _matches(_text(subject), pattern)
-    return b.call("contains", _fold(subject), _fold(search))
+_ANCHORS = {"contains": ("", ""), "starts_with": ("^", ""), "ends_with": ("", "$")}
 
 
-def _matches(text: exp.Expression, pattern: str) -> exp.Expression:
-    return b.call("regexp_matches", text, b.text(pattern), b.text("s"))
-
-
-def _starts(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
-    return _affix("starts_with", subject, search, cs=cs)
-
-
-def _ends(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
-    return _affix("ends_with", subject, search, cs=cs)
-
-
-def _affix(name: str, subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
+def _found(name: str, subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
+    """Whether the text holds the search where the engine's function of that name looks for it."""
     known = _known(search)
     if cs or (known is not None and _caseless(known)):
         return b.call(name, _text(subject), _text(search))
     pattern = _either_case(known)
     if pattern is not None:
-        return _matches(_text(subject), f"^{pattern}" if name == "starts_with" else f"{pattern}$")
+        before, after = _ANCHORS[name]
+        return _matches(_text(subject), before + pattern + after)
     return b.call(name, _fold(subject), _fold(search))
+
+
+def _matches(text: exp.Expression, pattern: str) -> exp.Expression:
+    return b.call("regexp_matches", text, b.text(pattern), b.text("s"))
 
 
 def term(
@@ -95,7 +84,7 @@ def term(
         return b.true()
     before = before and known[0].isalnum()
     after = after and known[-1].isalnum()
-    found = _contains(subject, search, cs=cs)
+    found = _found("contains", subject, search, cs=cs)
     if not before and not after:
         return found
     folded = not (cs or _caseless(known))
@@ -121,56 +110,48 @@ def quote(content: str) -> str:
     return str(re2.escape(content))
 
 
-def _register(name: str, matcher: Callable[..., exp.Expression]) -> None:
-    for suffix, cs in (("", False), ("_cs", True)):
-
-        def plain(context: Context, arguments: Sequence[Typed], cs: bool = cs) -> exp.Expression:
-            return matcher(arguments[0], arguments[1], cs=cs)
-
-        def opposite(context: Context, arguments: Sequence[Typed], cs: bool = cs) -> exp.Expression:
-            return b.negation(matcher(arguments[0], arguments[1], cs=cs))
-
-        lowers(f"__{name}{suffix}")(plain)
-        lowers(f"__not_{name}{suffix}")(opposite)
+def _like(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
+    """`*` stands for any text."""
+    known = _known(search)
+    pattern: exp.Expression
+    if known is None:
+        pattern = b.call("replace", b.call("regexp_escape", search.sql), r"\*", ".*")
+    else:
+        pattern = b.text(quote(known).replace(r"\*", ".*"))
+    return b.call("regexp_full_match", _text(subject), pattern, "s" if cs else "is")
 
 
-def _has(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
-    return term(subject, search, cs=cs)
-
-
-def _hasprefix(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
-    return term(subject, search, cs=cs, after=False)
-
-
-def _hassuffix(subject: Typed, search: Typed, *, cs: bool) -> exp.Expression:
-    return term(subject, search, cs=cs, before=False)
+def _register(name: str, opposite: str, matcher: Callable[..., exp.Expression], *, cs: bool) -> None:
+    lowers(name, opposite=opposite)(lambda arguments: matcher(arguments[0], arguments[1], cs=cs))
 
 
 for _name, _matcher in (
-    ("has", _has),
-    ("hasprefix", _hasprefix),
-    ("hassuffix", _hassuffix),
-    ("contains", _contains),
-    ("startswith", _starts),
-    ("endswith", _ends),
+    ("has", term),
+    ("hasprefix", partial(term, after=False)),
+    ("hassuffix", partial(term, before=False)),
+    ("contains", partial(_found, "contains")),
+    ("startswith", partial(_found, "starts_with")),
+    ("endswith", partial(_found, "ends_with")),
+    ("like", _like),
 ):
-    _register(_name, _matcher)
+    _register(f"__{_name}", f"__not_{_name}", _matcher, cs=False)
+    _register(f"__{_name}_cs", f"__not_{_name}_cs", _matcher, cs=True)
 
 
 @lowers("__equal_ci")
-def equal_ci(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def equal_ci(arguments: Sequence[Typed]) -> exp.Expression:
     """Equal in any case of letters."""
     return b.equals(_fold(arguments[0]), _fold(arguments[1]))
 
 
 @lowers("__not_equal_ci")
-def not_equal_ci(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def not_equal_ci(arguments: Sequence[Typed]) -> exp.Expression:
     """Different in any case of letters."""
     return exp.NEQ(this=_fold(arguments[0]), expression=_fold(arguments[1]))
 
 
 @lowers("__matches_regex")
-def matches_regex(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def matches_regex(arguments: Sequence[Typed]) -> exp.Expression:
     """RE2, anywhere in the text."""
     return b.call("regexp_matches", _text(arguments[0]), arguments[1].sql)
 
@@ -198,7 +179,7 @@ def _terms(arguments: Sequence[Typed]) -> tuple[list[exp.Expression], list[exp.E
 
 
 @lowers("__has_any")
-def has_any(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def has_any(arguments: Sequence[Typed]) -> exp.Expression:
     """One of the terms."""
     singles, arrays = _terms(arguments)
     for sql in arrays:
@@ -207,7 +188,7 @@ def has_any(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("__has_all")
-def has_all(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def has_all(arguments: Sequence[Typed]) -> exp.Expression:
     """Every term."""
     singles, arrays = _terms(arguments)
     for sql in arrays:
@@ -215,31 +196,4 @@ def has_all(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.both(*singles) if singles else b.true()
 
 
-def _like(arguments: Sequence[Typed], *, cs: bool) -> exp.Expression:
-    """`*` stands for any text."""
-    known = _known(arguments[1])
-    pattern: exp.Expression
-    if known is None:
-        pattern = b.call("replace", b.call("regexp_escape", arguments[1].sql), r"\*", ".*")
-    else:
-        pattern = b.text(quote(known).replace(r"\*", ".*"))
-    options = "s" if cs else "is"
-    return b.call("regexp_full_match", _text(arguments[0]), pattern, options)
-
-
-for _like_name, _like_cs in (("like", False), ("like_cs", True)):
-
-    def _plain_like(context: Context, arguments: Sequence[Typed], cs: bool = _like_cs) -> exp.Expression:
-        return _like(arguments, cs=cs)
-
-    def _not_like(context: Context, arguments: Sequence[Typed], cs: bool = _like_cs) -> exp.Expression:
-        return b.negation(_like(arguments, cs=cs))
-
-    lowers(f"__{_like_name}")(_plain_like)
-    lowers(f"__not_{_like_name}")(_not_like)
-
-
-@lowers("has_any_index")
-def has_any_index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The place of the first of the terms that the text holds."""
-    return b.cast(b.python("has_any_index", arguments[0].sql, arguments[1].sql), "BIGINT")
+by_python("has_any_index")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import (
     DATETIME,
     DECIMAL,
@@ -17,11 +17,12 @@ from headrace.kql.sql.functions.convert import (
     TIMESPAN,
     YEAR_ONE,
 )
+from headrace.kql.sql.functions.direct import by_engine, by_python
 from headrace.kql.sql.functions.strings import constant_long
 
 
 @lowers("abs")
-def absolute(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def absolute(arguments: Sequence[Typed]) -> exp.Expression:
     """The least integer has no opposite: null."""
     argument = arguments[0]
     if argument.type is INT:
@@ -36,7 +37,7 @@ def _constant_size(size: Typed) -> int | None:
 
 
 @lowers("bin")
-def bin_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def bin_(arguments: Sequence[Typed]) -> exp.Expression:
     """Down to a multiple, of negatives too. A datetime's multiples count from year one."""
     value, size = arguments
     if value.type in (REAL, DECIMAL):
@@ -69,7 +70,7 @@ def _bin_datetime(value: exp.Expression, size: exp.Expression, known: int | None
 
 
 @lowers("bin_at")
-def bin_at(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def bin_at(arguments: Sequence[Typed]) -> exp.Expression:
     """Bins counted from the fixed point."""
     value, size, fixed = arguments
     distance = b.subtract(value.sql, fixed.sql)
@@ -82,7 +83,7 @@ def bin_at(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("ceiling")
-def ceiling(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def ceiling(arguments: Sequence[Typed]) -> exp.Expression:
     """Integers stay."""
     argument = arguments[0]
     if argument.type in (INT, LONG):
@@ -95,7 +96,7 @@ _MOST_DIGITS = 400
 
 
 @lowers("round")
-def round_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def round_(arguments: Sequence[Typed]) -> exp.Expression:
     """Halves go away from zero; a negative precision rounds before the point."""
     argument = arguments[0]
     if len(arguments) == 1:
@@ -119,45 +120,25 @@ def round_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.call("round", argument.sql, digits)
 
 
-def _direct(name: str, engine: str, *, safe: bool = False) -> None:
-    """A function of doubles; `safe` where the engine raises outside the function's domain."""
+def _nan_where_undefined(name: str, engine: str) -> None:
+    """A function of doubles that the engine refuses outside the function's domain."""
 
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         made = b.call(engine, *[argument.sql for argument in arguments])
-        return made if not safe else _nan_where_undefined(made, arguments)
+        given = b.both(*[b.is_not_null(b.again(argument.sql)) for argument in arguments])
+        return b.coalesce(b.attempt(made), b.when(given, b.real(float("nan"))))
 
     lowers(name)(lowering)
 
 
-def _nan_where_undefined(made: exp.Expression, arguments: Sequence[Typed]) -> exp.Expression:
-    given = b.both(*[b.is_not_null(b.again(argument.sql)) for argument in arguments])
-    return b.coalesce(b.attempt(made), b.when(given, b.real(float("nan"))))
-
-
-for _name, _engine, _safe in (
-    ("exp", "exp", False),
-    ("pow", "pow", True),
-    ("sqrt", "sqrt", True),
-    ("sin", "sin", True),
-    ("cos", "cos", True),
-    ("tan", "tan", True),
-    ("asin", "asin", True),
-    ("acos", "acos", True),
-    ("atan", "atan", False),
-    ("atan2", "atan2", False),
-    ("degrees", "degrees", False),
-    ("radians", "radians", False),
-    ("gamma", "gamma", True),
-    ("loggamma", "lgamma", True),
-    ("isnan", "isnan", False),
-    ("isinf", "isinf", False),
-    ("isfinite", "isfinite", False),
-):
-    _direct(_name, _engine, safe=_safe)
+for _name in ("pow", "sqrt", "sin", "cos", "tan", "asin", "acos", "gamma"):
+    _nan_where_undefined(_name, _name)
+_nan_where_undefined("loggamma", "lgamma")
+by_engine("exp", "atan", "atan2", "degrees", "radians", "isnan", "isinf", "isfinite", "pi", binary_xor="xor")
 
 
 def _logarithm(name: str, engine: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         # The engine refuses zero and less; here these are -Infinity and not a number.
         source = arguments[0].sql
         edge = b.when(
@@ -177,37 +158,31 @@ for _name, _engine in (("log", "ln"), ("log2", "log2"), ("log10", "log10")):
 
 
 @lowers("cot")
-def cot(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def cot(arguments: Sequence[Typed]) -> exp.Expression:
     """One over the tangent."""
     return b.ratio(b.real(1.0), b.call("tan", arguments[0].sql))
 
 
 @lowers("exp2")
-def exp2(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def exp2(arguments: Sequence[Typed]) -> exp.Expression:
     """A power of 2."""
     return b.call("pow", b.real(2.0), arguments[0].sql)
 
 
 @lowers("exp10")
-def exp10(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def exp10(arguments: Sequence[Typed]) -> exp.Expression:
     """A power of 10."""
     return b.call("pow", b.real(10.0), arguments[0].sql)
 
 
 @lowers("sign")
-def sign(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def sign(arguments: Sequence[Typed]) -> exp.Expression:
     """A real."""
     return b.cast(b.call("sign", arguments[0].sql), "DOUBLE")
 
 
-@lowers("pi")
-def pi(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The constant."""
-    return b.call("pi")
-
-
 @lowers("rand")
-def rand(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def rand(arguments: Sequence[Typed]) -> exp.Expression:
     """A new number for each row."""
     if not arguments:
         return b.call("random")
@@ -216,7 +191,7 @@ def rand(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 def _bits(name: str, kind: type[exp.Binary]) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def lowering(arguments: Sequence[Typed]) -> exp.Expression:
         return b.binary(kind, arguments[0].sql, arguments[1].sql)
 
     lowers(name)(lowering)
@@ -226,14 +201,8 @@ _bits("binary_and", exp.BitwiseAnd)
 _bits("binary_or", exp.BitwiseOr)
 
 
-@lowers("binary_xor")
-def binary_xor(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Bit by bit."""
-    return b.call("xor", arguments[0].sql, arguments[1].sql)
-
-
 @lowers("binary_not")
-def binary_not(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def binary_not(arguments: Sequence[Typed]) -> exp.Expression:
     """All bits flipped: -1 - x."""
     return b.subtract(b.long(-1), arguments[0].sql)
 
@@ -245,38 +214,28 @@ def _shift_amount(argument: Typed) -> exp.Expression:
 
 
 @lowers("binary_shift_left")
-def binary_shift_left(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def binary_shift_left(arguments: Sequence[Typed]) -> exp.Expression:
     """Bits that leave the top are lost, where the engine would refuse; so Python shifts."""
     shifted = b.python("shift_left", arguments[0].sql, _shift_amount(arguments[1]))
     return b.cast(shifted, "BIGINT")
 
 
 @lowers("binary_shift_right")
-def binary_shift_right(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def binary_shift_right(arguments: Sequence[Typed]) -> exp.Expression:
     """The sign moves in."""
     return b.binary(exp.BitwiseRightShift, arguments[0].sql, b.cast(_shift_amount(arguments[1]), "BIGINT"))
 
 
 @lowers("bitset_count_ones")
-def bitset_count_ones(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def bitset_count_ones(arguments: Sequence[Typed]) -> exp.Expression:
     """Of the 64 bits."""
     return b.cast(b.call("bit_count", arguments[0].sql), "BIGINT")
 
 
-def _real_by_python(name: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        return b.cast(b.python(name, *[argument.sql for argument in arguments]), "DOUBLE")
-
-    lowers(name)(lowering)
-
-
-for _name in ("beta_cdf", "beta_pdf", "beta_inv", "erf", "erfc", "welch_test"):
-    _real_by_python(_name)
+by_python("beta_cdf", "beta_pdf", "beta_inv", "erf", "erfc", "welch_test")
 for _quantity in ("angle", "energy", "force", "length", "mass", "speed", "temperature", "volume"):
 
-    def _convert_unit(
-        context: Context, arguments: Sequence[Typed], quantity: str = _quantity
-    ) -> exp.Expression:
+    def _convert_unit(arguments: Sequence[Typed], quantity: str = _quantity) -> exp.Expression:
         units = [argument.sql for argument in arguments]
         return b.cast(b.python("convert_unit", b.text(quantity), *units), "DOUBLE")
 

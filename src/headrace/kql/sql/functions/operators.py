@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import (
     BOOL,
     DATETIME,
@@ -63,19 +63,19 @@ def _sum(kind: type[exp.Binary], symbol: str, arguments: Sequence[Typed]) -> exp
 
 
 @lowers("__add")
-def add(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def add(arguments: Sequence[Typed]) -> exp.Expression:
     """Times are ticks, so all sums are sums of numbers."""
     return _sum(exp.Add, "+", arguments)
 
 
 @lowers("__subtract")
-def subtract(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def subtract(arguments: Sequence[Typed]) -> exp.Expression:
     """See `add`."""
     return _sum(exp.Sub, "-", arguments)
 
 
 @lowers("__multiply")
-def multiply(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def multiply(arguments: Sequence[Typed]) -> exp.Expression:
     """A timespan times a real is cut to whole ticks."""
     left, right = arguments
     if left.type is DYNAMIC:
@@ -100,7 +100,7 @@ def _scaled(kind: type[exp.Binary], left: Typed, right: Typed) -> exp.Expression
 
 
 @lowers("__divide")
-def divide(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def divide(arguments: Sequence[Typed]) -> exp.Expression:
     """Integers: cut towards zero, null by zero. Reals: as IEEE 754 says."""
     left, right = arguments
     if left.type is DYNAMIC:
@@ -122,7 +122,7 @@ def divide(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("__modulo")
-def modulo(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def modulo(arguments: Sequence[Typed]) -> exp.Expression:
     """Never negative: 0 <= N % D < abs(D)."""
     left, right = arguments
     if left.type is DYNAMIC:
@@ -138,7 +138,7 @@ def modulo(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("__negate")
-def negate(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def negate(arguments: Sequence[Typed]) -> exp.Expression:
     """The opposite number."""
     argument = arguments[0]
     if argument.type is DYNAMIC:
@@ -149,7 +149,7 @@ def negate(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("__plus")
-def plus(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def plus(arguments: Sequence[Typed]) -> exp.Expression:
     """Nothing changes."""
     return arguments[0].sql
 
@@ -190,13 +190,13 @@ def _equality(arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("__equal")
-def equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def equal(arguments: Sequence[Typed]) -> exp.Expression:
     """See `_equality`."""
     return _equality(arguments)
 
 
 @lowers("__not_equal")
-def not_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def not_equal(arguments: Sequence[Typed]) -> exp.Expression:
     """The opposite of `__equal`: a null differs from every value."""
     left, right = arguments
     if not _never_nan(left) and not _never_nan(right):
@@ -219,52 +219,39 @@ def _order(kind: type[exp.Binary], arguments: Sequence[Typed]) -> exp.Expression
     return _if_number(b.binary(kind, left.sql, right.sql), above)
 
 
-@lowers("__less")
-def less(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null where either side is null."""
-    return _order(exp.LT, arguments)
+def _register_order(name: str, kind: type[exp.Binary]) -> None:
+    lowers(name)(lambda arguments: _order(kind, arguments))
 
 
-@lowers("__less_or_equal")
-def less_or_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null where either side is null."""
-    return _order(exp.LTE, arguments)
-
-
-@lowers("__greater")
-def greater(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null where either side is null."""
-    return _order(exp.GT, arguments)
-
-
-@lowers("__greater_or_equal")
-def greater_or_equal(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null where either side is null."""
-    return _order(exp.GTE, arguments)
+for _name, _kind in (
+    ("__less", exp.LT),
+    ("__less_or_equal", exp.LTE),
+    ("__greater", exp.GT),
+    ("__greater_or_equal", exp.GTE),
+):
+    _register_order(_name, _kind)
 
 
 @lowers("__and")
-def logical_and(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def logical_and(arguments: Sequence[Typed]) -> exp.Expression:
     """Three-valued."""
     return b.both(*[argument.sql for argument in arguments])
 
 
 @lowers("__or")
-def logical_or(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def logical_or(arguments: Sequence[Typed]) -> exp.Expression:
     """Three-valued."""
     return b.either(*[argument.sql for argument in arguments])
 
 
 @lowers("not")
-def logical_not(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def logical_not(arguments: Sequence[Typed]) -> exp.Expression:
     """Null stays null."""
     argument = arguments[0]
     return b.negation(argument.sql if argument.type is BOOL else to_bool(argument))
 
 
-def elements(
-    value: Typed, listed: Sequence[Typed], *, case: bool
-) -> tuple[list[Typed], list[exp.Expression]]:
+def elements(value: Typed, listed: Sequence[Typed]) -> tuple[list[Typed], list[exp.Expression]]:
     """The single elements of a list, and the arrays in it that are known only when the query runs.
 
     Elements of constant dynamic arrays are spread, and everything is brought to the value's type.
@@ -300,7 +287,7 @@ def spread(content: object, kind: KustoType) -> list[Typed]:
 
 def _listed(arguments: Sequence[Typed], *, ci: bool) -> exp.Expression:
     value = arguments[0]
-    single, arrays = elements(value, arguments[1:], case=not ci)
+    single, arrays = elements(value, arguments[1:])
     kind = STRING if value.type is DYNAMIC else value.type
     subject = to_string(value) if value.type is DYNAMIC else value.sql
     if ci:
@@ -344,32 +331,20 @@ def _is_ci(arguments: Sequence[Typed]) -> bool:
     return arguments[0].type in (STRING, DYNAMIC)
 
 
-@lowers("__in")
-def in_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+@lowers("__in", opposite="__not_in")
+def in_(arguments: Sequence[Typed]) -> exp.Expression:
     """A null is in no list."""
     return _listed(arguments, ci=False)
 
 
-@lowers("__not_in")
-def not_in(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The opposite of `__in`."""
-    return b.negation(_listed(arguments, ci=False))
-
-
-@lowers("__in_ci")
-def in_ci(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+@lowers("__in_ci", opposite="__not_in_ci")
+def in_ci(arguments: Sequence[Typed]) -> exp.Expression:
     """In any case of letters."""
     return _listed(arguments, ci=_is_ci(arguments))
 
 
-@lowers("__not_in_ci")
-def not_in_ci(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The opposite of `__in_ci`."""
-    return b.negation(_listed(arguments, ci=_is_ci(arguments)))
-
-
-@lowers("__between")
-def between(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+@lowers("__between", opposite="__not_between")
+def between(arguments: Sequence[Typed]) -> exp.Expression:
     """Both ends included; an end that is a timespan counts from the low one."""
     value, low, high = arguments
     end = high.sql
@@ -378,17 +353,11 @@ def between(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return exp.Between(this=b.wrap(value.sql), low=b.wrap(low.sql), high=b.wrap(end))
 
 
-@lowers("__not_between")
-def not_between(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The opposite of `__between`."""
-    return b.negation(between(context, arguments))
-
-
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*", re.ASCII)
 
 
 @lowers("__index")
-def index(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def index(arguments: Sequence[Typed]) -> exp.Expression:
     """A member. Steps with plain constant keys grow one path, so that the text is read once."""
     value, key = arguments
     listed = _texts(value.sql)

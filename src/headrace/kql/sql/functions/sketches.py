@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.aggregates import filtered
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.aggregates import conditional_pair, filtered
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import DYNAMIC, STRING, converted, to_dynamic_of
+from headrace.kql.sql.functions.direct import by_python
 from headrace.kql.sql.functions.strings import constant_text
 from headrace.kql.types import parse_type
 
@@ -23,20 +24,11 @@ def _hll(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Ex
     return b.python("hll", b.call("kql_list_json", listed), b.call("any_value", accuracy))
 
 
-@lowers("hll")
-def hll(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Of the values that are not null."""
-    return _hll(arguments, None)
-
-
-@lowers("hll_if")
-def hll_if(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Of the rows where the condition holds."""
-    return _hll([arguments[0], *arguments[2:]], arguments[1].sql)
+conditional_pair("hll", "hll_if", _hll)
 
 
 @lowers("tdigest")
-def tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def tdigest(arguments: Sequence[Typed]) -> exp.Expression:
     """Values and weights, sorted and gathered by Python."""
     value = arguments[0]
     weight: exp.Expression = b.cast(arguments[1].sql, "VARCHAR") if len(arguments) > 1 else b.text("1")
@@ -47,10 +39,10 @@ def tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 def _gathered(name: str) -> None:
-    def aggregate(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def aggregate(arguments: Sequence[Typed]) -> exp.Expression:
         return b.python(f"{name}_merge", b.call("kql_list_json", b.call("list", arguments[0].sql)))
 
-    def scalar(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+    def scalar(arguments: Sequence[Typed]) -> exp.Expression:
         parts: list[exp.Expression] = [b.text("[")]
         for index, argument in enumerate(arguments):
             parts.extend([b.text("," if index else ""), b.coalesce(argument.sql, "null")])
@@ -64,14 +56,8 @@ _gathered("hll")
 _gathered("tdigest")
 
 
-@lowers("dcount_hll")
-def dcount_hll(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Null of what is no sketch."""
-    return b.cast(b.python("dcount_hll", arguments[0].sql), "BIGINT")
-
-
 @lowers("percentile_tdigest")
-def percentile_tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def percentile_tdigest(arguments: Sequence[Typed]) -> exp.Expression:
     """Of the sketch's own type, or of the one asked for."""
     found = b.python("percentile_tdigest", arguments[0].sql, arguments[1].sql)
     kind = parse_type(constant_text(arguments[2]) or "") if len(arguments) == 3 else None
@@ -79,18 +65,10 @@ def percentile_tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expr
 
 
 @lowers("percentiles_array_tdigest")
-def percentiles_array_tdigest(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def percentiles_array_tdigest(arguments: Sequence[Typed]) -> exp.Expression:
     """As an array; the elements have the sketch's own type, whichever type is asked for."""
     numbers = [argument for argument in arguments if argument.type is not STRING]
     return b.python("percentiles_tdigest", *[to_dynamic_of(argument) for argument in numbers])
 
 
-def _rank(name: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        return b.cast(b.python(name, arguments[0].sql, b.as_text(arguments[1].sql)), "DOUBLE")
-
-    lowers(name)(lowering)
-
-
-_rank("rank_tdigest")
-_rank("percentrank_tdigest")
+by_python("dcount_hll", "rank_tdigest", "percentrank_tdigest")

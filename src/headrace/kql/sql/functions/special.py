@@ -7,24 +7,15 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import GUID, STRING, to_string
+from headrace.kql.sql.functions.direct import by_engine, by_python
 
-
-def _hash(name: str, engine: str) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        return b.call(engine, arguments[0].sql)
-
-    lowers(name)(lowering)
-
-
-_hash("hash_sha256", "sha256")
-_hash("hash_sha1", "sha1")
-_hash("hash_md5", "md5")
+by_engine(hash_sha256="sha256", hash_sha1="sha1", hash_md5="md5")
 
 
 @lowers("hash", "hash_xxhash64")
-def hash_(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def hash_(arguments: Sequence[Typed]) -> exp.Expression:
     """xxHash64 of the value's bytes, as a signed long."""
     value = arguments[0]
     rest = [argument.sql for argument in arguments[1:]]
@@ -35,45 +26,33 @@ def _hashed(argument: Typed) -> exp.Expression:
     return argument.sql if argument.type in (STRING, GUID) else b.as_text(argument.sql)
 
 
-@lowers("hash_combine")
-def hash_combine(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Order matters."""
-    return b.cast(b.python("hash_combine", *[argument.sql for argument in arguments]), "BIGINT")
-
-
 @lowers("hash_many")
-def hash_many(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def hash_many(arguments: Sequence[Typed]) -> exp.Expression:
     """The hashes of the values, combined."""
     hashes = [b.python("hash", b.text(member.type.value), _hashed(member)) for member in arguments]
     return b.cast(b.python("hash_combine", *hashes), "BIGINT")
 
 
 @lowers("base64_encodestring", "base64_encode_tostring")
-def base64_encode(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def base64_encode(arguments: Sequence[Typed]) -> exp.Expression:
     """Of the UTF-8 bytes."""
     return b.call("to_base64", b.call("encode", arguments[0].sql))
 
 
 @lowers("base64_decodestring", "base64_decode_tostring")
-def base64_decode(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def base64_decode(arguments: Sequence[Typed]) -> exp.Expression:
     """Empty where the text is no Base64 or its bytes no UTF-8."""
     return b.coalesce(b.attempt(b.call("decode", b.call("from_base64", arguments[0].sql))), "")
 
 
 @lowers("new_guid")
-def new_guid(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def new_guid(arguments: Sequence[Typed]) -> exp.Expression:
     """A new one for each row."""
     return b.cast(b.call("uuid"), "VARCHAR")
 
 
-@lowers("parse_version")
-def parse_version(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Up to four parts, each of eight digits."""
-    return b.try_cast(b.python("parse_version", arguments[0].sql), "DECIMAL")
-
-
 @lowers("estimate_data_size")
-def estimate_data_size(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def estimate_data_size(arguments: Sequence[Typed]) -> exp.Expression:
     """Text by its bytes, everything else by the width of its type."""
     sizes: list[exp.Expression] = []
     for argument in arguments:
@@ -85,17 +64,12 @@ def estimate_data_size(context: Context, arguments: Sequence[Typed]) -> exp.Expr
     return b.cast(total, "BIGINT")
 
 
-def _by_python(name: str, *, text: bool) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        made = b.python(name, *[argument.sql for argument in arguments])
-        return b.coalesce(made, "") if text else made
-
-    lowers(name)(lowering)
-
-
-for _name in (
+by_python(
+    "hash_combine",
     "base64_encode_fromarray",
     "base64_encode_fromguid",
+    "base64_decode_toarray",
+    "base64_decode_toguid",
     "gzip_compress_to_base64_string",
     "gzip_decompress_from_base64_string",
     "zlib_compress_to_base64_string",
@@ -103,16 +77,11 @@ for _name in (
     "url_encode",
     "url_encode_component",
     "url_decode",
-):
-    _by_python(_name, text=True)
-for _name in (
-    "base64_decode_toarray",
-    "base64_decode_toguid",
     "parse_url",
     "parse_urlquery",
     "parse_user_agent",
+    "parse_version",
     "parse_cef_dictionary",
     "geo_location",
     "geo_info_from_ip_address",
-):
-    _by_python(_name, text=False)
+)

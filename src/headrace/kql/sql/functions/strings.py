@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from headrace.kql.bind.patterns import capture_groups
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Typed, lowers
+from headrace.kql.sql.functions.base import Typed, lowers
 from headrace.kql.sql.functions.convert import (
     DYNAMIC,
     INT,
@@ -18,6 +18,7 @@ from headrace.kql.sql.functions.convert import (
     text_or_null,
     to_string,
 )
+from headrace.kql.sql.functions.direct import by_engine, by_python
 from headrace.kql.types import KustoType, parse_type
 
 _MOST_CHARACTERS = 2**31
@@ -39,7 +40,7 @@ def constant_long(argument: Typed) -> int | None:
 
 
 @lowers("strcat")
-def strcat(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def strcat(arguments: Sequence[Typed]) -> exp.Expression:
     """Nulls are empty text, which `concat` passes over."""
     return b.call(
         "concat", *[member.sql if member.type is STRING else text_or_null(member) for member in arguments]
@@ -47,7 +48,7 @@ def strcat(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("strcat_delim")
-def strcat_delim(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def strcat_delim(arguments: Sequence[Typed]) -> exp.Expression:
     """Empty texts keep their delimiters."""
     return b.call("concat_ws", arguments[0].sql, *[to_string(argument) for argument in arguments[1:]])
 
@@ -67,27 +68,21 @@ def array_of_texts(listed: exp.Expression) -> exp.Expression:
 
 
 @lowers("strcat_array")
-def strcat_array(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def strcat_array(arguments: Sequence[Typed]) -> exp.Expression:
     """Null elements are empty."""
     if constant_text(arguments[1]) is None:
         return b.coalesce(b.python("strcat_array", arguments[0].sql, arguments[1].sql), "")
     return b.coalesce(b.call("array_to_string", texts(arguments[0].sql), arguments[1].sql), "")
 
 
-@lowers("strlen")
-def strlen(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Code points."""
-    return b.call("length", arguments[0].sql)
-
-
 @lowers("string_size")
-def string_size(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def string_size(arguments: Sequence[Typed]) -> exp.Expression:
     """Bytes."""
     return b.cast(b.call("strlen", arguments[0].sql), "BIGINT")
 
 
 @lowers("strcmp")
-def strcmp(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def strcmp(arguments: Sequence[Typed]) -> exp.Expression:
     """By code points."""
     left, right = arguments[0].sql, arguments[1].sql
     return b.cast(
@@ -103,7 +98,7 @@ def strcmp(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("strrep")
-def strrep(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def strrep(arguments: Sequence[Typed]) -> exp.Expression:
     """At most 1024 times, as the reference says."""
     times = b.call("least", b.call("greatest", arguments[1].sql, 0), 1024)
     if len(arguments) == 2:
@@ -115,20 +110,8 @@ def strrep(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.call("concat", more, last)
 
 
-@lowers("tolower")
-def tolower(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Unicode."""
-    return b.call("lower", arguments[0].sql)
-
-
-@lowers("toupper")
-def toupper(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Unicode."""
-    return b.call("kql_upper", arguments[0].sql)
-
-
 @lowers("substring")
-def substring(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def substring(arguments: Sequence[Typed]) -> exp.Expression:
     """A negative start counts from the end; a start before the text takes it from its first character."""
     source, start = arguments[0].sql, arguments[1]
     known = constant_long(start)
@@ -155,7 +138,7 @@ def substring(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("indexof")
-def indexof(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def indexof(arguments: Sequence[Typed]) -> exp.Expression:
     """From 0; the common form is a plain search."""
     if len(arguments) == 2:
         return b.subtract(b.call("strpos", arguments[0].sql, arguments[1].sql), 1)
@@ -163,7 +146,7 @@ def indexof(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("indexof_regex")
-def indexof_regex(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def indexof_regex(arguments: Sequence[Typed]) -> exp.Expression:
     """The place of a match is found by the length of what stands before it."""
     if len(arguments) > 2:
         return b.cast(b.python("indexof_regex", *[argument.sql for argument in arguments]), "BIGINT")
@@ -177,14 +160,8 @@ def indexof_regex(context: Context, arguments: Sequence[Typed]) -> exp.Expressio
     )
 
 
-@lowers("reverse")
-def reverse(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """By code points."""
-    return b.call("reverse", arguments[0].sql)
-
-
 @lowers("split")
-def split(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def split(arguments: Sequence[Typed]) -> exp.Expression:
     """An array of texts; with an index an array of just that part."""
     parts = b.call("string_split", arguments[0].sql, arguments[1].sql)
     if constant_text(arguments[1]) is None:
@@ -207,7 +184,7 @@ def is_inside(listed: exp.Expression, place: exp.Expression) -> exp.Expression:
 
 
 @lowers("countof")
-def countof(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def countof(arguments: Sequence[Typed]) -> exp.Expression:
     """Plain occurrences may overlap, matches of a pattern do not."""
     source, search = arguments[0].sql, arguments[1]
     if len(arguments) == 3 and constant_text(arguments[2]) == "regex":
@@ -220,7 +197,7 @@ def countof(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("extract")
-def extract(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def extract(arguments: Sequence[Typed]) -> exp.Expression:
     """A group of the first match; as text it is empty where there is no match."""
     pattern, group, source = arguments[0], arguments[1], arguments[2].sql
     place = constant_long(group)
@@ -242,7 +219,7 @@ def _named(argument: Typed) -> KustoType:
 
 
 @lowers("extract_all")
-def extract_all(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def extract_all(arguments: Sequence[Typed]) -> exp.Expression:
     """Matches in order; one group gives texts, several give arrays; null if nothing matches."""
     pattern, source = arguments[0], arguments[-1].sql
     count = capture_groups(constant_text(pattern) or "")
@@ -269,7 +246,7 @@ def extract_all(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
 
 
 @lowers("extract_json")
-def extract_json(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def extract_json(arguments: Sequence[Typed]) -> exp.Expression:
     """The member of a JSON text at a path."""
     found = b.python("extract_json", arguments[0].sql, arguments[1].sql)
     kind = _named(arguments[2]) if len(arguments) == 3 else STRING
@@ -277,13 +254,13 @@ def extract_json(context: Context, arguments: Sequence[Typed]) -> exp.Expression
 
 
 @lowers("replace_regex")
-def replace_regex(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def replace_regex(arguments: Sequence[Typed]) -> exp.Expression:
     """All matches."""
     return _replaced(*arguments)
 
 
 @lowers("replace")
-def replace(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def replace(arguments: Sequence[Typed]) -> exp.Expression:
     """The old order of parameters."""
     return _replaced(arguments[2], arguments[0], arguments[1])
 
@@ -293,7 +270,7 @@ def _replaced(source: Typed, pattern: Typed, rewrite: Typed) -> exp.Expression:
 
 
 @lowers("replace_string")
-def replace_string(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def replace_string(arguments: Sequence[Typed]) -> exp.Expression:
     """All occurrences."""
     source, search, rewrite = (argument.sql for argument in arguments)
     known = constant_text(arguments[1])
@@ -301,12 +278,6 @@ def replace_string(context: Context, arguments: Sequence[Typed]) -> exp.Expressi
     if known:
         return replaced
     return b.when(b.equals(b.again(search), ""), b.again(source), replaced)
-
-
-@lowers("replace_strings")
-def replace_strings(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The leftmost match, of the first search in the list, is replaced at a time."""
-    return b.coalesce(b.python("replace_strings", *[argument.sql for argument in arguments]), "")
 
 
 def _trimmed(source: exp.Expression, pattern: Typed, *, start: bool, end: bool) -> exp.Expression:
@@ -326,63 +297,30 @@ def _trimmed(source: exp.Expression, pattern: Typed, *, start: bool, end: bool) 
     return result
 
 
-@lowers("trim")
-def trim(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """One match at each end."""
-    return _trimmed(arguments[1].sql, arguments[0], start=True, end=True)
+def _trim(name: str, *, start: bool, end: bool) -> None:
+    lowers(name)(lambda arguments: _trimmed(arguments[1].sql, arguments[0], start=start, end=end))
 
 
-@lowers("trim_start")
-def trim_start(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """One match at the start."""
-    return _trimmed(arguments[1].sql, arguments[0], start=True, end=False)
-
-
-@lowers("trim_end")
-def trim_end(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """One match at the end."""
-    return _trimmed(arguments[1].sql, arguments[0], start=False, end=True)
-
-
-@lowers("translate")
-def translate(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """The last character of the replacement stands for all that are left over."""
-    return b.coalesce(b.python("translate", *[argument.sql for argument in arguments]), "")
-
-
-@lowers("regex_quote")
-def regex_quote(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Every character that is special gets a backslash."""
-    return b.coalesce(b.python("regex_quote", arguments[0].sql), "")
-
-
-@lowers("unicode_codepoints_from_string")
-def codepoints_from(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """An array of numbers."""
-    return b.python("codepoints_from", arguments[0].sql)
-
-
-@lowers("unicode_codepoints_to_string")
-def codepoints_to(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-    """Numbers and arrays of numbers."""
-    return b.coalesce(b.python("codepoints_to", *[argument.sql for argument in arguments]), "")
+_trim("trim", start=True, end=True)
+_trim("trim_start", start=True, end=False)
+_trim("trim_end", start=False, end=True)
 
 
 @lowers("isascii")
-def isascii(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def isascii(arguments: Sequence[Typed]) -> exp.Expression:
     """As many bytes as characters."""
     source = arguments[0].sql
     return b.equals(b.call("length", source), b.call("strlen", b.again(source)))
 
 
 @lowers("isutf8")
-def isutf8(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def isutf8(arguments: Sequence[Typed]) -> exp.Expression:
     """A string is valid by construction."""
     return b.true()
 
 
 @lowers("tohex")
-def tohex(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
+def tohex(arguments: Sequence[Typed]) -> exp.Expression:
     """Two's complement: 32 bits of an int, 64 of a long."""
     source = arguments[0]
     digits = b.call("lower", b.call("to_hex", source.sql))
@@ -394,21 +332,19 @@ def tohex(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.coalesce(b.call("lpad", digits, b.cast(size, "INT"), "0"), "")
 
 
-def _by_python(name: str, *, dynamic: bool = False) -> None:
-    def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
-        made = b.python(name, *[argument.sql for argument in arguments])
-        return made if dynamic else b.coalesce(made, "")
-
-    lowers(name)(lowering)
-
-
-for _name in (
+by_engine("reverse", strlen="length", tolower="lower", toupper="kql_upper")
+by_python(
+    "replace_strings",
+    "translate",
+    "regex_quote",
+    "unicode_codepoints_from_string",
+    "unicode_codepoints_to_string",
     "punycode_from_string",
     "punycode_to_string",
     "punycode_domain_from_string",
     "punycode_domain_to_string",
     "format_bytes",
-):
-    _by_python(_name)
-for _name in ("parse_command_line", "parse_csv", "parse_path"):
-    _by_python(_name, dynamic=True)
+    "parse_command_line",
+    "parse_csv",
+    "parse_path",
+)

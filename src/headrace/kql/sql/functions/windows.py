@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headrace.kql.sql.functions import build as b
-from headrace.kql.sql.functions.base import Context, Lowering, Typed, lowers
+from headrace.kql.sql.functions.base import Context, ContextLowering, Typed, lowers_in_context
 from headrace.kql.sql.functions.convert import STRING, converted
 from headrace.kql.sql.functions.strings import constant_long
 
@@ -54,7 +54,7 @@ def _copy(group: exp.Expression | None) -> exp.Expression | None:
     return b.again(group) if group is not None else None
 
 
-def _neighbour(engine: str, opposite: str) -> Lowering:
+def _neighbour(engine: str, opposite: str) -> ContextLowering:
     def lowering(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
         value = arguments[0]
         offset = constant_long(arguments[1]) if len(arguments) > 1 else 1
@@ -70,11 +70,11 @@ def _neighbour(engine: str, opposite: str) -> Lowering:
     return lowering
 
 
-lowers("prev")(_neighbour("lag", "lead"))
-lowers("next")(_neighbour("lead", "lag"))
+lowers_in_context("prev")(_neighbour("lag", "lead"))
+lowers_in_context("next")(_neighbour("lead", "lag"))
 
 
-@lowers("row_number")
+@lowers_in_context("row_number")
 def row_number(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """From the start, anew where the restart holds."""
     start = arguments[0].sql if arguments else b.number(1)
@@ -86,7 +86,7 @@ def row_number(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     return b.add(b.subtract(counted, 1), start)
 
 
-@lowers("row_cumsum")
+@lowers_in_context("row_cumsum")
 def row_cumsum(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """A null counts as nothing."""
     term = arguments[0]
@@ -108,7 +108,7 @@ def _changed(
     return context.hoist(b.when(b.either(first, differs), b.number(1), b.number(0)))
 
 
-@lowers("row_rank_dense")
+@lowers_in_context("row_rank_dense")
 def row_rank_dense(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """One more at each change of value."""
     position = _position(context)
@@ -117,7 +117,7 @@ def row_rank_dense(context: Context, arguments: Sequence[Typed]) -> exp.Expressi
     return b.cast(_over(b.call("sum", changed), [b.again(position)], _copy(group), running=True), "BIGINT")
 
 
-@lowers("row_rank_min")
+@lowers_in_context("row_rank_min")
 def row_rank_min(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """The number of the row at the last change of value."""
     position = _position(context)
@@ -128,7 +128,7 @@ def row_rank_min(context: Context, arguments: Sequence[Typed]) -> exp.Expression
     return b.cast(_over(b.call("max", at_change), [b.again(position)], _copy(group), running=True), "BIGINT")
 
 
-@lowers("row_window_session")
+@lowers_in_context("row_window_session")
 def row_window_session(context: Context, arguments: Sequence[Typed]) -> exp.Expression:
     """Gaps and restarts cut the rows first; inside, a session ends past its most from the first."""
     time, most, between = arguments[:3]

@@ -292,7 +292,7 @@ FUNCTIONS: dict[str, Callable[..., str | None]] = {
     "totimespan": _totimespan,
     "format_datetime": _format_datetime,
     "format_timespan": _format_timespan,
-    "local_to_utc": _local_to_utc,
-    "utc_to_local": _utc_to_local,
+    "datetime_local_to_utc": _local_to_utc,
+    "datetime_utc_to_local": _utc_to_local,
     "list_timezones": _list_timezones,
 }

@@ -68,4 +68,4 @@ def _text_of(element: Element) -> str:
     return "".join(parts).strip()
 
 
-FUNCTIONS: dict[str, Callable[..., str | None]] = {"xml_path": _xml_path}
+FUNCTIONS: dict[str, Callable[..., str | None]] = {"__xml_path": _xml_path}
