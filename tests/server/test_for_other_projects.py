@@ -61,6 +61,9 @@ def test_a_rule_is_applied_sent_to_and_its_rows_waited_for(local: LocalServer, t
     assert local.wait_for("ProjectWords_CL | project Word") == [{"Word": "yes"}]
     with pytest.raises(AssertionError, match=r"1 of 2 rows after 0 s: ProjectWords_CL(?s:.*)DCRLogErrors"):
         local.wait_for("ProjectWords_CL", 2, seconds=0)
+    local.expect("ProjectWords_CL | project Word", [{"Word": "yes"}])
+    with pytest.raises(AssertionError, match=r'Word is "yes", expected "no"(?s:.*)DCRLogErrors'):
+        local.expect("ProjectWords_CL", [{"Word": "no"}], seconds=0)
 
 
 def test_a_wrong_rule_is_refused_with_its_faults(local: LocalServer) -> None:
@@ -68,7 +71,7 @@ def test_a_wrong_rule_is_refused_with_its_faults(local: LocalServer) -> None:
     wrong["properties"]["dataFlows"][0]["transformKql"] = "source | where Wrd == 'no'"
     with pytest.raises(ProblemError) as refused:
         local.apply_rule(wrong)
-    assert "Did you mean `Word`?" in str(refused.value.problems[0].details)
+    assert "Did you mean `Word`?" in refused.value.__notes__[0]
 
 
 def test_a_server_for_a_block_is_gone_after_it(tmp_path: Path) -> None:

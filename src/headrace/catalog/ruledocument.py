@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from headrace.catalog import standard
@@ -26,6 +27,12 @@ STREAM_TYPES: Mapping[str, KustoType] = {
 }
 """The types that a stream declaration may use, by Azure's names in lower case."""
 
+_NEAR_TYPES = {
+    "integer": "int", "number": "real", "float": "real", "object": "dynamic", "array": "dynamic", "json": "dynamic",
+    "text": "string", "timestamp": "datetime",
+}  # fmt: skip
+"""What people write who come from other systems, and what they mean."""
+
 CUSTOM = "Custom-"
 MICROSOFT = "Microsoft-"
 PASS_THROUGH = "source"
@@ -44,10 +51,15 @@ def canonical_kind(value: object) -> str:
 
 
 class RuleReader:
-    """One reading of one document; `problems` fills up as it goes."""
+    """One reading of one document; `problems` fills up as it goes.
+
+    What is at fault is read as what was probably meant, so that it hides no fault of what hangs on it. `declared` are
+    the streams that the document declares, whether a data flow takes them or not.
+    """
 
     def __init__(self, document: Mapping[str, Any], limits: RuleLimits) -> None:
         self.problems: list[Problem] = []
+        self.declared: Mapping[str, Stream] = {}
         self._named: dict[str, Transformation] = {}
         self.kind = canonical_kind(document.get("kind"))
         self._limits = limits
@@ -67,10 +79,10 @@ class RuleReader:
             )
             return {}, ()
         self._named = TransformationReader(self._add).read(self._transformations())
-        declared = self._declarations()
+        self.declared = self._declarations()
         workspaces, names = self._destinations()
         produced = self._data_sources()
-        return self._flows(declared, workspaces, names, produced)
+        return self._flows(self.declared, workspaces, names, produced)
 
     def _add(self, code: str, message: str, target: str, hint: str | None = None) -> None:
         if len(self.problems) < _MAX_PROBLEMS:
@@ -112,8 +124,7 @@ class RuleReader:
         streams: dict[str, Stream] = {}
         for name, value in section.items():
             target = f"{where}.{_shown(name)}"
-            if not self._custom_stream_name(name, target):
-                continue
+            self._check_stream_name(name, target)
             columns = value.get("columns") if isinstance(value, dict) else None
             if not isinstance(columns, list) or not columns:
                 self._add(
@@ -126,7 +137,7 @@ class RuleReader:
             streams[name] = Stream(name, self._columns(columns, f"{target}.columns"))
         return streams
 
-    def _custom_stream_name(self, name: str, target: str) -> bool:
+    def _check_stream_name(self, name: str, target: str) -> None:
         if not name.startswith(CUSTOM) or len(name) == len(CUSTOM):
             self._add(
                 "InvalidStream",
@@ -134,16 +145,13 @@ class RuleReader:
                 target,
                 f"Declare it as 'Custom-{_shown(name)}'.",
             )
-            return False
-        if len(name) > _MAX_NAME or not name.isprintable() or "/" in name:
+        elif len(name) > _MAX_NAME or not name.isprintable() or "/" in name:
             self._add(
                 "InvalidStream",
                 f"Stream name '{_shown(name)}' has more than {_MAX_NAME} characters, a '/' or characters "
                 "that cannot be printed.",
                 target,
             )
-            return False
-        return True
 
     def _columns(self, columns: list[Any], where: str) -> tuple[SchemaColumn, ...]:
         self._too_many("Columns", len(columns), self._limits.stream_columns, "InvalidStream", where)
@@ -155,34 +163,36 @@ class RuleReader:
                 self._add("InvalidStream", "A column of a stream needs a 'name'.", f"{target}.name")
                 continue
             kusto = self._column_type(item.get("type"), name, f"{target}.type")
-            if name in found and kusto is not None and found[name].type is not kusto:
+            if name in found and found[name].type is not kusto:
                 self._add(
                     "InvalidStream",
                     f"Column '{_shown(name)}' is declared twice, with different types.",
                     f"{target}.type",
                 )
-            if kusto is not None:
-                found[name] = SchemaColumn(name, kusto)
+            found[name] = SchemaColumn(name, kusto)
         return tuple(found.values())
 
-    def _column_type(self, value: object, name: str, target: str) -> KustoType | None:
+    def _column_type(self, value: object, name: str, target: str) -> KustoType:
         text = value.strip().lower() if isinstance(value, str) else ""
         if text in STREAM_TYPES:
             return STREAM_TYPES[text]
         kusto = parse_type(text)
         meant = next((azure for azure, own in STREAM_TYPES.items() if own is kusto), None)
-        if meant is not None and self._limits.type_aliases:
+        if kusto is not None and meant is not None and self._limits.type_aliases:
             return kusto
         hint = f"Use one of: {', '.join(STREAM_TYPES)}."
+        near = _NEAR_TYPES.get(text) or next(iter(get_close_matches(text, STREAM_TYPES, 1)), None)
         if meant is not None:
             hint = f"Azure's name of that type is {meant}."
         elif kusto is not None:
             hint += (
                 f" Declare it string, and convert it in the transformation: to{kusto.value}({_shown(name)})."
             )
+        elif near is not None:
+            hint += f" Did you mean {near}?"
         shown = f"'{value[:40]}'" if isinstance(value, str) else "nothing"
         self._add("InvalidStream", f"Column '{_shown(name)}' has {shown} as its type.", target, hint)
-        return None
+        return kusto or STREAM_TYPES[near or "string"]
 
     # Destinations
 

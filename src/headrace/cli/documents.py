@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headrace.cli.positions import locate
 from headrace.cli.sources import Source, SourceFormat, guess_format
 from headrace.errors import Problem, ProblemError
 
@@ -45,8 +47,12 @@ def _decoded(content: bytes, path: str) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or on standard input for `-`. Raises `ProblemError`."""
+    return _object(read_text(str(path)), path)
+
+
+def _object(text: str, path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(read_text(str(path)))
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ProblemError(Problem("NotJson", f"{path} is not JSON at {where}: {error.msg}.")) from None
@@ -57,26 +63,52 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """A data collection rule with the file that it was read from.
+
+    `document` is the ARM document of the rule; `text` is the whole file, and `root` is where the document stands in it:
+    `resources[1].` in a template, nothing where the file is the document. A file of bare properties has `bare`.
+    """
+
+    path: Path
+    text: str
+    document: dict[str, Any]
+    root: str = ""
+    bare: bool = False
+
+    def place(self, target: str) -> int:
+        """The offset in `text` of what is called `target` in the document."""
+        return locate(self.text, self.root + (target.removeprefix("properties.") if self.bare else target))
+
+
 def read_rule(path: Path) -> dict[str, Any]:
-    """A data collection rule's ARM document: the resource, its bare properties, or the one rule of a template.
+    """A data collection rule's ARM document. See `read_rule_file`. Raises `ProblemError`."""
+    return read_rule_file(path).document
+
+
+def read_rule_file(path: Path) -> RuleFile:
+    """A data collection rule: the resource, its bare properties, or the one rule of a template.
 
     Raises `ProblemError`.
     """
-    document = read_json(path)
+    text = read_text(str(path))
+    document, root = _object(text, path), ""
     resources = document.get("resources")
     if isinstance(resources, list):
-        rules = [one for one in resources if isinstance(one, dict) and _is_rule(one)]
+        rules = [place for place, one in enumerate(resources) if isinstance(one, dict) and _is_rule(one)]
         if len(rules) != 1:
             message = f"{path} is a template with {len(rules)} data collection rules; one is needed."
             raise ProblemError(Problem("NotARule", message))
-        document = rules[0]
-    if "properties" not in document:
+        document, root = resources[rules[0]], f"resources[{rules[0]}]."
+    bare = "properties" not in document
+    if bare:
         document = {"properties": document}
     properties = document["properties"]
     if not isinstance(properties, dict) or "dataFlows" not in properties:
         hint = "A rule is an object with `properties`, which has `streamDeclarations` and `dataFlows`."
         raise ProblemError(Problem("NotARule", f"{path} is no data collection rule.", hint=hint))
-    return document
+    return RuleFile(path, text, document, root, bare)
 
 
 def read_table(path: Path) -> tuple[str, TableSchema]:

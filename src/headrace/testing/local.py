@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,11 @@ from headrace.cli.client import RULES_VERSION, TABLES_VERSION, Server
 from headrace.cli.documents import read_rule
 from headrace.cli.roles import assign_role
 from headrace.cli.rules import located
+from headrace.errors import ProblemError
 from headrace.settings import variable_name
 from headrace.testing.faults import Faults
+from headrace.testing.rules import in_full
+from headrace.transform.expected import difference
 
 if TYPE_CHECKING:
     from azure.identity import ClientSecretCredential
@@ -96,7 +99,10 @@ class LocalServer:
             document, default = read_rule(rule), rule.stem
         known = name or default
         path = self._server.rule_id(None, known)
-        made = self._server.arm("PUT", path, RULES_VERSION, located(self._server, document))
+        try:
+            made = self._server.arm("PUT", path, RULES_VERSION, located(self._server, document))
+        except ProblemError as error:
+            raise in_full(error) from None
         assign_role(self._server, _PUBLISHER, self.variables["HEADRACE_PRINCIPAL_ID"], path)
         properties = made["properties"]
         streams = dict.fromkeys(stream for flow in properties["dataFlows"] for stream in flow["streams"])
@@ -120,6 +126,17 @@ class LocalServer:
                 )
             time.sleep(0.05)
         return rows
+
+    def expect(self, kql: str, rows: Sequence[Mapping[str, Any]], seconds: float = 30.0) -> None:
+        """Wait until a query gives these rows, in its order; only the columns that they name are compared.
+
+        Raises `AssertionError` after `seconds`, with what differs and what the server says went wrong.
+        """
+        deadline = time.monotonic() + seconds
+        while (told := difference(rows, self.query(kql))) is not None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{kql}: {told}\n{self._errors()}")
+            time.sleep(0.05)
 
     def _errors(self) -> str:
         found = self.query("DCRLogErrors | project OperationName, InputStreamId, Message | take 10")

@@ -153,14 +153,14 @@ def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: Transfo
         query = statement.to_sql(_scan, Output.RESULT)
     except KqlError as error:
         raise ProblemError(
-            [_query_problem(problem, flow.target, texts[-1]) for problem in error.problems]
+            [query_problem(problem, flow.target, texts[-1]) for problem in error.problems]
         ) from error
     if not carry_columns(query, coerce.CARRIED):
         query = _beside_each_row(query, statement.columns)
     warnings = (
         staged
         if flow.stages
-        else tuple(_query_problem(problem, flow.target, texts[-1]) for problem in compiled.warnings)
+        else tuple(query_problem(problem, flow.target, texts[-1]) for problem in compiled.warnings)
     )
     return _Rows(query, statement.columns, ticks=True, warnings=warnings)
 
@@ -191,7 +191,7 @@ def _scan(scan: Scan) -> exp.Query:
     return select
 
 
-def _query_problem(problem: Problem, target: str, text: str) -> Problem:
+def query_problem(problem: Problem, target: str, text: str) -> Problem:
     """A compiler's problem in the form of Azure's validation details, its place in the text included."""
     kind = "SyntaxError:0x00000001" if problem.code.startswith(_SYNTAX) else "SemanticError:0x00000006"
     where, symbol = "", ""

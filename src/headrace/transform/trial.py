@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,32 +77,28 @@ class Trial:
 
     def run(self, rule: Rule, samples: Mapping[str, Sequence[bytes]], now: int) -> list[FlowTrial]:
         """Every data flow on its stream's samples, each the JSON text of an object, received at `now` (µs)."""
+        with self.opened(rule) as opened:
+            return opened.on(samples, now)
+
+    @contextlib.contextmanager
+    def opened(self, rule: Rule) -> Iterator[OpenTrial]:
+        """The rule with its flows compiled once, to be tried on one set of samples after another."""
+        flows = [self._compiled(rule, flow) for flow in rule.flows]
         with tempfile.TemporaryDirectory(prefix="headrace-trial-") as folder:
             engine = Engine(Path(folder), self.settings.memory_limit)
             try:
                 with engine.session() as session:
-                    return list(self._flows(rule, samples, now, session, Path(folder)))
+                    yield OpenTrial(rule, flows, session, Path(folder))
             finally:
                 engine.close()
 
-    def _flows(
-        self, rule: Rule, samples: Mapping[str, Sequence[bytes]], now: int, session: Session, folder: Path
-    ) -> Iterator[FlowTrial]:
-        notes: dict[str, tuple[Problem, ...]] = {}
-        for flow in rule.flows:
-            try:
-                table, inferred = self._table(rule, flow)
-                live = compile_flow(rule, flow, table, self.settings)
-            except ProblemError as error:
-                yield FlowTrial(flow, flow.table, problems=error.problems)
-                continue
-            name = flow.streams[0]
-            rows = samples.get(name, ())
-            if name not in notes:
-                notes[name] = review(rule.streams[name], rows, session)
-            path = folder / f"{flow.index}.parquet"
-            tried = _FlowRun(live, flow, table, inferred, session, path).on(rows, now)
-            yield replace(tried, notes=notes[name])
+    def _compiled(self, rule: Rule, flow: DataFlow) -> _CompiledFlow | FlowTrial:
+        """The flow, or what became of it where it does not compile."""
+        try:
+            table, inferred = self._table(rule, flow)
+            return _CompiledFlow(flow, compile_flow(rule, flow, table, self.settings), table, inferred)
+        except ProblemError as error:
+            return FlowTrial(flow, flow.table, problems=error.problems)
 
     def _table(self, rule: Rule, flow: DataFlow) -> tuple[Table, bool]:
         """The flow's output table, and whether its columns are inferred. Raises `ProblemError`."""
@@ -112,6 +109,54 @@ class Trial:
         if known is not None:
             return known, False
         return Table(_NOWHERE, flow.table, _NOWHERE, (infer_schema(rule, flow, self.settings),)), True
+
+
+@dataclass(frozen=True, slots=True)
+class _CompiledFlow:
+    flow: DataFlow
+    live: LiveFlow
+    table: Table
+    inferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTrial:
+    """A rule whose flows are compiled, with an engine to run them on samples."""
+
+    rule: Rule
+    flows: Sequence[_CompiledFlow | FlowTrial]
+    session: Session
+    folder: Path
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why flows do not compile."""
+        failed = [each for each in self.flows if isinstance(each, FlowTrial)]
+        return tuple(problem for each in failed for problem in each.problems)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the compiler warns of in those that do."""
+        compiled = [each for each in self.flows if isinstance(each, _CompiledFlow)]
+        return tuple(problem for each in compiled for problem in each.live.warnings)
+
+    def on(self, samples: Mapping[str, Sequence[bytes]], now: int) -> list[FlowTrial]:
+        """Every data flow on its stream's samples, each the JSON text of an object, received at `now` (µs)."""
+        return list(self._tried(samples, now))
+
+    def _tried(self, samples: Mapping[str, Sequence[bytes]], now: int) -> Iterator[FlowTrial]:
+        notes: dict[str, tuple[Problem, ...]] = {}
+        for each in self.flows:
+            if isinstance(each, FlowTrial):
+                yield each
+                continue
+            name = each.flow.streams[0]
+            rows = samples.get(name, ())
+            if name not in notes:
+                notes[name] = review(self.rule.streams[name], rows, self.session)
+            path = self.folder / f"{each.flow.index}.parquet"
+            tried = _FlowRun(each, self.session, path).on(rows, now)
+            yield replace(tried, notes=notes[name])
 
 
 def infer_schema(rule: Rule, flow: DataFlow, settings: TransformSettings) -> TableSchema:
@@ -137,10 +182,7 @@ def infer_schema(rule: Rule, flow: DataFlow, settings: TransformSettings) -> Tab
 
 @dataclass(frozen=True, slots=True)
 class _FlowRun:
-    live: LiveFlow
-    flow: DataFlow
-    table: Table
-    inferred: bool
+    compiled: _CompiledFlow
     session: Session
     path: Path
 
@@ -155,32 +197,32 @@ class _FlowRun:
             stored = self._stored(without([body], bad))
         kept = {place for place, _ in stored} | {one.row for one in failed}
         return FlowTrial(
-            self.flow,
-            self.table.name,
+            self.compiled.flow,
+            self.compiled.table.name,
             received=len(rows),
             rows=tuple(row for _, row in stored),
             filtered=tuple(place for place in range(len(rows)) if place not in kept),
             failed=tuple(failed),
-            left_out=self.live.dropped,
-            columns=tuple((column.name, column.type) for column in self.table.schema.columns),
-            inferred=self.inferred,
-            warnings=self.live.warnings,
+            left_out=self.compiled.live.dropped,
+            columns=tuple((column.name, column.type) for column in self.compiled.table.schema.columns),
+            inferred=self.compiled.inferred,
+            warnings=self.compiled.live.warnings,
         )
 
     def _probe(self, bodies: Sequence[Body]) -> None:
-        self.session.run(self.live, batch_table(bodies), self.path)
+        self.session.run(self.compiled.live, batch_table(bodies), self.path)
         self.path.unlink(missing_ok=True)
 
     def _stored(self, bodies: Sequence[Body]) -> list[tuple[int, dict[str, Any]]]:
         """The stored rows with their places among the samples."""
         self.path.unlink(missing_ok=True)
-        if not self.session.run(self.live, batch_table(bodies), self.path).rows:
+        if not self.session.run(self.compiled.live, batch_table(bodies), self.path).rows:
             return []
         written = pq.read_table(self.path)
         places = written.column(system.ROW.physical).to_pylist()
         columns = [
             (column.name, _values(written.column(column.physical), column.type))
-            for column in self.table.schema.columns
+            for column in self.compiled.table.schema.columns
             if column.name not in SYSTEM_COLUMNS
         ]
         rows = [(place, {name: values[at] for name, values in columns}) for at, place in enumerate(places)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from headrace.cli.main import app
-from headrace.errors import ProblemError
 
 RECEIVED = "2026-01-01T01:00:00Z"
 TRANSFORM = (
@@ -113,36 +113,175 @@ def test_a_table_that_is_given_is_held_to(files: Files) -> None:
 def test_expected_rows_are_compared_by_the_columns_they_name(files: Files) -> None:
     good = files.json("good.json", [{"Status": 200, "TimeGenerated": "2026-01-01T00:00:00Z"}, {"Path": "/c"}])
     assert tried(files, rule(), "--expect", good).exit_code == 0
-    bad = files.json("bad.json", [{"Status": 201}, {"Nothing": 1}, {}])
+    bad = files.json("bad.json", [{"Status": 201, "Verb": "GET"}, {"Path": "/c", "path": 1}, {"Status": 5}])
     result = tried(files, rule(), "--expect", bad)
     assert result.exit_code == 1
-    for words in ("3 rows were expected, 2 came out", "Status is 200, expected 201", "no column 'Nothing'"):
+    for words in (
+        "3 rows expected, 2 came out",
+        "Status is 200, expected 201",
+        "there is no column path. Did you mean Path?",
+        '- {"Status": 5}',
+    ):
         assert words in result.output
 
 
-def test_a_transform_that_does_not_compile_says_where(files: Files) -> None:
-    for result in (
-        tried(files, rule("source | where Lin == 'x'")),
-        run("rule", "validate", files.json("r.json", rule("source | where Lin == 'x'"))),
-    ):
-        assert result.exit_code == 1
-        said = result.output + "".join(
-            f"{problem.message} {problem.hint}"
-            for error in [result.exception]
-            if isinstance(error, ProblemError)
-            for whole in error.problems
-            for problem in whole.details
-        )
-        assert "`Lin`" in said and "1:16" in said and "Did you mean `Line`" in said
+CASES: dict[str, Any] = {
+    "cases": [
+        {
+            "name": "what is no GET is left out",
+            "rows": ROWS,
+            "received": RECEIVED,
+            "expect": [{"Path": "/a", "TimeGenerated": "2026-01-01T00:00:00+00:00"}, {"Path": "/c"}],
+        },
+        {"name": "a code", "rows": [{"Line": "GET /x 200", "line": 1}], "expect": [{"Status": 204}]},
+    ]
+}
 
 
-def test_every_problem_of_a_rule_is_told(files: Files) -> None:
+def test_cases_say_which_of_them_failed_and_how(files: Files) -> None:
+    arguments = ["rule", "test", files.json("web.json", rule()), "--cases", files.json("cases.json", CASES)]
+    report = files.folder / "report.xml"
+    result = run(*arguments, "--junit", str(report))
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0] == "ok   what is no GET is left out" and "Row 3 has 'More'" in lines[1]
+    assert lines[2] == "FAIL a code" and "Row 1 has 'line'" in lines[3]
+    assert "           Status is 200, expected 204" in lines and lines[-1] == "2 cases, 1 failed."
+    suite = ElementTree.parse(report).getroot().find("testsuite")
+    assert suite is not None and suite.attrib == {
+        "name": "web", "tests": "2", "failures": "1", "errors": "0", "skipped": "0",
+    }  # fmt: skip
+    assert [case.get("name") for case in suite] == ["what is no GET is left out", "a code"]
+    assert "Status is 200, expected 204" in (suite.findtext("testcase[2]/failure") or "")
+    assert "Did you mean 'Line'?" in (suite.findtext("testcase[2]/system-out") or "")
+    records = json.loads(run(*arguments, "--output", "json").stdout)
+    assert [record["passed"] for record in records] == [True, False]
+    CASES["cases"][1]["expect"] = [{"Status": 200}]
+    arguments[-1] = files.json("cases.json", CASES)
+    assert run(*arguments).exit_code == 0
+
+
+def test_cases_may_name_files_and_tables(files: Files) -> None:
     document = rule()
-    document["properties"]["dataFlows"].append({"streams": ["Custom-Other"], "destinations": ["ws"]})
-    result = run("rule", "validate", files.json("r.json", document))
-    assert result.exit_code == 1 and isinstance(result.exception, ProblemError)
-    (whole,) = result.exception.problems
-    assert [problem.target for problem in whole.details] == ["properties.dataFlows[1].streams[0]"]
+    flows = document["properties"]["dataFlows"]
+    flows.append(
+        {**flows[0], "outputStream": "Custom-Other_CL", "transformKql": "source | extend TimeGenerated=Time"}
+    )
+    path = files.json("web.json", document)
+    files.rows(*ROWS[:2])
+    files.json("out.json", [{"Path": "/a"}])
+    case = {
+        "name": "both",
+        "rows": "rows.ndjson",
+        "expect": {"Web_CL": [{"Path": "/a"}], "Other_CL": [{}, {}]},
+    }
+    assert run("rule", "test", path, "--cases", files.json("c.json", {"cases": [case]})).exit_code == 0
+    case["expect"] = "out.json"
+    refused = run("rule", "test", path, "--cases", files.json("c.json", {"cases": [case]}))
+    assert "go to several tables: Web_CL, Other_CL" in str(refused.exception)
+    assert (
+        run("rule", "test", path, "--cases", files.json("c.json", {"cases": [case]}), "--flow", "0").exit_code
+        == 0
+    )
+    case["expect"] = {"Wbe_CL": []}
+    refused = run("rule", "test", path, "--cases", files.json("c.json", {"cases": [case]}))
+    assert "expects rows in Wbe_CL, where the rule sends none" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"cases": [{"name": "a", "rows": [1], "expect": []}]}, "at `$.cases[0].rows[0]`"),
+        ({"cases": [{"name": "a", "rows": [], "expected": []}]}, "unknown field `expected`"),
+        ([], "c.json: Expected `object`"),
+        ({"cases": [{"name": "a", "rows": "none.json", "expect": []}]}, "none.json: No such file"),
+    ],
+)
+def test_what_is_no_case_is_said(files: Files, document: Any, words: str) -> None:
+    result = run("rule", "test", files.json("web.json", rule()), "--cases", files.json("c.json", document))
+    assert result.exit_code == 1 and words in str(result.exception)
+
+
+def test_cases_and_samples_at_once_are_wrong_usage(files: Files) -> None:
+    path, cases = files.json("web.json", rule()), files.json("c.json", CASES)
+    assert run("rule", "test", path, "--cases", cases, "--rows", files.rows(*ROWS)).exit_code == 2
+    assert run("rule", "test", path, "--rows", files.rows(*ROWS), "--junit", "r.xml").exit_code == 2
+
+
+def test_a_transform_that_does_not_compile_says_where(files: Files) -> None:
+    document = rule("  source\n| where \"é\\t\" == Line and Lin == 'x'")
+    path = Path(files.json("r.json", document))
+    path.write_text(json.dumps(document, indent=1))
+    line = next(number for number, one in enumerate(path.read_text().splitlines(), 1) if "Lin ==" in one)
+    column = path.read_text().splitlines()[line - 1].index("Lin ==") + 1
+    for command in ("test", "validate"):
+        result = run("rule", command, str(path))
+        assert result.exit_code == 1
+        where = f"r.json:{line}:{column}: error InvalidTransformQuery properties.dataFlows[0].transformKql: "
+        assert where in result.output and "(Did you mean `Line`?)" in result.output
+        assert "  | where \"é\\t\" == Line and Lin == 'x'\n" + " " * 28 + "^^^\n" in result.output
+
+
+def test_every_fault_of_a_rule_is_told_at_once(files: Files) -> None:
+    document = rule("source | where Lin == 'x'")
+    properties = document["properties"]
+    properties["streamDeclarations"]["Custom-Web"]["columns"][0]["type"] = "datetim"
+    properties["streamDeclarations"]["Logs"] = {"columns": [{"name": "A", "type": "integer"}]}
+    properties["dataFlows"] += [
+        {"streams": ["Custom-Other"], "destinations": ["ws"], "transformKql": "source | projct A"},
+        {
+            "streams": ["Logs"],
+            "destinations": ["ws"],
+            "outputStream": "Logs_CL",
+            "transformKql": "source | where B > 1",
+        },
+        {"streams": "Logs", "destinations": [7], "transformKql": " "},
+        7,
+    ]
+    path = files.json("r.json", document)
+    found = json.loads(run("rule", "validate", path, "--output", "json").stdout)
+    assert run("rule", "validate", path).exit_code == 1
+    assert [fault["target"].removeprefix("properties.") for fault in found] == [
+        "streamDeclarations.Custom-Web.columns[0].type",
+        "streamDeclarations.Logs",
+        "streamDeclarations.Logs.columns[0].type",
+        "dataFlows[0].transformKql",
+        "dataFlows[1].streams[0]",
+        "dataFlows[1].transformKql",
+        "dataFlows[2]",
+        "dataFlows[2].transformKql",
+        "dataFlows[3].streams",
+        "dataFlows[3].destinations[0]",
+        "dataFlows[4]",
+    ]
+    by_target = {fault["target"].removeprefix("properties."): fault for fault in found}
+    assert by_target["streamDeclarations.Logs.columns[0].type"]["hint"].endswith("Did you mean int?")
+    text = Path(path).read_text()
+    for target, word in {
+        "streamDeclarations.Custom-Web.columns[0].type": '"datetim"',
+        "dataFlows[1].streams[0]": '"Custom-Other"',
+        "dataFlows[1].transformKql": "projct",
+        "dataFlows[2].transformKql": "B > 1",
+    }.items():
+        fault = by_target[target]
+        assert fault["line"] == 1 and text[fault["column"] - 1 :].startswith(word)
+
+
+def test_faults_of_a_rule_in_a_template_and_of_bare_properties_have_their_lines(files: Files) -> None:
+    document = rule("source | where Lin == 'x'")
+    template = {"resources": [{"type": "a"}, {"type": "Microsoft.Insights/dataCollectionRules", **document}]}
+    for name, content in (("template.json", template), ("bare.json", document["properties"])):
+        path = Path(files.json(name, content))
+        (fault,) = json.loads(run("rule", "validate", str(path), "--output", "json").stdout)
+        assert path.read_text()[fault["column"] - 1 :].startswith("Lin ==")
+
+
+def test_several_rules_are_checked_at_once(files: Files) -> None:
+    good, bad = files.json("good.json", rule()), files.json("bad.json", rule("source | wher 1"))
+    result = run("rule", "validate", good, bad)
+    assert result.exit_code == 1
+    assert f"{good} is valid: 1 stream, 1 data flow." in result.output and f"{bad}:1:" in result.output
+    assert run("rule", "validate", good, bad, "--name", "x").exit_code == 2
 
 
 def test_a_template_with_one_rule_is_taken(files: Files) -> None:

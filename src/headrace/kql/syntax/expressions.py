@@ -42,6 +42,8 @@ _OLD_WORDS = {"notcontains": "!contains", "notcontains_cs": "!contains_cs"}
 """Spellings that the language still takes."""
 _LIST_WORDS = frozenset(["in", "has_any", "has_all"])
 _NEGATABLE = (_STRING_WORDS - _LIKE_WORDS) | {"in", "between"}
+WORD_OPERATORS = (_STRING_WORDS - _LIKE_WORDS) | _LIST_WORDS | {"between", "matches", "and", "or"}
+"""What may stand between two operands and is a word."""
 _EQUALITY = frozenset(["==", "!=", "<>", "=~", "!~"])
 _ORDER = frozenset(["<", ">", "<=", ">="])
 _SOURCES = frozenset(["print", "range", "datatable", "union", "search", "find", "externaldata", "evaluate"])

@@ -9,6 +9,7 @@ from headrace.errors import Problem
 from headrace.kql.syntax import nodes as n
 from headrace.kql.syntax import tabular as t
 from headrace.kql.syntax.analytics import AnalyticsParser
+from headrace.kql.syntax.expressions import WORD_OPERATORS
 from headrace.kql.syntax.lexer import END, NAME, SourceText
 from headrace.kql.syntax.stream import SyntaxProblem
 
@@ -71,7 +72,8 @@ class Parser(AnalyticsParser):
             return f"Is the `|` before `{self.hyphenated()[0]}` missing?"
         if token.kind == NAME and not line.strip():
             return "If another statement begins here, end the one before it with `;`."
-        return None
+        near = get_close_matches(token.text, WORD_OPERATORS, 1) if token.kind == NAME else []
+        return f"Did you mean `{near[0]}`?" if near else None
 
     def _here(self) -> tuple[int, int]:
         return self.token.start, self.token.end

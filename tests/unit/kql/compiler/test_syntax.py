@@ -234,6 +234,7 @@ def test_any_text_becomes_tokens_that_cover_it_in_order(text: str) -> None:
         ("T | where a == 1\nlet x = 1; T", "end the one before it with `;`"),
         ("T where a == 1", "Is the `|` before `where` missing?"),
         ("T project-away a", "Is the `|` before `project-away` missing?"),
+        ("T | where a startwith b", "Did you mean `startswith`?"),
         ("T | where a {TimeRange}", "put its value there"),
         ("T # all", "A comment begins with `//`"),
         ("T | where a == 1)", "never opened"),
