@@ -26,6 +26,7 @@ class Problem:
 
     `code` is the documented code of the surface that reports it, `target` the field or parameter it is
     about (`properties.dataFlows[0]`), `span` its place in a KQL text, `hint` the cure, `details` the causes.
+    `inner` is the one closer cause, for surfaces that nest it.
     """
 
     code: str
@@ -34,6 +35,7 @@ class Problem:
     span: Span | None = None
     hint: str | None = None
     details: tuple[Problem, ...] = ()
+    inner: Problem | None = None
 
 
 class ProblemError(Exception):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pydantic_core import ErrorDetails
 from headrace.errors import Problem, ProblemError
 
 MIB = 1024 * 1024
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 AZURE_LIMITS: Mapping[str, object] = {
     "ingest.max_wire_bytes": MIB,
@@ -58,6 +60,29 @@ class ServerSettings(Section):
         description="own: a processor for each gateway, where there are more than gateways, which the engine uses "
         "only when it falls behind; shared: as the operating system decides",
     )
+    allowed_origins: tuple[str, ...] = Field(
+        (),
+        description="origins whose web pages may call this server from a browser (CORS), such as "
+        "`https://app.example`; `*` is any. As a variable: joined by commas",
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _of_a_variable(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"'{origin}' is no origin: give the scheme, the host and the port if it has one, as in "
+                    "https://app.example:8080, and no path"
+                )
+        return tuple(origin.lower() for origin in value)
 
 
 class TlsSettings(Section):

@@ -40,6 +40,23 @@ def check_refused(answer: httpx.Response, status: int = 400, code: str = "BadArg
     return answer.text
 
 
+def test_what_a_refusal_says_in_its_head(api: Api) -> None:
+    url = f"{api.base}/v1/workspaces/{api.env['HEADRACE_WORKSPACE_ID']}/query"
+    missing = api.http.post(url, json={"query": "print 1"})
+    authority = f"{api.base}/{api.env['AZURE_TENANT_ID']}"
+    assert missing.headers["www-authenticate"] == f'Bearer authorization_uri="{authority}"'
+    wrong = ask(api, '{"query": "Nothing | where"}')
+    check_refused(wrong)
+    assert wrong.headers["x-ms-error-code"] == "BadArgumentError"
+
+
+def test_preferences_may_come_in_several_headers(api: Api) -> None:
+    url = f"{api.base}/v1/workspaces/{api.env['HEADRACE_WORKSPACE_ID']}/query"
+    headers = [*api.bearer(QUERY_SCOPE).items(), ("Prefer", "wait=30"), ("Prefer", "include-statistics=true")]
+    answer = api.http.post(url, json={"query": "print 1"}, headers=headers)
+    assert list(answer.json()) == ["tables", "statistics"]
+
+
 LONG = "range n from 1 to 2000 step 1 | project n, text = strcat('row ', n)"
 
 

@@ -46,6 +46,7 @@ from headrace.serving import MakesProtocol, ingest_protocol, serving_tls
 from headrace.store.live import LiveView
 from headrace.testing.faultbook import FaultBook
 from headrace.testing.switches import CuttableProtocol, FaultyGateway
+from headrace.wire.crossorigin import open_to
 
 _READY_POLL_SECONDS = 0.05
 _COLLECT_AFTER = 20_000
@@ -106,11 +107,11 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
         )
 
         def authority(host: str | None) -> str:
-            return f"{addresses.base(host)}/{access.current.tenant}"
+            return addresses.authority(host, access.current.tenant)
 
         app, protocol = _ways_in(gateway, intake, config, folder, authority)
         _rest_the_collector()
-        async with serving_tls(app, protocol, config):
+        async with serving_tls(open_to(app, settings.server.allowed_origins), protocol, config):
             await stop.wait()
 
 

@@ -60,6 +60,7 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
         stack.callback(engine.close)
         readers = Readers(
             token_verifier(config, access, clock, issuer_keys(config, clock, stack)),
+            addresses_of(config),
             access=lambda: access.current,
             catalog=lambda: catalog.current,
         )

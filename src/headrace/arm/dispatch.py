@@ -22,7 +22,7 @@ from headrace.arm.ids import (
     Target,
     parse_path,
 )
-from headrace.arm.kinds.base import Kind, method_not_allowed, require_subscription
+from headrace.arm.kinds.base import Kind, allowed_methods, method_not_allowed, require_subscription
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.model import NO_QUERY, Activity, Answer, ArmDeps, Call, Inner
 from headrace.arm.versions import check_version
@@ -137,18 +137,21 @@ class Dispatcher:
 
     def _call(self, request: Request, connection: Connection) -> Call:
         found = request.found
-        return Call(
+        call = Call(
             self.deps, found.target, found.method, request.version, request.query, request.headers,
             request.body, request.caller, request.base, self.deps.clock.now(), connection, found.action,
         )  # fmt: skip
+        # A POST is one of the kind's actions, each with a right of its own.
+        allowed = allowed_methods(found.kind, found.target)
+        if found.action is None and found.method not in allowed:
+            raise method_not_allowed(call, allowed)
+        return call
 
     @staticmethod
     def _dispatch(kind: Kind, call: Call) -> Answer:
         if call.action is not None:
             return kind.post(call)
         if call.target.is_collection:
-            if call.method not in ("GET", "HEAD"):
-                raise method_not_allowed(call)
             return kind.list(call)
         handlers = {
             "GET": kind.get,
@@ -157,9 +160,6 @@ class Dispatcher:
             "PATCH": kind.patch,
             "DELETE": kind.delete,
         }
-        if call.method not in handlers:
-            # A POST is one of the kind's actions, each with a right of its own.
-            raise method_not_allowed(call)
         return handlers[call.method](call)
 
 

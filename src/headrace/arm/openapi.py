@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from headrace.arm.ids import GROUP_TYPE, RESOURCES, SENTINEL_TYPES, SUBSCRIPTION_TYPE, WORKSPACE_TYPE
-from headrace.arm.kinds.base import Kind
+from headrace.arm.kinds.base import Kind, has
 from headrace.arm.router import all_kinds
 from headrace.wire.openapi import ANY, TEXT, Operation, Schema, many, obj, ref
 
@@ -37,25 +37,21 @@ def _operations(kind: Kind) -> Iterator[Operation]:
         values = {"answers": {200: ref("Resource")}, "query": _VERSION, "needed": _VERSION} | more
         return Operation(method, path, f"{what} {shown}", kind.type.partition("/")[0], **values)  # type: ignore[arg-type]
 
-    if _has(kind, "list"):
+    if has(kind, "list"):
         listed = many({"type": "object"}) if kind.bare_list else ref("ResourceList")
         yield made("GET", collection, "List", answers={200: listed}, query=(*_VERSION, "$filter"))
-    if _has(kind, "get"):
+    if has(kind, "get"):
         yield made("GET", item, "Show")
-    if _has(kind, "put"):
+    if has(kind, "put"):
         yield made("PUT", item, "Make or replace", answers=_DONE, body=ref("ResourceBody"))
-    if _has(kind, "patch"):
+    if has(kind, "patch"):
         yield made("PATCH", item, "Change", answers=_DONE, body=ref("ResourceBody"))
-    if _has(kind, "delete"):
+    if has(kind, "delete"):
         yield made("DELETE", item, "Delete", answers={200: None, 202: None, 204: None})
     for action in sorted(kind.actions):
         told = None if action in kind.silent_actions else ANY
         answers: dict[int, Schema | None] = {200: told, 202: None, 204: None}
         yield made("POST", f"{item}/{action}", f"{action} of", answers=answers, body={"type": "object"})
-
-
-def _has(kind: Kind, method: str) -> bool:
-    return getattr(type(kind), method) is not getattr(Kind, method)
 
 
 def _place(type_name: str) -> tuple[str, str]:

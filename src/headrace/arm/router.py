@@ -98,13 +98,14 @@ class Router:
         object that was sent.
         """
         if method not in METHODS:
-            raise http_error(405, "MethodNotAllowed", f"The method {method[:20]} is not supported.")
-        base = self._deps.addresses.base(headers.get("host"))
-        caller = await run_in_threadpool(self._authenticate, headers.get("authorization"), base)
+            message = f"The method {method[:20]} is not supported."
+            raise http_error(405, "MethodNotAllowed", message, headers={"Allow": ", ".join(METHODS)})
+        caller = await run_in_threadpool(self._authenticate, headers)
         version = require_arm_version(query.get("api-version"))
         found = self._dispatcher.find(method, parse_path(raw_path), version)
         await run_in_threadpool(self._dispatcher.authorize, caller, found)
         body = await read_body(found) if method in ("PUT", "PATCH", "POST") else {}
+        base = self._deps.addresses.base(headers.get("host"))
         request = Request(found, version, query, headers, body, caller, base)
         answer, change = await run_in_threadpool(self._dispatcher.answer, request)
         if change is not None:
@@ -113,11 +114,12 @@ class Router:
             return replace(answer, status=204, body=None)
         return answer
 
-    def _authenticate(self, header: str | None, base: str) -> Caller:
+    def _authenticate(self, headers: Mapping[str, str]) -> Caller:
         deps = self._deps
         # What was granted or taken away a moment ago counts for the very next call.
         deps.access.refresh()
         try:
-            return deps.verifier.verify(header, ARM)
+            return deps.verifier.verify(headers.get("authorization"), ARM)
         except TokenError as error:
-            raise arm_unauthenticated(error, f"{base}/{deps.access.current.tenant}") from None
+            authority = deps.addresses.authority(headers.get("host"), deps.access.current.tenant)
+            raise arm_unauthenticated(error, authority) from None

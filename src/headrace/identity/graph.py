@@ -147,8 +147,8 @@ def _visible(graph: Graph, request: Request) -> list[Entry]:
     try:
         caller = graph.verifier.verify(request.headers.get("authorization"), GRAPH)
     except TokenError as error:
-        base = graph.addresses.base(request.headers.get("host"))
-        raise arm_unauthenticated(error, f"{base}/{access.tenant}") from None
+        authority = graph.addresses.authority(request.headers.get("host"), access.tenant)
+        raise arm_unauthenticated(error, authority) from None
     with graph.database.read() as connection:
         entries = _entries(connection, access.tenant)
     if access.allows_somewhere(caller.object_id, _SEES_ALL, groups=caller.groups):

@@ -52,11 +52,11 @@ class Admin:
     def authenticate(self, request: Request) -> Caller:
         """The caller. Raises `HttpError` 401."""
         access = self.view.current
-        base = self.addresses.base(request.headers.get("host"))
         try:
             return self.verifier.verify(request.headers.get("authorization"), ARM)
         except TokenError as error:
-            raise arm_unauthenticated(error, f"{base}/{access.tenant}") from error
+            authority = self.addresses.authority(request.headers.get("host"), access.tenant)
+            raise arm_unauthenticated(error, authority) from error
 
     def authorize(self, caller: Caller, action: str, scope: str) -> None:
         """Raises `HttpError` 403 unless the caller may do `action` at `scope`."""

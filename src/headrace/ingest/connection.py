@@ -38,7 +38,8 @@ _MOST_UNDER_WAY = 16
 
 _START = b"POST /dataCollectionRules/"
 _HEAD_END = b"\r\n\r\n"
-_UNCOMMON = frozenset({b"transfer-encoding", b"expect"})
+_UNCOMMON = frozenset({b"transfer-encoding", b"expect", b"origin"})
+"""Headers of posts that the general server answers: of other bodies than those of known length, and of browsers."""
 _NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
 _CLOSE = (b"connection", b"close")
 _LONGEST_REMEMBERED = 512

@@ -229,8 +229,7 @@ class Intake:
         try:
             return self._verifier.verify(None if given is None else given.decode("latin-1"), INGESTION)
         except TokenError as error:
-            base = self._addresses.base(call.header(b"host") or None)
-            authority = f"{base}/{self._access.current.tenant}"
+            authority = self._addresses.authority(call.header(b"host") or None, self._access.current.tenant)
             raise errors.token_refused(error, authority) from error
 
     def _check_role(self, caller: Caller, rule: RuleHead) -> None:

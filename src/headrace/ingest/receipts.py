@@ -40,8 +40,8 @@ def receipts_route(
         try:
             caller = verifier.verify(request.headers.get("authorization"), INGESTION)
         except TokenError as error:
-            base = addresses.base(request.headers.get("host"))
-            raise errors.token_refused(error, f"{base}/{rights().tenant}") from error
+            authority = addresses.authority(request.headers.get("host"), rights().tenant)
+            raise errors.token_refused(error, authority) from error
         found = await asyncio.to_thread(find, request.path_params["request_id"])
         if found is None:
             raise http_error(

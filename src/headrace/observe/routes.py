@@ -37,7 +37,10 @@ class MetricsPage:
             await answer_error(send, http_error(403, "Forbidden", message))
             return
         if scope["method"] not in ("GET", "HEAD"):
-            await answer_error(send, http_error(405, "MethodNotAllowed", "Metrics are read with GET."))
+            message = "Metrics are read with GET."
+            await answer_error(
+                send, http_error(405, "MethodNotAllowed", message, headers={"Allow": "GET, HEAD"})
+            )
             return
         numbers = await all_numbers(self._folder, self._own)
         # Thousands of rules make a long text; calls of the ingestion API should not wait for it.

@@ -23,17 +23,32 @@ _KUSTO_CODES = {"KQL0104": _UNRESOLVED, "KQL0131": _UNRESOLVED, "KQL0107": "SEM0
 
 def bad_argument(message: str, target: str | None = None) -> HttpError:
     """400: a property of the request is wrong."""
-    detail = Problem("QueryValidationError", message, target=target)
-    return HttpError(400, Problem(BAD_ARGUMENT, "The request had some invalid properties", details=(detail,)))
+    return _invalid(Problem("QueryValidationError", message, target=target))
 
 
-def token_refused(error: TokenError) -> HttpError:
-    """401 or 403: the token does not let its bearer in; 503 where trying again helps."""
+def invalid_json(reason: str) -> HttpError:
+    """400: the body is no JSON."""
+    detail = Problem("InvalidJsonBody", f"The body is not JSON: {reason}.", target="body")
+    return _invalid(Problem("QueryValidationError", "Failed parsing the query", details=(detail,)))
+
+
+def _invalid(inner: Problem) -> HttpError:
+    return HttpError(400, Problem(BAD_ARGUMENT, "The request had some invalid properties", inner=inner))
+
+
+def token_refused(error: TokenError, authority: str) -> HttpError:
+    """401 or 403: the token does not let its bearer in; 503 where trying again helps.
+
+    `authority` is `{base}/{tenant}`, where tokens come from.
+    """
     if error.kind == "pending":
         return http_error(503, "ServiceUnavailable", error.message, headers={"Retry-After": "1"})
     if error.kind == "missing":
         return http_error(
-            401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+            401,
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is missing.",
+            headers={"WWW-Authenticate": f'Bearer authorization_uri="{authority}"'},
         )
     if error.kind == "audience":
         return http_error(403, "InvalidAuthenticationTokenAudience", error.message)
@@ -56,10 +71,10 @@ def resource_not_found(resource: str) -> HttpError:
 def forbidden(object_id: str) -> HttpError:
     """403: the caller may not read logs there."""
     message = "The provided credentials have insufficient access to perform the requested operation"
-    detail = Problem(
+    inner = Problem(
         "AuthorizationFailedError", f"User '{object_id}' does not have access to read logs for this resource"
     )
-    return HttpError(403, Problem("InsufficientAccessError", message, details=(detail,)))
+    return HttpError(403, Problem("InsufficientAccessError", message, inner=inner))
 
 
 @contextmanager

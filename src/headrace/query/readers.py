@@ -14,6 +14,7 @@ from headrace.identity.model import QUERY, Caller, Surface, TokenError
 from headrace.identity.verify import TokenVerifier
 from headrace.query import errors
 from headrace.query.database import WorkspaceView, find_workspace, is_group, lies_in, read_resource
+from headrace.wire.addresses import Addresses
 
 QUERY_ACTION = "Microsoft.OperationalInsights/workspaces/query/read"
 """What a caller needs on a workspace to ask it anything."""
@@ -27,6 +28,7 @@ class Readers:
     """Views of who may do what and of what there is; every surface that queries asks here."""
 
     verifier: TokenVerifier
+    addresses: Addresses
     access: Callable[[], Access]
     catalog: Callable[[], Catalog]
 
@@ -35,7 +37,8 @@ class Readers:
         try:
             return self.verifier.verify(request.headers.get("authorization"), surface)
         except TokenError as error:
-            raise errors.token_refused(error) from None
+            authority = self.addresses.authority(request.headers.get("host"), self.access().tenant)
+            raise errors.token_refused(error, authority) from None
 
     def view(self, caller: Caller, names: Iterable[str]) -> WorkspaceView:
         """The workspaces and resources of these names as one.

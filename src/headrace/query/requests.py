@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
-from headrace.query.errors import bad_argument
+from headrace.query import bodies
+from headrace.query.errors import bad_argument, invalid_json
 from headrace.query.model import Preferences, QueryRequest, TimeRange
 from headrace.query.timespan import TimespanError, intersect, parse_timespan
 from headrace.settings import QuerySettings
@@ -95,10 +96,10 @@ def item_query(item: BatchItem, now: int) -> QueryRequest:
     return _request(item.body.query, (item.body.timespan,), item.body.names, now)
 
 
-def read_preferences(header: str | None, settings: QuerySettings) -> Preferences:
-    """The `Prefer` header, which may be empty: unknown preferences are ignored, `wait` is bounded."""
+def read_preferences(headers: Iterable[str], settings: QuerySettings) -> Preferences:
+    """What the headers `Prefer` say, of which each may be empty: unknown preferences are ignored, `wait` is bounded."""
     found = {}
-    for part in (header or "").split(","):
+    for part in ",".join(headers).split(","):
         name, _, value = part.strip().partition("=")
         found[name.lower()] = value.strip().lower()
     wait = found.get("wait", "")
@@ -118,19 +119,11 @@ def decode(content: bytes, kind: type[_T]) -> _T:
     if not content:
         raise bad_argument("The request has no body.", "body")
     try:
-        return msgspec.convert(_folded(msgspec.json.decode(content)), kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise bad_argument(f"The body is not what a query takes: {reason}.", "body") from None
-
-
-def _folded(value: Any) -> Any:
-    """JSON values with all names of properties in lower case."""
-    if isinstance(value, dict):
-        return {name.lower(): _folded(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_folded(inner) for inner in value]
-    return value
+        return bodies.decode(content, kind, any_case=True)
+    except bodies.BodyError as error:
+        if error.malformed:
+            raise invalid_json(str(error)) from None
+        raise bad_argument(f"The body is not what a query takes: {error}.", "body") from None
 
 
 def _request(text: str, spans: tuple[str | None, ...], workspaces: tuple[str, ...], now: int) -> QueryRequest:

@@ -119,7 +119,7 @@ class QueryService:
         now = self.clock.now()
         posted = request.method == "POST"
         asked = read_query(await read_body(request), url, now) if posted else read_url_query(url, now)
-        preferences = read_preferences(request.headers.get("prefer"), self.settings)
+        preferences = read_preferences(request.headers.getlist("prefer"), self.settings)
         request_id = correlation.new_request_id()
         headers = {correlation.REQUEST_ID.decode(): request_id}
         try:
@@ -127,6 +127,8 @@ class QueryService:
         except HttpError as error:
             error.headers.update(headers)
             raise
+        if status == 400:
+            headers["x-ms-error-code"] = errors.BAD_ARGUMENT
         return Response(body, status, headers, media_type=JSON_TYPE)
 
     async def metadata(self, request: Request) -> Response:
@@ -163,8 +165,8 @@ class QueryService:
             if item.path.strip("/").lower() not in ("query", "search"):
                 raise _path_not_found()
             asked = item_query(item, self.clock.now())
-            header = next((v for k, v in (item.headers or {}).items() if k.lower() == "prefer"), None)
-            preferences = read_preferences(header, self.settings)
+            headers = [value for name, value in (item.headers or {}).items() if name.lower() == "prefer"]
+            preferences = read_preferences(headers, self.settings)
             return await self._answer(request, request_id, caller, item.workspace, asked, preferences)
         except HttpError as error:
             return error.status, msgspec.json.encode({"error": error_object(error.problem)})

@@ -26,6 +26,10 @@ class Addresses:
             return f"https://{host.lower()}"
         return self.default.rstrip("/")
 
+    def authority(self, host: str | None, tenant: str) -> str:
+        """Where the tenant's tokens come from, for a request with this Host header."""
+        return f"{self.base(host)}/{tenant}"
+
     @staticmethod
     def _name(host: str) -> str:
         lowered = host.lower()

@@ -42,13 +42,15 @@ def http_error(
 
 
 def error_object(problem: Problem) -> dict[str, Any]:
-    """ARM's error object of a problem: code and message, and target and details where there are any."""
+    """ARM's error object of a problem: code and message, and target, details and innererror where there are any."""
     message = f"{problem.message} {problem.hint}" if problem.hint else problem.message
     result: dict[str, Any] = {"code": problem.code, "message": message}
     if problem.target is not None:
         result["target"] = problem.target
     if problem.details:
         result["details"] = [error_object(detail) for detail in problem.details]
+    if problem.inner is not None:
+        result["innererror"] = error_object(problem.inner)
     return result
 
 

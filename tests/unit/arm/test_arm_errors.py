@@ -103,6 +103,24 @@ def test_every_route_and_method_answers_in_one_shape(world: World) -> None:
                     break
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", GROUP, "GET, HEAD, PUT, PATCH, DELETE"),
+        ("PUT", f"{GROUP}/providers/Microsoft.Insights/dataCollectionRules", "GET, HEAD"),
+        ("PATCH", f"{GROUP}/{ASSIGNMENT}", "GET, HEAD, PUT, DELETE"),
+        ("OPTIONS", GROUP, "GET, HEAD, PUT, PATCH, DELETE, POST"),
+        ("DELETE", f"{RULE}/providers/Microsoft.Insights/metrics/x", ""),
+    ],
+)
+def test_a_method_that_is_not_there_is_answered_with_those_that_are(
+    world: World, method: str, path: str, allowed: str
+) -> None:
+    world.basics()
+    response = world.call(method, path, {} if method in ("POST", "PUT", "PATCH") else None)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
 def test_without_a_token_every_route_says_401(world: World) -> None:
     for path in paths():
         response = world.call("GET", path, headers={"Authorization": ""})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.query.requests import read_batch, read_preferences, read_query, read_url_query
 from headrace.settings import QuerySettings
-from headrace.wire.problems import HttpError
+from headrace.wire.problems import HttpError, error_object
 
 NOW = 1_700_000_000_000_000
 
@@ -58,6 +58,27 @@ def test_a_wrong_body_is_400(content: bytes) -> None:
     assert refused.value.status == 400 and refused.value.problem.code == "BadArgumentError"
 
 
+@pytest.mark.parametrize(
+    ("content", "inner", "message"),
+    [
+        (b'{"query":', "InvalidJsonBody", "The body is not JSON: Input data was truncated."),
+        (
+            b'{"query":1}',
+            None,
+            "The body is not what a query takes: Expected `str`, got `int` - at `$.query`.",
+        ),
+    ],
+)
+def test_the_cause_is_nested_as_clients_unwrap_it(content: bytes, inner: str | None, message: str) -> None:
+    with pytest.raises(HttpError) as refused:
+        read_query(content, {}, NOW)
+    cause = error_object(refused.value.problem)["innererror"]
+    assert cause["code"] == "QueryValidationError"
+    details = cause.get("details", [])
+    assert [detail["code"] for detail in details] == ([inner] if inner else [])
+    assert (details[0] if details else cause)["message"] == message
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_query_or_400(content: bytes) -> None:
     try:
@@ -73,16 +94,17 @@ def test_a_batchs_ids_are_unique() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "wait", "statistics", "render"),
+    ("headers", "wait", "statistics", "render"),
     [
-        (None, 180, False, False),
-        ("", 180, False, False),
-        ("wait=60,include-statistics=true,include-render=true", 60, True, True),
-        ("wait=100000", 600, False, False),
-        ("wait=0", 1, False, False),
-        ("wait=-5, ai.response-thinning=false", 180, False, False),
+        ([], 180, False, False),
+        ([""], 180, False, False),
+        (["wait=60,include-statistics=true,include-render=true"], 60, True, True),
+        (["wait=60", "include-statistics=true", "include-render=true"], 60, True, True),
+        (["wait=100000"], 600, False, False),
+        (["wait=0"], 1, False, False),
+        (["wait=-5, ai.response-thinning=false"], 180, False, False),
     ],
 )
-def test_the_prefer_header(header: str | None, wait: int, statistics: bool, render: bool) -> None:
-    found = read_preferences(header, QuerySettings())
+def test_the_prefer_headers(headers: list[str], wait: int, statistics: bool, render: bool) -> None:
+    found = read_preferences(headers, QuerySettings())
     assert (found.wait, found.statistics, found.render) == (wait, statistics, render)

@@ -77,12 +77,26 @@ class Kind:
         raise method_not_allowed(call)
 
 
-def method_not_allowed(call: Call) -> HttpError:
-    """405 for a method that the kind does not have."""
+def has(kind: Kind, method: str) -> bool:
+    """Whether the kind answers `method`: `get`, `list`, `put`, `patch` or `delete`."""
+    return getattr(type(kind), method) is not getattr(Kind, method)
+
+
+def allowed_methods(kind: Kind, target: Target) -> list[str]:
+    """The HTTP methods that the kind has for a resource, or for a collection."""
+    if target.is_collection:
+        return ["GET", "HEAD"] if has(kind, "list") else []
+    methods = [method.upper() for method in ("get", "put", "patch", "delete") if has(kind, method)]
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
+
+
+def method_not_allowed(call: Call, allowed: Iterable[str] = ()) -> HttpError:
+    """405 for a method that the kind does not have, with those that it has."""
     return http_error(
         405,
         "MethodNotAllowed",
         f"{call.method} is not supported for '{call.target.type}'{'' if call.action is None else ' here'}.",
+        headers={"Allow": ", ".join(allowed)},
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from headrace.errors import Problem
+from headrace.query.bodies import BodyError, decode
 from headrace.settings import QuerySettings
 from headrace.wire.problems import HttpError
 
@@ -52,7 +53,7 @@ def read_request(content: bytes, settings: QuerySettings) -> KustoRequest:
     body = _decode(content, _Body)
     properties = body.properties or _Properties()
     if isinstance(properties, str):
-        properties = _decode(properties.encode(), _Properties)
+        properties = _decode(properties, _Properties)
     options = properties.Options or {}
     if not body.csl.strip():
         raise bad_request("The request has no text.", "csl")
@@ -70,12 +71,11 @@ def bad_request(message: str, target: str) -> HttpError:
     return HttpError(400, Problem("General_BadRequest", message, target=target))
 
 
-def _decode(content: bytes, kind: type[_T]) -> _T:
+def _decode(content: bytes | str, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise bad_request(f"The body is not what a query takes: {reason}.", "body") from None
+        return decode(content, kind)
+    except BodyError as error:
+        raise bad_request(f"The body is not what a query takes: {error}.", "body") from None
 
 
 def _wait(given: Any, settings: QuerySettings) -> int:
