@@ -181,23 +181,16 @@ class Target:
         return answer.json()
 
 
-def run(
-    shape: str,
-    body: str,
-    seconds: float,
-    max_mb_s: float | None,
-    arguments: list[str],
-    peer: str | None = None,
-    rules: int = 1,
-    tables: int = 1,
-) -> dict[str, Any]:
-    """One run; the figures by name."""
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """One run as the command's options ask for it; the figures by name."""
     with (
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
-        running_server(Path(folder), "--data-dir", "data", "--port", "0", "--quiet", *arguments) as server,
+        running_server(
+            Path(folder), "--data-dir", "data", "--port", "0", "--quiet", *options.server
+        ) as server,
     ):
-        target = Target(server, shape, rules, tables)
-        anywhere = target.load(body, seconds, max_mb_s)
+        target = Target(server, options.transform, options.rules, options.tables)
+        anywhere = target.load(options.body, options.seconds, options.max_mb_s)
         load = replace(anywhere, processors=_left_by_gateways(server))
         watch = Watch()
         done = threading.Event()
@@ -215,7 +208,7 @@ def run(
             done.set()
             watcher.join()
         figures = _figures(sent, watch, drained, target.count()) | _cpu_figures(used, sent)
-    return figures | (run_peer(anywhere) if peer else {})
+    return figures | (run_peer(anywhere) if options.peer else {})
 
 
 def _watch(
@@ -341,16 +334,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--server", nargs="*", default=[], help="more arguments for `headrace up`")
     options = parser.parse_args()
-    figures = run(
-        options.transform,
-        options.body,
-        options.seconds,
-        options.max_mb_s,
-        options.server,
-        options.peer,
-        options.rules,
-        options.tables,
-    )
+    figures = run(options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     table = Table(
