@@ -127,12 +127,7 @@ class Target:
             return "/".join(parts)
         if self.namespace == RESOURCES and self.types[0] in _BARE:
             return "/".join([self.scope, self.types[0], *self.names])
-        parts = [self.scope, "providers", self.namespace]
-        for place, type_name in enumerate(self.types):
-            parts.append(type_name)
-            if place < len(self.names):
-                parts.append(self.names[place])
-        return "/".join(parts)
+        return f"{self.scope}/providers/{self.short}"
 
     @property
     def group_key(self) -> str | None:

@@ -12,12 +12,11 @@ from headrace.arm.ids import ASSOCIATION_TYPE, ENDPOINT_TYPE, RULE_TYPE
 from headrace.arm.kinds.base import (
     Kind,
     answer,
-    changed,
-    check_etag,
     clean,
-    new_resource,
+    find_for_put,
     render,
     require_scope,
+    save_put,
 )
 from headrace.arm.kinds.datacollectionrules import associations_of
 from headrace.arm.kinds.scopes import ProxyKind
@@ -50,15 +49,10 @@ class Associations(ProxyKind):
     def put(self, call: Call) -> Answer:
         """PUT: 201 when it is new."""
         require_scope(call)
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         document = clean(call.body, ("provisioningState", "metadata"))
         state = _state(call, document["properties"])
-        if existing is None:
-            item = changed(call, new_resource(call, document, ""), document, state=state)
-        else:
-            item = changed(call, existing, document, state=state)
-        store.save(call.connection, item)
+        item = save_put(call, existing, document, state=state)
         return answer(item, _shown(item), 201 if existing is None else 200)
 
 

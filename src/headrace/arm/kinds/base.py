@@ -1,4 +1,4 @@
-"""What all kinds of resources have in common: the methods, tracked resources, etags, tags, lists."""
+"""What all kinds of resources have in common: the methods, etags, documents, tags, lists."""
 
 from __future__ import annotations
 
@@ -210,6 +210,22 @@ def changed(call: Call, existing: Resource, document: Mapping[str, Any], **value
     )
 
 
+def find_for_put(call: Call) -> Resource | None:
+    """What a PUT replaces; None when it makes something new. Raises `HttpError` 412 as `check_etag` does."""
+    existing = store.get(call.connection, call.target.key)
+    check_etag(call, existing)
+    return existing
+
+
+def save_put(
+    call: Call, existing: Resource | None, document: Mapping[str, Any], location: str = "", **values: Any
+) -> Resource:
+    """Save what a PUT makes, or makes of an existing resource."""
+    item = changed(call, existing or new_resource(call, document, location), document, **values)
+    store.save(call.connection, item)
+    return item
+
+
 def clean(body: Mapping[str, Any], read_only_properties: Iterable[str] = ()) -> dict[str, Any]:
     """A request's document without what only the server sets."""
     document = {name: value for name, value in body.items() if name not in READ_ONLY}
@@ -305,83 +321,6 @@ def render(item: Resource, properties: Mapping[str, Any], *, location: bool = Tr
 def answer(item: Resource, body: Mapping[str, Any], status: int = 200) -> Answer:
     """An answer that carries a resource and its etag."""
     return Answer(status, body, {"ETag": f'"{item.etag}"'})
-
-
-# Tracked resources
-
-
-class TrackedKind(Kind):
-    """A resource in a resource group with location, tags and properties, kept as it was put."""
-
-    read_only: frozenset[str] = frozenset({"provisioningState"})
-    patchable: frozenset[str] = frozenset({"tags", "identity"})
-
-    def properties(self, call: Call, item: Resource) -> dict[str, Any]:
-        """`properties` as they are answered."""
-        return {**item.properties, "provisioningState": "Succeeded"}
-
-    def shown(self, call: Call, item: Resource) -> dict[str, Any]:
-        """The resource as it is answered."""
-        return render(item, self.properties(call, item))
-
-    def accept(
-        self, call: Call, existing: Resource | None, document: dict[str, Any], location: str
-    ) -> Resource:
-        """Check a PUT's document and make the resource of it; may write more than the resource."""
-        if existing is None:
-            return new_resource(call, document, location)
-        return changed(call, existing, document)
-
-    def removed(self, call: Call, item: Resource) -> None:
-        """Take away what belongs to a resource that is being deleted."""
-
-    def get(self, call: Call) -> Answer:
-        """GET of one resource."""
-        item = require(call)
-        return answer(item, self.shown(call, item))
-
-    def list(self, call: Call) -> Answer:
-        """GET of a subscription's or group's resources."""
-        require_scope(call)
-        return list_resources(call, self.type, self.shown)
-
-    def put(self, call: Call) -> Answer:
-        """PUT: create, or replace the document. Unique ids and what the server keeps survive."""
-        require_scope(call)
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
-        check_tags(call.body)
-        location = read_location(call, existing)
-        item = self.accept(call, existing, clean(call.body, self.read_only), location)
-        store.save(call.connection, item)
-        return answer(item, self.shown(call, item), 201 if existing is None else 200)
-
-    def patch(self, call: Call) -> Answer:
-        """PATCH of `tags` and `identity`."""
-        item = require(call)
-        check_etag(call, item)
-        check_tags(call.body)
-        unknown = [name for name in call.body if name not in self.patchable | READ_ONLY]
-        if unknown:
-            raise invalid(
-                f"PATCH changes {' and '.join(sorted(self.patchable))}; use PUT for '{unknown[0][:64]}'.",
-                unknown[0][:64],
-            )
-        document = {**item.document, **{n: v for n, v in call.body.items() if n in self.patchable}}
-        item = changed(call, item, document)
-        store.save(call.connection, item)
-        return answer(item, self.shown(call, item))
-
-    def delete(self, call: Call) -> Answer:
-        """DELETE: 200 when it was there, 204 when not."""
-        require_scope(call)
-        item = store.get(call.connection, call.target.key)
-        check_etag(call, item)
-        if item is None:
-            return Answer(204)
-        self.removed(call, item)
-        store.remove(call.connection, item.key)
-        return Answer(200)
 
 
 # Lists

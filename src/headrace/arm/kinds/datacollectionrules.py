@@ -13,20 +13,19 @@ from typing import Any
 from headrace.arm import store, views
 from headrace.arm.ids import ASSOCIATION_TYPE, RULE_TYPE, parse_id
 from headrace.arm.kinds.base import (
-    TrackedKind,
     answer,
     changed,
-    check_etag,
     check_tags,
     clean,
+    find_for_put,
     new_resource,
     read_location,
     require_scope,
 )
-from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.kinds.endpoints import find_endpoint, ingestion_address
 from headrace.arm.kinds.linked import check_linked
 from headrace.arm.kinds.tables import ensure_standard
+from headrace.arm.kinds.tracked import TrackedKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.catalog import standard
@@ -66,8 +65,7 @@ class Rules(TrackedKind):
         if call.method != "PUT":
             return None
         require_scope(call)
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         check_tags(call.body)
         location = read_location(call, existing)
         return self._check(call, existing, clean(call.body, self.read_only), location, 0)
@@ -143,10 +141,6 @@ class Rules(TrackedKind):
                 )
             store.remove(call.connection, association.key)
         return super().delete(call)
-
-    def removed(self, call: Call, item: Resource) -> None:
-        """See `TrackedKind.removed`."""
-        remove_resource(call, item)
 
     @staticmethod
     def _is_direct(document: dict[str, Any]) -> bool:

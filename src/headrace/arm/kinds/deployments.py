@@ -18,7 +18,7 @@ from headrace.arm.deployments.record import deployment_properties, operation_doc
 from headrace.arm.deployments.run import Hooks, execute, prepare, template_problem
 from headrace.arm.deployments.whatif import Rehearsal, rehearse
 from headrace.arm.ids import DEPLOYMENT_TYPE, make_key, parse_id
-from headrace.arm.kinds.base import Kind, changed, check_tags, invalid, new_resource, not_found, require_scope
+from headrace.arm.kinds.base import Kind, check_tags, invalid, not_found, require_scope, save_put
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.kinds.resourcegroups import group_document
 from headrace.arm.kinds.subscriptions import subscription_document
@@ -216,8 +216,7 @@ def _keep(call: Call, outcome: Outcome, operation: str) -> None:
         "template": work.template,
     }
     existing = store.get(call.connection, target.key)
-    item = existing or new_resource(replace(call, target=target), document, "")
-    store.save(call.connection, changed(call, item, document, state=state))
+    save_put(replace(call, target=target), existing, document, state=state)
     store.keep_newest(call.connection, DEPLOYMENT_TYPE, target.scope.lower(), MAX_KEPT)
 
 

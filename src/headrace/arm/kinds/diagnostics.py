@@ -20,7 +20,7 @@ from headrace.arm.ids import (
     Target,
     parse_id,
 )
-from headrace.arm.kinds.base import Kind, changed, check_etag, clean, invalid, new_resource, not_found
+from headrace.arm.kinds.base import Kind, clean, find_for_put, invalid, not_found, save_put
 from headrace.arm.kinds.linked import check_linked
 from headrace.arm.kinds.scopes import ProxyKind, require_scope_resource
 from headrace.arm.kinds.tables import ensure_standard
@@ -71,8 +71,7 @@ class DiagnosticSettings(ProxyKind):
     def put(self, call: Call) -> Answer:
         """PUT: 200, whether it is new or replaces another."""
         categories = _categories(call)
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         document = clean(call.body)
         properties = document["properties"]
         switches = [
@@ -93,8 +92,7 @@ class DiagnosticSettings(ProxyKind):
             _check_others(others, state, category)
         if state["audit"] and workspace is not None:
             _make_query_logs(call, workspace)
-        item = changed(call, existing or new_resource(call, document, ""), document, state=state)
-        store.save(call.connection, item)
+        item = save_put(call, existing, document, state=state)
         return Answer(200, self.shown(item))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import ENDPOINT_TYPE
-from headrace.arm.kinds.base import TrackedKind, changed, new_resource
-from headrace.arm.kinds.cascade import remove_resource
+from headrace.arm.kinds.base import changed, new_resource
+from headrace.arm.kinds.tracked import TrackedKind
 from headrace.arm.model import Call
 from headrace.arm.store import Resource
 from headrace.errors import Problem
@@ -69,10 +69,6 @@ class Endpoints(TrackedKind):
             "logsIngestion": {"endpoint": address},
             "provisioningState": "Succeeded",
         }
-
-    def removed(self, call: Call, item: Resource) -> None:
-        """See `TrackedKind.removed`."""
-        remove_resource(call, item)
 
 
 def find_endpoint(call: Call, resource_id: str) -> Resource | None:

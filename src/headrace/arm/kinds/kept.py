@@ -13,18 +13,16 @@ from headrace.arm.filters import parse_filter
 from headrace.arm.ids import KEPT_IN_WORKSPACES, SENTINEL_TYPES, SOLUTION_TYPE, WORKSPACE_TYPE
 from headrace.arm.kinds.base import (
     Kind,
-    TrackedKind,
     answer,
-    changed,
-    check_etag,
     check_tags,
     clean,
-    new_resource,
+    find_for_put,
     render,
     require_parent,
+    save_put,
 )
-from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.kinds.scopes import ProxyKind
+from headrace.arm.kinds.tracked import TrackedKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 
@@ -60,12 +58,10 @@ class KeptDocuments(ProxyKind):
     def put(self, call: Call) -> Answer:
         """PUT: 200, whether it is new or replaces another, which every client of these takes."""
         self.check_scope(call)
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         check_tags(call.body)
         document = clean(call.body)
-        item = changed(call, existing, document) if existing else new_resource(call, document, "")
-        store.save(call.connection, item)
+        item = save_put(call, existing, document)
         return answer(item, self.shown(item))
 
 
@@ -73,10 +69,6 @@ class Solutions(TrackedKind):
     """Microsoft.OperationsManagement/solutions: `plan` and `properties.workspaceResourceId` are kept."""
 
     type = SOLUTION_TYPE
-
-    def removed(self, call: Call, item: Resource) -> None:
-        """See `TrackedKind.removed`."""
-        remove_resource(call, item)
 
 
 def kept_kinds() -> tuple[Kind, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import LOCK_TYPE
-from headrace.arm.kinds.base import changed, check_etag, clean, invalid, new_resource
+from headrace.arm.kinds.base import clean, find_for_put, invalid, save_put
 from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -35,8 +35,7 @@ class Locks(ProxyKind):
     def put(self, call: Call) -> Answer:
         """PUT: 201 when it is new."""
         self.check_scope(call)
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         document = clean(call.body)
         properties = document["properties"]
         level = next((known for known in _LEVELS if known == properties.get("level")), None)
@@ -45,8 +44,7 @@ class Locks(ProxyKind):
         notes = properties.get("notes")
         if notes is not None and (not isinstance(notes, str) or len(notes) > 512):
             raise invalid("'notes' is a text of at most 512 characters.", "properties.notes")
-        item = changed(call, existing, document) if existing else new_resource(call, document, "")
-        store.save(call.connection, item)
+        item = save_put(call, existing, document)
         return Answer(200 if existing else 201, self.shown(item))
 
 

@@ -15,18 +15,17 @@ from headrace.arm.ids import (
 )
 from headrace.arm.kinds.base import (
     Kind,
-    TrackedKind,
     changed,
-    check_etag,
     check_tags,
     clean,
+    find_for_put,
     group_not_found,
     list_resources,
-    new_resource,
     next_link,
     page_size,
     read_location,
     require_scope,
+    save_put,
     skip_token,
 )
 from headrace.arm.kinds.cascade import remove_resource
@@ -81,13 +80,11 @@ class ResourceGroups(Kind):
                 "digits, '_', '-', '.', '(' or ')' and does not end in '.'.",
                 target="resourceGroupName",
             )
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         check_tags(call.body)
         location = self._location(call, existing)
         document = clean(call.body)
-        item = changed(call, existing, document) if existing else new_resource(call, document, location)
-        store.save(call.connection, item)
+        item = save_put(call, existing, document, location)
         return Answer(201 if existing is None else 200, group_document(item))
 
     def patch(self, call: Call) -> Answer:
@@ -131,7 +128,7 @@ class ResourceGroups(Kind):
             ) from None
 
 
-class Resources(TrackedKind):
+class Resources(Kind):
     """`/subscriptions/{id}[/resourceGroups/{name}]/resources`: what is there, of every kind."""
 
     type = "Microsoft.Resources/resources"

@@ -13,13 +13,12 @@ from headrace.arm import store
 from headrace.arm.ids import SAVED_SEARCH_TYPE, WORKSPACE_TYPE
 from headrace.arm.kinds.base import (
     answer,
-    changed,
-    check_etag,
     clean,
+    find_for_put,
     invalid,
-    new_resource,
     render,
     require_parent,
+    save_put,
 )
 from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
@@ -69,13 +68,11 @@ class SavedSearches(ProxyKind):
                 "A saved search's name has 1 to 200 letters, digits, spaces and '._|()-'.",
                 target="name",
             )
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         document = clean(call.body)
         _check(document["properties"])
         self._check_others(call, workspace, document["properties"])
-        item = changed(call, existing, document) if existing else new_resource(call, document, "")
-        store.save(call.connection, item)
+        item = save_put(call, existing, document)
         return answer(item, self.shown(item))
 
     def _check_others(self, call: Call, workspace: Resource, properties: Mapping[str, Any]) -> None:

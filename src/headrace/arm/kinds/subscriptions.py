@@ -12,12 +12,11 @@ from headrace.arm import store
 from headrace.arm.ids import SUBSCRIPTION_TYPE
 from headrace.arm.kinds.base import (
     Kind,
-    changed,
-    check_etag,
     check_tags,
+    find_for_put,
     invalid,
-    new_resource,
     require,
+    save_put,
 )
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -74,16 +73,14 @@ class Subscriptions(Kind):
         """PUT of a subscription: for principals with a role at the root. Not part of Azure's API."""
         if not _GUID.fullmatch(call.target.name):
             raise invalid("A subscription's id is a GUID.", "subscriptionId")
-        existing = store.get(call.connection, call.target.key)
-        check_etag(call, existing)
+        existing = find_for_put(call)
         check_tags(call.body)
         document: dict[str, Any] = {
             name: call.body[name] for name in ("displayName", "tags") if name in call.body
         }
         if not isinstance(document.get("displayName", ""), str):
             raise invalid("'displayName' is a text.", "displayName")
-        item = changed(call, existing, document) if existing else new_resource(call, document, "")
-        store.save(call.connection, item)
+        item = save_put(call, existing, document)
         status = 201 if existing is None else 200
         return Answer(status, subscription_document(item, call.caller.tenant))
 

@@ -12,7 +12,6 @@ from headrace.arm.ids import WORKSPACE_TYPE
 from headrace.arm.kinds.base import (
     READ_ONLY,
     Kind,
-    TrackedKind,
     answer,
     changed,
     check_etag,
@@ -25,6 +24,7 @@ from headrace.arm.kinds.base import (
 )
 from headrace.arm.kinds.cascade import purge_workspace, remove_resource
 from headrace.arm.kinds.deleted import recover
+from headrace.arm.kinds.tracked import TrackedKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource, SharedKeys
 from headrace.clock import iso

@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace.arm.templates.document import MAX_RESOURCES, RawResource, Template, children
 from headrace.arm.templates.errors import TemplateError
-from headrace.arm.templates.evaluate import Evaluator, Loop, Scope, without_loops
+from headrace.arm.templates.evaluate import Evaluator, Loop, Place, Scope, without_loops
 from headrace.arm.templates.syntax import CallNode, Member, Node, is_expression, parse
 from headrace.arm.templates.values import shown
 
@@ -175,10 +175,11 @@ def _one(
     if not isinstance(condition, bool):
         raise TemplateError("The condition of a resource is true or false.", f"{raw.path}.condition")
     subscription, group = text("subscriptionId"), text("resourceGroup")
+    root = _root(kind, text("scope"), subscription, group, run.place)
     item = Planned(
         raw.path,
         raw.symbol if place is None or raw.symbol is None else f"{raw.symbol}[{place.index}]",
-        _resource_id(kind, name, text("scope"), raw.path, run, subscription, group),
+        _resource_id(root, kind, name, raw.path),
         kind,
         name,
         version,
@@ -215,25 +216,23 @@ def _check_nested(item: Planned) -> None:
         raise TemplateError("A nested deployment has its template in 'template'.", f"{where}.template")
 
 
-def _resource_id(
-    kind: str,
-    name: str,
-    scope: str | None,
-    path: str,
-    run: Evaluator,
-    subscription: str | None,
-    group: str | None,
-) -> str:
-    place = run.place
+def _root(kind: str, scope: str | None, subscription: str | None, group: str | None, place: Place) -> str:
+    """The id of what a resource of this type stands in: its `scope`, else its or the deployment's group."""
     root = f"/subscriptions/{subscription or place.subscription['subscriptionId']}"
     if kind.lower() == GROUP:
-        return f"{root}/resourceGroups/{name}"
+        return root
     if group is not None:
         root = f"{root}/resourceGroups/{group}"
     elif place.group is not None and subscription is None:
         root = str(place.group["id"])
-    if scope is not None:
-        root = scope.rstrip("/") if scope.startswith("/") else f"{root}/providers/{scope}"
+    if scope is None:
+        return root
+    return scope.rstrip("/") if scope.startswith("/") else f"{root}/providers/{scope}"
+
+
+def _resource_id(root: str, kind: str, name: str, path: str) -> str:
+    if kind.lower() == GROUP:
+        return f"{root}/resourceGroups/{name}"
     namespace, *types = kind.split("/")
     names = name.split("/")
     if not types or len(types) != len(names):
