@@ -33,6 +33,8 @@ class TooLarge(BindProblem):
     """The text grew past a bound; nothing more is bound."""
 
 
+POISON = Poison(KustoType.DYNAMIC)
+"""What stands for a value that has a problem."""
 AUTO_BIN = ("query_bin_auto_size", "query_bin_auto_at")
 """The `set` options that `bin_auto` reads."""
 

@@ -147,6 +147,12 @@ class Environment:
             scope = scope.outer
         return None
 
+    def snapshot(self) -> Environment:
+        """What names mean at this point: a later `let` of the same name changes nothing before it."""
+        copy = Environment(self.outer)
+        copy.names.update(self.names)
+        return copy
+
     def all_names(self) -> Iterator[str]:
         """Every name that can be seen from here."""
         scope: Environment | None = self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.kql.bind.base import BindProblem
-from headrace.kql.bind.operators import OperatorBinder
+from headrace.kql.bind.parsing import ParsingBinder
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.expressions import Column, Convert, Expr, Poison, ref
 from headrace.kql.plan.nodes import Rows
@@ -17,7 +17,7 @@ from headrace.kql.types import KustoType
 _T = KustoType
 
 
-class SourceBinder(OperatorBinder):
+class SourceBinder(ParsingBinder):
     """Binds the sources of rows that stand in the text itself."""
 
     def one_row(self) -> Relation:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from headrace.kql.bind.base import AUTO_BIN, text_literal
-from headrace.kql.bind.expressions import POISON
+from headrace.kql.bind.base import AUTO_BIN, POISON, text_literal
 from headrace.kql.bind.functions.registry import Constant, conversion_cure
 from headrace.kql.bind.operators import glob
 from headrace.kql.bind.searching import SearchBinder

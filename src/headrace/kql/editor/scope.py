@@ -69,7 +69,7 @@ class _Recorder(Binder):
     def operate(self, rows: Relation, operator: n.Operator) -> Relation:
         """Take the marker's rows; another operator does what it does."""
         if isinstance(operator, t.As) and operator.name == MARKER:
-            self.captured = Scope(rows, self._snapshot(self.environment))
+            self.captured = Scope(rows, self.environment.snapshot())
             return rows
         if self.source is self.main:
             self.inputs[operator.start, operator.end] = rows
@@ -95,7 +95,7 @@ class _Recorder(Binder):
             return
 
     def _body(self, function: n.LetFunction) -> None:
-        environment = Environment(self._snapshot(self.environment))
+        environment = Environment(self.environment.snapshot())
         for parameter in function.parameters:
             if parameter.tabular:
                 columns = parameter.columns or ()
