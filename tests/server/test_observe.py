@@ -414,7 +414,7 @@ def test_a_misspelt_property_is_named_in_the_receipt_and_counted(api: Api) -> No
     misspelt, right = (eventually(partial(told, one), lambda found: "destinations" in found) for one in ids)
     assert misspelt["undeclared"] == ["Levle"]
     assert misspelt["notes"] == [
-        "The first row has 'Levle', which Custom-In does not declare: it is not read. Did you mean 'Level'?"
+        "A row has 'Levle', which Custom-In does not declare: it is not read. Did you mean 'Level'?"
     ]
     assert "undeclared" not in right
     counts = eventually(

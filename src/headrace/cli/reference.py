@@ -109,8 +109,8 @@ def metrics_page() -> str:
         "does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
         "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting`\n"
         "and `headrace_pipeline_lag_seconds`.\n",
-        "`headrace_flow_undeclared_payloads_total` counts calls, not rows, by the same flows; only the first row of\n"
-        "each is looked at. The call's receipt has the names.\n",
+        "`headrace_flow_undeclared_payloads_total` counts calls, not rows, by the same flows; of a long one only\n"
+        "the first and the last rows are looked at. The call's receipt has the names.\n",
         "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
         "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
         "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",

@@ -83,7 +83,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "headrace_flow_undeclared_payloads_total",
         "counter",
-        "Payloads of those rows whose first row has properties that the stream does not declare: they are not read. "
+        "Payloads of those rows that have properties which the stream does not declare: they are not read. "
         "The calls' receipts name them.",
         _FLOW,
     ),

@@ -1,14 +1,15 @@
 """Properties of payloads that their stream does not declare: they are not read, so they are told instead.
 
-Only the first row of a payload is looked at, and of its text no more than `MOST_BYTES`: what one row has, the others of
-the same call mostly have too, and looking at all of them would take as long as reading them.
+A payload of up to `MOST_WHOLE` bytes is looked at whole. Of a longer one the first row is, and the last ones: what they
+have, those between mostly have too, and looking at all of them would take as long as reading them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from difflib import get_close_matches
+from itertools import islice
 
 import msgspec
 
@@ -20,9 +21,13 @@ MOST_CHARACTERS = 128
 """Of one name."""
 MOST_BYTES = 16 * 1024
 """A first row that is longer is not looked at."""
+MOST_WHOLE = 4 * 1024
+LAST_BYTES = 1024
+_MOST_TRIES = 8
 
 _SHOWN = 60
 _BETWEEN_ROWS = re.compile(rb"\}\s*,\s*\{")
+_ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw] | None])
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MORE_FOLLOWS = re.compile(r"trailing characters \(byte (\d+)\)")
@@ -30,15 +35,46 @@ _MORE_FOLLOWS = re.compile(r"trailing characters \(byte (\d+)\)")
 
 
 def undeclared(text: bytes, declared: Set[str]) -> tuple[str, ...]:
-    """Names of the first row of `text` (a JSON array of objects and nulls) that are not `declared`, in their order.
+    """Names of rows of `text` (a JSON array of objects and nulls) that are not `declared`, in their order.
 
-    At most `MOST_NAMES`, each cut at `MOST_CHARACTERS`; none of a row that cannot be read.
+    At most `MOST_NAMES`, each cut at `MOST_CHARACTERS`; none of rows that cannot be read.
     """
-    names = _first_row(text)
-    if names <= declared:
-        return ()
-    found = [name for name in names if name not in declared][:MOST_NAMES]
-    return tuple(name[:MOST_CHARACTERS] for name in found)
+    found: dict[str, None] = {}
+    for names in _names(text):
+        if not names <= declared:
+            found.update(dict.fromkeys(name for name in names if name not in declared))
+    return tuple(name[:MOST_CHARACTERS] for name in list(found)[:MOST_NAMES])
+
+
+def _names(text: bytes) -> Iterator[Set[str]]:
+    """The names of each row that is looked at."""
+    if len(text) <= MOST_WHOLE:
+        try:
+            yield from _names_of(text)
+            return
+        except _UNREADABLE:
+            # One row may be readable where they are not all.
+            pass
+    yield _first_row(text)
+    if len(text) > MOST_WHOLE:
+        yield from _last_rows(text)
+
+
+def _names_of(text: bytes) -> list[Set[str]]:
+    """The names of each row of an array. Raises what `_UNREADABLE` lists."""
+    return [row.keys() for row in _ROWS.decode(text) if row is not None]
+
+
+def _last_rows(text: bytes) -> list[Set[str]]:
+    """The names of each of the last rows: as many as whole ones lie in the last bytes."""
+    end = text[-LAST_BYTES:]
+    for between in islice(_BETWEEN_ROWS.finditer(end), _MOST_TRIES):
+        try:
+            return _names_of(b"[" + end[between.end() - 1 :])
+        except _UNREADABLE:
+            # What looks like the end of a row lies within one: what follows it is then no array.
+            continue
+    return []
 
 
 def note(stream: Stream, name: str, rows: str) -> Problem:
@@ -54,7 +90,7 @@ def note(stream: Stream, name: str, rows: str) -> Problem:
 
 def receipt_notes(stream: Stream, names: Iterable[str]) -> list[str]:
     """A sentence about each undeclared property of a call, and its cure."""
-    notes = [note(stream, name, "The first row has") for name in names]
+    notes = [note(stream, name, "A row has") for name in names]
     return [f"{one.message} {one.hint}" for one in notes]
 
 

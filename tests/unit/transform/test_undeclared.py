@@ -1,4 +1,4 @@
-"""Properties that no stream declares: found in the first row, named in the receipt, counted once."""
+"""Properties that no stream declares: found in the payload, named in the receipt, counted once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.transform_kit import (
     JOURNAL,
@@ -29,6 +29,7 @@ from headrace.kql.types import KustoType, SchemaColumn
 from headrace.observe.receipts import CallRows, Frame, Receipts, id_bytes
 from headrace.transform.progress import FlowCounts
 from headrace.transform.undeclared import (
+    LAST_BYTES,
     MOST_BYTES,
     MOST_CHARACTERS,
     MOST_NAMES,
@@ -43,7 +44,7 @@ DECLARED = frozenset({"Id", "Text"})
     ("text", "names"),
     [
         (b'[{"Id": 1, "Text": "a"}, {"Id": 2}]', ()),
-        (b'[{"Idd": 1, "Text": "a", "text": 2}, {"Other": 2}]', ("Idd", "text")),
+        (b'[{"Idd": 1, "Text": "a", "text": 2}, {"Other": 2}, null, {"Idd": 3}]', ("Idd", "text", "Other")),
         (b'[{"Idd": 1}]', ("Idd",)),
         (b' [ null,\n{"Idd": null} \n, {"Id": 1}]', ("Idd",)),
         (b'[{"Id": [{"a": 1}, {"b": 2}], "Idd": 1}, {"Id": 2}]', ("Idd",)),
@@ -52,6 +53,12 @@ DECLARED = frozenset({"Id", "Text"})
         (b'[{"\\u0049d": 1, "\\u00e9": 1}]', ("é",)),
         ('[{"Größe": 1}]'.encode(), ("Größe",)),
         (b'[{"Idd": ' + b"9" * 9000 + b', "Id": [{}, {}]}]', ("Idd",)),
+        (b'[{"Id": 1}' + b', {"Id": 2}' * 900 + b', {"Idd": 3}, null]', ("Idd",)),
+        (
+            b'[{"Id": 1, "a": 1}, {"b": 2}' + b', {"Id": 2}' * 900 + b', {"c": [{"d": 1}, {"e": 2}]}]',
+            ("a", "c"),
+        ),
+        (b'[{"Id": 1}' + b', {"Id": "}, {"}' * 900 + b', {"Id": "\\"}, {\\"x\\": 1}, "}]', ()),
         (b"[{}]", ()),
         (b"[]", ()),
         (b"", ()),
@@ -62,7 +69,7 @@ DECLARED = frozenset({"Id", "Text"})
         (b'[{"Idd": 1, "\\ud800": 1}]', ()),
     ],
 )
-def test_the_first_rows_names_are_compared(text: bytes, names: tuple[str, ...]) -> None:
+def test_names_are_compared(text: bytes, names: tuple[str, ...]) -> None:
     assert undeclared(text, DECLARED) == names
 
 
@@ -88,12 +95,25 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.booleans(), st.booleans())
-def test_any_first_row_is_read_however_it_is_written(
+def test_any_small_payload_is_read_however_it_is_written(
     rows: list[dict[str, Any]], plain: bool, spaced: bool
 ) -> None:
     text = json.dumps(rows, ensure_ascii=plain, separators=(" , ", " : ") if spaced else (",", ":"))
     declared = {*list(rows[0])[::2]}
-    assert undeclared(text.encode(), declared) == tuple(name for name in rows[0] if name not in declared)
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in declared))
+    assert undeclared(text.encode(), declared) == tuple(names[:MOST_NAMES])
+
+
+@given(ROWS, ROWS, st.booleans())
+def test_the_first_and_the_last_rows_of_a_long_payload_are_read(
+    first: list[dict[str, Any]], last: list[dict[str, Any]], spaced: bool
+) -> None:
+    between = [{"Id": number, "Text": "}, {"} for number in range(200)]
+    text = json.dumps([first[0], *between, *last], separators=(" , ", " : ") if spaced else (",", ":"))
+    assume(len(json.dumps([*last, {}], separators=(" , ", " : "))) < LAST_BYTES)
+    told = undeclared(text.encode(), {*DECLARED, *first[0]})
+    names = [name for row in last for name in row if name not in DECLARED and name not in first[0]]
+    assert told == tuple(dict.fromkeys(names))[:MOST_NAMES]
 
 
 @given(st.binary(max_size=200))
@@ -113,9 +133,9 @@ def test_what_is_told_is_bounded() -> None:
 def test_a_note_names_the_cure() -> None:
     stream = Stream("Custom-In", (SchemaColumn("Time", KustoType.DATETIME),))
     assert receipt_notes(stream, ["Tme", "time", "Elsewhere"]) == [
-        "The first row has 'Tme', which Custom-In does not declare: it is not read. Did you mean 'Time'?",
-        "The first row has 'time', which Custom-In does not declare: it is not read. Did you mean 'Time'?",
-        "The first row has 'Elsewhere', which Custom-In does not declare: it is not read. "
+        "A row has 'Tme', which Custom-In does not declare: it is not read. Did you mean 'Time'?",
+        "A row has 'time', which Custom-In does not declare: it is not read. Did you mean 'Time'?",
+        "A row has 'Elsewhere', which Custom-In does not declare: it is not read. "
         "Declare it in Custom-In, or do not send it.",
     ]
 
@@ -125,7 +145,7 @@ def test_each_flow_counts_its_payloads_and_the_receipt_names_them(tmp_path: Path
     misspelt, right = str(uuid.uuid4()), str(uuid.uuid4())
     with PipelineBench(tmp_path, {(RULE, 1): rule}, (make_table(),)) as bench:
         bench.send([{"Id": 1, "Txt": "a"}, {"Id": 2}], request=misspelt, zipped=True)
-        bench.send([{"Id": 3, "Text": "b"}, {"Txt": "only the first row is looked at"}], request=right)
+        bench.send([{"Id": 3, "Text": "b"}, {"Id": 0}], request=right)
         receipts = Receipts(tmp_path / "receipts", RealDisk(), SystemClock())
         pipeline = bench.pipeline(receipts=receipts)
         pipeline.start()
