@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from sqlglot import exp
 
 from headrace.errors import ProblemError
-from headrace.kql.types import LEAST_DATETIME, KustoType, Schema
+from headrace.kql.types import KustoType, Schema
 
 Functions = Literal["extended", "documented"]
 
@@ -51,18 +51,18 @@ class ScanColumn:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What a statement sees of times: before, at or after which of `moments` they are, and their bins by each size.
+    """What a statement sees of times: before, at or after which of `moments` they are, and their bins.
 
-    `moments` rise, and are ticks as `bins` are.
+    `moments` rise, and are ticks; `bins` are sizes, each with the moment that its bins count from.
     """
 
     moments: tuple[int, ...] = ()
-    bins: tuple[int, ...] = ()
+    bins: tuple[tuple[int, int], ...] = ()
 
     def of(self, time: int) -> tuple[int, ...]:
         """The step of a time in ticks: two times of one step, and all between them, are the same to the statement."""
         passed = bisect_left(self.moments, time), bisect_right(self.moments, time)
-        return (*passed, *((time - LEAST_DATETIME) // size for size in self.bins))
+        return (*passed, *((time - start) // size for size, start in self.bins))
 
 
 ONE_STEP = Steps()
@@ -78,7 +78,8 @@ class Scan:
     A transform has the one table `source`.
 
     `rows` is the SQL name of one more column, the last (type long): how many rows of the table a row stands for.
-    One may stand for all that differ in nothing but their times, if those lie in one of `steps`; any other has 1.
+    One may stand for some that differ in nothing but their times, if those lie in one of `steps`, and if others that
+    do have the first and the last of these times; any other has 1.
     """
 
     workspace: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from headrace.tables.model import StoredFile
@@ -12,8 +12,9 @@ from headrace.tables.model import StoredFile
 class RowCount:
     """A scan's last column `name`: how many rows of the table a row stands for.
 
-    One may stand for those that differ in nothing but `TimeGenerated`, if all these times lie in one step. `step` tells
-    the step of a time (UTC microseconds); steps follow each other, so what lies between two times of one is in it, too.
+    One may stand for those that differ in nothing but `TimeGenerated`, if all these times lie in one step. The first
+    and the last of them are rows. `step` tells the step of a time (UTC microseconds); steps follow each other, so what
+    lies between two times of one is in it, too.
     """
 
     name: str
@@ -22,10 +23,13 @@ class RowCount:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Some files: those that have to be `read`, and of the others a time and the number of rows for each step."""
+    """Some files: those that have to be `read`, and `times` in place of the others' rows.
+
+    Each of `times` (UTC microseconds) stands for a number of rows; the first and the last of a step are among them.
+    """
 
     read: list[StoredFile]
-    steps: list[tuple[int, int]]
+    times: list[tuple[int, int]]
 
 
 def count_files(
@@ -33,13 +37,22 @@ def count_files(
 ) -> Counted:
     """Which files lie wholly between `low` and `high` (UTC microseconds, None for open) and in one step."""
     read: list[StoredFile] = []
-    steps: dict[Hashable, tuple[int, int]] = {}
+    steps: dict[Hashable, tuple[int, int, int]] = {}
     for file in files:
         first, last = file.min_time, file.max_time
         known = file.timed and file.inside(low, high)
         if not known or first is None or last is None or (found := step(first)) != step(last):
             read.append(file)
             continue
-        time, rows = steps.get(found, (first, 0))
-        steps[found] = time, rows + file.rows
-    return Counted(read, list(steps.values()))
+        least, most, rows = steps.get(found, (first, last, 0))
+        steps[found] = min(least, first), max(most, last), rows + file.rows
+    return Counted(read, [time for step in steps.values() for time in _times(*step)])
+
+
+def _times(first: int, last: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Rows between two times, as if all but the last were at the first."""
+    if first == last:
+        yield first, rows
+    else:
+        yield first, rows - 1
+        yield last, 1

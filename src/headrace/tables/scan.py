@@ -111,12 +111,12 @@ def _selects(
     if rows is not None and all(map(_follows_from_time, outputs)):
         counted = count_files(group, request.low, request.high, rows.step)
         read = counted.read
-        if counted.steps:
+        if counted.times:
             values = [
                 *(output.copy() for output in outputs),
                 _named(exp.column(_ROWS, quoted=True), rows.name),
             ]
-            yield exp.Select(expressions=values, from_=exp.From(this=_literal_rows(counted.steps)))
+            yield exp.Select(expressions=values, from_=exp.From(this=_literal_rows(counted.times)))
     if not read:
         return
     values = [*outputs]
@@ -136,9 +136,9 @@ def _follows_from_time(output: exp.Alias) -> bool:
     return all(column.name == TIME for column in output.find_all(exp.Column))
 
 
-def _literal_rows(steps: Iterable[tuple[int, int]]) -> exp.Values:
-    """A time and a number of rows for each step, in columns that are named as the files' own."""
-    rows = [exp.Tuple(expressions=[moment(time), _long(count)]) for time, count in steps]
+def _literal_rows(times: Iterable[tuple[int, int]]) -> exp.Values:
+    """Times and how many rows each stands for, in columns that are named as the files' own."""
+    rows = [exp.Tuple(expressions=[moment(time), _long(count)]) for time, count in times]
     names = [exp.Identifier(this=name, quoted=True) for name in (TIME, _ROWS)]
     alias = exp.TableAlias(this=exp.Identifier(this="known", quoted=True), columns=names)
     return exp.Values(expressions=rows, alias=alias)

@@ -96,7 +96,12 @@ def _tables(folder: Path) -> Iterator[_Tables]:
 _FILES = st.lists(
     st.builds(
         _File,
-        st.integers(0, 3 * 24 * 4).map(lambda quarters: DAY_ONE + quarters * 15 * MINUTE),
+        st.tuples(
+            st.integers(0, 3 * 24 * 4).map(lambda quarters: quarters * 15 * MINUTE),
+            st.sampled_from([0, 1, 999]),
+        )
+        .map(sum)
+        .map(DAY_ONE.__add__),
         st.integers(1, 4),
         st.sampled_from([0, 1, SECOND, 10 * MINUTE, 5 * HOUR]),
         st.booleans(),
@@ -117,6 +122,14 @@ _KEYS = [
     "summarize count() by iff(TimeGenerated < {1}, 'before', strcat(Type, 'after'))",
     "distinct Type, bin(TimeGenerated, 6h)",
     "summarize max(TimeGenerated), count()",
+    "summarize min(TimeGenerated), max(TimeGenerated), dcount(bin(TimeGenerated, 8h)) by Type",
+    "summarize maxif(TimeGenerated, TimeGenerated < {1}), minif(TimeGenerated, TimeGenerated >= {0})",
+    "extend T2 = TimeGenerated | summarize n = count(), min(T2), d = max(bin(T2, 1d)) by bin(T2, 1h)",
+    "summarize max(TimeGenerated), max(Count)",
+    "summarize max(TimeGenerated) - min(TimeGenerated), count()",
+    "make-series count() on TimeGenerated from {0} to {1} step 6h",
+    "make-series n = count(), last = max(TimeGenerated), countif(TimeGenerated > {0}) on TimeGenerated step 1d by Type",
+    "make-series count() default = 7 on TimeGenerated from {1} step 5h",
 ]
 _FILTERS = [
     "TimeGenerated > {0}",
@@ -197,10 +210,34 @@ _DATE = "2024-10-04"
         ("Things_CL | where rand() < 2 | count", 4),
         ("Things_CL | where Message has_any ('m1', 'm2') | count", 4),
         ("Things_CL | where TimeGenerated > toscalar(print ago(20000d)) | count", 4),
-        ("Things_CL | summarize count(), dcount(Type)", 4),
+        ("Things_CL | summarize count(), dcount(Type)", 0),
+        ("Things_CL | summarize count(), dcount(Message)", 4),
         ("Things_CL | take 100 | count", 4),
         ("Things_CL | serialize n = row_number() | where n < 9 | count", 4),
-        ("Things_CL | summarize max(TimeGenerated)", 4),
+        ("Things_CL | summarize max(TimeGenerated)", 0),
+        ("Things_CL | summarize max(TimeGenerated) by bin(TimeGenerated, 1d)", 0),
+        (
+            f"Things_CL | where TimeGenerated < datetime({_DATE}T02:30) | summarize max(TimeGenerated), count()",
+            1,
+        ),
+        ("Things_CL | extend T2 = TimeGenerated | summarize min(T2), max(T2)", 0),
+        ("Things_CL | summarize max(TimeGenerated + 1h)", 4),
+        ("Things_CL | summarize dcount(TimeGenerated)", 4),
+        ("Things_CL | summarize avg(TimeGenerated)", 4),
+        ("Things_CL | summarize max(Count)", 4),
+        ("Things_CL | summarize arg_max(TimeGenerated, Type)", 4),
+        ("Things_CL | make-series count() on TimeGenerated step 1d", 0),
+        ("Things_CL | make-series count() on TimeGenerated step 1h", 1),
+        (f"Things_CL | make-series count() on TimeGenerated from datetime({_DATE}T00:30) step 2h", 2),
+        (
+            f"Things_CL | make-series count() on TimeGenerated from datetime({_DATE}T03:00) to now() step 30d",
+            0,
+        ),
+        (
+            f"Things_CL | make-series sum(Count) on TimeGenerated from datetime({_DATE}T03:00) to now() step 30d",
+            2,
+        ),
+        ("Things_CL | make-series sum(Count) on TimeGenerated step 1d", 4),
     ],
 )
 def test_only_files_that_may_differ_within_are_read(tables: _Tables, text: str, files: int) -> None:

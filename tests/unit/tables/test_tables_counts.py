@@ -29,7 +29,7 @@ def test_files_count_by_steps_and_others_are_read() -> None:
     across = _file(9, 10)
     unknown = [_file(0, None), _file(None, 5), _file(None, None), _file(0, 9, timed=False)]
     counted = count_files([inside, across, more, *unknown, apart], None, None, lambda time: time // 10)
-    assert counted.steps == [(0, 7), (12, 4)]
+    assert counted.times == [(0, 6), (9, 1), (12, 3), (17, 1)]
     assert counted.read == [across, *unknown]
 
 
@@ -38,7 +38,7 @@ def test_files_count_by_steps_and_others_are_read() -> None:
 )
 def test_a_bound_within_a_file_makes_it_read(low: int | None, high: int | None, known: bool) -> None:
     counted = count_files([_file(0, 9)], low, high, lambda _: 0)
-    assert bool(counted.steps) is known
+    assert bool(counted.times) is known
     assert bool(counted.read) is not known
 
 
@@ -47,8 +47,8 @@ def test_a_scan_says_how_many_rows_each_row_stands_for(bench: Bench) -> None:
     assert bench.query(["Type"], rows=hours) == []
     for offset, start in enumerate((DAY_ONE, DAY_ONE + HOUR - SECOND, DAY_ONE + DAY)):
         bench.publish(offset, rows=4, start=start)
-    assert sorted(bench.query(["Type"], rows=hours)) == [("Things_CL", 1)] * 4 + [("Things_CL", 4)] * 2
-    assert sorted(bench.query([], rows=hours)) == [(1,)] * 4 + [(4,)] * 2
+    assert sorted(bench.query(["Type"], rows=hours)) == [("Things_CL", 1)] * 6 + [("Things_CL", 3)] * 2
+    assert sorted(bench.query([], rows=hours)) == [(1,)] * 6 + [(3,)] * 2
     assert bench.query(["Message"], rows=hours, time_range=(DAY_ONE + DAY, None)) == [
         (f"m{row}", 1) for row in range(4)
     ]

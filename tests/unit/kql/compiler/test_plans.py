@@ -85,6 +85,13 @@ def test_scans_have_only_the_columns_that_are_read(text: str, names: list[str]) 
         ("summarize count() by TimeGenerated | where TimeGenerated > ago(1h)", NOW // 10 - HOUR, None),
         ("summarize count() by bin(TimeGenerated, 1h) | where TimeGenerated > ago(1h)", None, None),
         (
+            "make-series count() on TimeGenerated from datetime(2024-01-01) to datetime(2024-01-02) step 1h",
+            1704067200000000,
+            1704153599999999,
+        ),
+        ("make-series count() on TimeGenerated from ago(1h) step 1m by Host", NOW // 10 - HOUR, None),
+        ("extend t = TimeGenerated + 1h | make-series count() on t from ago(1h) step 1m", None, None),
+        (
             "where TimeGenerated > startofday(now()) | mv-expand Props",
             NOW // 864_000_000_000 * 86_400_000_000,
             None,

@@ -1,8 +1,9 @@
 """Counting: where rows are only counted, a scan may give one row for many, and how many they are.
 
 It may where the statement tells those rows apart by nothing: of a table's columns it reads such as have one value
-throughout, and of `TimeGenerated` only in which of some steps it lies (a comparison with a moment, a bin). Then a
-file whose times all lie in one step need not be read: how many rows it has is known.
+throughout, and of `TimeGenerated` only in which of some steps it lies (a comparison with a moment, a bin), and which
+is the least and the greatest. Then a file whose times all lie in one step need not be read: how many rows it has, and
+its first and last time, are known.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from headrace.kql.plan.expressions import (
 )
 from headrace.kql.plan.rewrites.time_range import TIME_COLUMN, constant_tick, time_column
 from headrace.kql.plan.tree import replaced
-from headrace.kql.types import KustoType
+from headrace.kql.types import LEAST_DATETIME, KustoType
 
 ROWS = Column(0, "rows", KustoType.LONG, hidden=True)
 """How many rows of a table a row stands for. The binder's columns count from 1."""
@@ -49,9 +50,10 @@ _GRAINS = {
 }
 """Functions that have one value for all times of a bin, whose size in ticks this is."""
 
-_Look = tuple[str, int]
-"""How a column is read: against a moment, by bins of a size, or its very value."""
-_VALUE: _Look = ("value", 0)
+_Look = tuple[str, int, int]
+"""How a column is read: against a moment, by bins of a size from a start, for its ends, or its very value."""
+_VALUE: _Look = ("value", 0, 0)
+_ENDS: _Look = ("ends", 0, 0)
 _Looks = Mapping[Column, frozenset[_Look]]
 
 
@@ -71,19 +73,28 @@ class _Counting:
         self.constants = constants
 
     def change(self, plan: p.Plan) -> p.Plan | None:
-        """An aggregate of counts over rows that stand for many; None where it is not to be."""
-        if not isinstance(plan, p.Aggregate):
+        """Aggregates over rows that stand for many; None where they are not to be."""
+        if not isinstance(plan, p.Aggregate | p.Series):
             return None
-        totals = [total for _, applied in plan.aggregates if (total := _total(applied)) is not None]
+        weighed = [one for _, applied in plan.aggregates if (one := _weighed(applied)) is not None]
+        axis = _axis_looks(plan) if isinstance(plan, p.Series) else []
+        if len(weighed) < len(plan.aggregates) or axis is None:
+            return None
         values = [value for _, value in plan.keys]
-        values += [argument for _, applied in plan.aggregates for argument in applied.arguments]
-        if len(totals) < len(plan.aggregates) or not all(map(_steady, values)):
+        ends: list[tuple[Column, _Look]] = []
+        for applied in weighed:
+            for argument in applied.arguments:
+                if isinstance(argument, Ref) and applied.function.name in _EXTREMES:
+                    ends.append((argument.column, _ENDS))
+                else:
+                    values.append(argument)
+        if not all(map(_steady, values)):
             return None
-        input = self.counted(plan.input, _added({}, values))
+        input = self.counted(plan.input, _added(_merged({}, [*axis, *ends]), values))
         if input is None:
             return None
         made = [columns for columns, _ in plan.aggregates]
-        return replace(plan, input=input, aggregates=tuple(zip(made, totals, strict=True)))
+        return replace(plan, input=input, aggregates=tuple(zip(made, weighed, strict=True)))
 
     def counted(self, plan: p.Plan, looks: _Looks) -> p.Plan | None:
         """The plan with `ROWS` among its columns, which are read as `looks` says; None where it has to be read."""
@@ -121,13 +132,18 @@ class _Counting:
                 return None
         if _VALUE in seen:
             return None
-        moments = sorted(value for kind, value in seen if kind == "moment")
-        bins = sorted(value for kind, value in seen if kind == "bin")
+        moments = sorted(value for kind, value, _ in seen if kind == "moment")
+        bins = sorted((size, start) for kind, size, start in seen if kind == "bin")
         return replace(plan, columns=(*plan.columns, ROWS), rows=ROWS, steps=Steps((*moments,), (*bins,)))
 
 
-def _total(applied: Apply) -> Apply | None:
-    """What adds up `ROWS` where `applied` counts rows; None where it does something else."""
+def _weighed(applied: Apply) -> Apply | None:
+    """An aggregate over rows that stand for many; None where what they stand for cannot tell it.
+
+    Counts add up `ROWS`; to what asks only which values there are, it is all one how often each occurs.
+    """
+    if applied.function.name in _EXTREMES or applied.function.name in _DISTINCT:
+        return applied
     types = tuple(argument.type for argument in applied.arguments)
     if (applied.function.name, types) not in _COUNTS:
         return None
@@ -138,6 +154,19 @@ def _total(applied: Apply) -> Apply | None:
 
 
 _COUNTS = frozenset([("count", ()), ("count", (KustoType.BOOL,)), ("countif", (KustoType.BOOL,))])
+_EXTREMES = frozenset(["min", "max", "minif", "maxif"])
+_DISTINCT = frozenset(["dcount", "dcountif", "count_distinct", "count_distinctif"])
+
+
+def _axis_looks(plan: p.Series) -> list[tuple[Column, _Look]] | None:
+    """How the bins of `make-series` read a time; None where they are not those of a constant size and start."""
+    column, size = time_column(plan.axis), constant_tick(plan.step)
+    low = LEAST_DATETIME if plan.low is None else constant_tick(plan.low)
+    high = LEAST_DATETIME if plan.high is None else constant_tick(plan.high)
+    if column is None or size is None or size <= 0 or low is None or high is None:
+        return None
+    # A bin ends where the rows begin; they end before `high`.
+    return [(column, ("bin", size, low)), (column, ("moment", high - 1, 0))]
 
 
 def _steady(expression: Expr) -> bool:
@@ -201,14 +230,14 @@ def _steps(call: Apply) -> Iterator[tuple[Column, _Look]]:
     if name in _COMPARISONS:
         column, other = (column, others[0]) if column is not None else (columns[1], first)
         if column is not None and other is not None:
-            yield column, ("moment", other)
+            yield column, ("moment", other, 0)
     elif column is None or None in others:
         return
     elif name in ("__between", "__not_between"):
         low, high = ticks[1] or 0, ticks[2] or 0
-        yield column, ("moment", low)
-        yield column, ("moment", low + high if arguments[2].type is KustoType.TIMESPAN else high)
+        yield column, ("moment", low, 0)
+        yield column, ("moment", low + high if arguments[2].type is KustoType.TIMESPAN else high, 0)
     elif name == "bin" and ticks[1] and ticks[1] > 0:
-        yield column, ("bin", ticks[1])
+        yield column, ("bin", ticks[1], LEAST_DATETIME)
     elif name in _GRAINS:
-        yield column, ("bin", _GRAINS[name])
+        yield column, ("bin", _GRAINS[name], LEAST_DATETIME)

@@ -91,7 +91,16 @@ class _Ranges:
     def through(self, plan: p.Expand | p.Parse | p.SplitPairs, facts: Facts) -> p.Plan:
         return replace(plan, input=self.visit(plan.input, facts))
 
-    def stop(self, plan: p.Limit | p.Rank | p.Series | p.MatchRows, facts: Facts) -> p.Plan:
+    def series(self, plan: p.Series, facts: Facts) -> p.Plan:
+        """The bounds of the bins are those of the rows that matter."""
+        del facts
+        column = time_column(plan.axis)
+        low = None if plan.low is None else constant_tick(plan.low)
+        high = None if plan.high is None else constant_tick(plan.high)
+        found = {} if column is None else {column: (low, None if high is None else high - 1)}
+        return replace(plan, input=self.visit(plan.input, found))
+
+    def stop(self, plan: p.Limit | p.Rank | p.MatchRows, facts: Facts) -> p.Plan:
         del facts
         return replace(plan, input=self.visit(plan.input, _NONE))
 
@@ -217,7 +226,7 @@ _NODES: dict[type[p.Plan], Callable[[_Ranges, Any, Facts], p.Plan]] = {
     p.Parse: _Ranges.through,
     p.SplitPairs: _Ranges.through,
     p.Rank: _Ranges.stop,
-    p.Series: _Ranges.stop,
+    p.Series: _Ranges.series,
     p.MatchRows: _Ranges.stop,
     p.Correlated: _Ranges.correlated,
     p.Shared: _Ranges.shared,
