@@ -7,6 +7,7 @@ ends, the supervisor is gone, however it ended, and the child stops too.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -19,6 +20,9 @@ from pydantic import BaseModel, ConfigDict
 from headrace.settings import Settings
 
 Role = Literal["gateway", "engine", "query"]
+
+_COLLECT_AFTER = 20_000
+"""Objects that the youngest generation may grow by."""
 
 
 class ProcessConfig(BaseModel):
@@ -92,6 +96,13 @@ def configure_logging(verbose: bool, process: str) -> None:
     if process.startswith("gateway"):
         # Anyone can send what is no HTTP: not a line of log each.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def rest_the_collector() -> None:
+    """What has been made so far stays, and what comes makes few cycles: look for garbage seldom, and only there."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 async def _run(config: ProcessConfig, main: RoleMain) -> None:

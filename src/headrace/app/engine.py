@@ -38,7 +38,7 @@ from headrace.observe.metrics import Snapshot
 from headrace.observe.receipts import Receipts
 from headrace.observe.rule_metrics import RuleMetrics
 from headrace.observe.usage import UsageMeter
-from headrace.process import ProcessConfig
+from headrace.process import ProcessConfig, rest_the_collector
 from headrace.processors import keep_off
 from headrace.settings import Settings
 from headrace.store.database import StoreError
@@ -90,6 +90,7 @@ async def run_engine(config: ProcessConfig, stop: asyncio.Event) -> None:
         metrics = await _keep(ground, way, stack)
         await serve_surfaces(ground, Shown(way.tables, way.receipts, metrics, way.own_journal), stack)
         await stack.enter_async_context(running_beside(_stop_on_failure(way.pipeline, stop)))
+        rest_the_collector()
         await stop.wait()
 
 

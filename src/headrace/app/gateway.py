@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 from collections.abc import Callable
@@ -40,7 +39,7 @@ from headrace.journal.mending import MendingJournal
 from headrace.journal.syncs import best_syncs
 from headrace.observe.metrics import CallCounters, Snapshot
 from headrace.observe.routes import MetricsPage
-from headrace.process import ProcessConfig
+from headrace.process import ProcessConfig, rest_the_collector
 from headrace.processors import stay_on
 from headrace.serving import MakesProtocol, ingest_protocol, serving_tls
 from headrace.store.live import LiveView
@@ -49,7 +48,6 @@ from headrace.testing.switches import CuttableProtocol, FaultyGateway
 from headrace.wire.crossorigin import open_to
 
 _READY_POLL_SECONDS = 0.05
-_COLLECT_AFTER = 20_000
 _MOST_FILES = 65_536
 _log = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ async def run_gateway(config: ProcessConfig, stop: asyncio.Event) -> None:
             return addresses.authority(host, access.current.tenant)
 
         app, protocol = _ways_in(gateway, intake, config, folder, authority)
-        _rest_the_collector()
+        rest_the_collector()
         async with serving_tls(open_to(app, settings.server.allowed_origins), protocol, config):
             await stop.wait()
 
@@ -165,13 +163,6 @@ def _allow_connections() -> None:
     wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _rest_the_collector() -> None:
-    """What has been made so far stays, and a request makes no cycles: look for garbage seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
 
 
 async def _wait_for(upstreams: tuple[Upstream, ...], ready: asyncio.Event) -> None:

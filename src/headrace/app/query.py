@@ -30,7 +30,7 @@ from headrace.disk import RealDisk
 from headrace.identity.access import load_access
 from headrace.journal.files import open_free_journal
 from headrace.observe.audit.middleware import Audited
-from headrace.process import ProcessConfig
+from headrace.process import ProcessConfig, rest_the_collector
 from headrace.query.engine import QueryEngine
 from headrace.query.graph import ResourceGraph
 from headrace.query.kusto.routes import KustoService
@@ -86,6 +86,7 @@ async def run_query(config: ProcessConfig, stop: asyncio.Event) -> None:
             clock.now,
         )
         async with serving_socket(app, folder.socket("query")):
+            rest_the_collector()
             await stop.wait()
 
 
