@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from headrace.kql.bind.functions.checks import between
 from headrace.kql.bind.functions.declare import (
@@ -14,12 +15,12 @@ from headrace.kql.bind.functions.declare import (
     NUMBERS,
     ORDERED,
     REAL,
+    declare,
     same,
     way,
 )
 from headrace.kql.bind.functions.registry import (
     Argument,
-    Check,
     Function,
     Kind,
     Mismatch,
@@ -27,38 +28,10 @@ from headrace.kql.bind.functions.registry import (
     Resolution,
     Resolver,
     ResultRule,
-    Signature,
 )
 from headrace.kql.types import KustoType
 
-
-def _aggregate(
-    name: str,
-    doc: str,
-    text: str,
-    result: KustoType | ResultRule,
-    *more: Signature,
-    prefix: str = "",
-    naming: Naming = Naming.PREFIX,
-    aliases: tuple[str, ...] = (),
-    ordered: bool = False,
-    resolver: Resolver | None = None,
-    check: Check | None = None,
-) -> Function:
-    return Function(
-        name=name,
-        kind=Kind.AGGREGATE,
-        signatures=(way(text, result), *more),
-        doc=doc,
-        family="aggregates",
-        aliases=aliases,
-        transform=NEVER,
-        naming=naming,
-        prefix=prefix,
-        ordered=ordered,
-        resolver=resolver,
-        check=check,
-    )
+_aggregate = partial(declare, Kind.AGGREGATE, family="aggregates", transform=NEVER, naming=Naming.PREFIX)
 
 
 def _promoted(arguments: Sequence[Argument]) -> KustoType:

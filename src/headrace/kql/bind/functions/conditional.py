@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from headrace.kql.bind.functions.declare import (
-    ANY,
     BOOL,
     DOCUMENTED,
     DYNAMIC,
-    EXTENDED,
     ORDERED,
     common,
     scalar,
@@ -19,16 +18,9 @@ from headrace.kql.bind.functions.declare import (
 from headrace.kql.bind.functions.operators import condition_cure
 from headrace.kql.bind.functions.registry import (
     Argument,
-    Function,
-    Kind,
     Mismatch,
-    Param,
     Resolution,
-    Resolver,
-    Signature,
-    Surface,
 )
-from headrace.kql.types import KustoType
 
 
 def _chosen(arguments: Sequence[Argument], places: Sequence[int]) -> Resolution:
@@ -78,70 +70,58 @@ def _array_iff(arguments: Sequence[Argument]) -> Resolution:
     return Resolution((DYNAMIC, arguments[1].type, arguments[2].type), (DYNAMIC,))
 
 
-def _function(
-    name: str,
-    doc: str,
-    params: tuple[Param, ...],
-    resolver: Resolver,
-    result: KustoType = DYNAMIC,
-    aliases: tuple[str, ...] = (),
-    transform: Surface = DOCUMENTED,
-) -> Function:
-    return Function(
-        name=name,
-        kind=Kind.SCALAR,
-        signatures=(Signature(params, result),),
-        doc=doc,
-        family="conditional",
-        aliases=aliases,
-        transform=transform,
-        resolver=resolver,
-    )
-
-
-_VALUES = (Param("value", ANY, variadic=True, at_least=2),)
+_listed = partial(scalar, family="conditional", transform=DOCUMENTED)
+_extended = partial(scalar, family="conditional")
 
 FUNCTIONS = (
-    _function(
+    _listed(
         "iff",
         "The second value where the condition holds, else the third.",
-        (Param("if", (BOOL,)), Param("then", ANY), Param("else", ANY)),
-        _iff,
+        "if: bool, then: any, else: any",
+        DYNAMIC,
+        resolver=_iff,
         aliases=("iif",),
     ),
-    _function(
+    _listed(
         "case",
         "The value after the first condition that holds, else the last value.",
-        (Param("condition", (BOOL,)), Param("then", ANY), Param("more", ANY, variadic=True, at_least=1)),
-        _case,
+        "condition: bool, then: any, more+: any",
+        DYNAMIC,
+        resolver=_case,
     ),
-    _function(
-        "coalesce", "The first value that is not null or empty.", _VALUES, _all_common, transform=EXTENDED
+    _extended(
+        "coalesce",
+        "The first value that is not null or empty.",
+        "value++: any",
+        DYNAMIC,
+        resolver=_all_common,
     ),
-    _function("max_of", "The greatest value; nulls are passed over.", _VALUES, _orderable),
-    _function("min_of", "The least value; nulls are passed over.", _VALUES, _orderable),
-    _function(
+    _listed(
+        "max_of", "The greatest value; nulls are passed over.", "value++: any", DYNAMIC, resolver=_orderable
+    ),
+    _listed(
+        "min_of", "The least value; nulls are passed over.", "value++: any", DYNAMIC, resolver=_orderable
+    ),
+    _extended(
         "array_iff",
         "An array of choices, element by element.",
-        (Param("conditions", (DYNAMIC,)), Param("then", ANY), Param("else", ANY)),
-        _array_iff,
+        "conditions: dynamic, then: any, else: any",
+        DYNAMIC,
+        resolver=_array_iff,
         aliases=("array_iif",),
-        transform=EXTENDED,
     ),
-    scalar(
+    _extended(
         "around",
         "Whether a value lies within a distance of a centre.",
         "value: real, center: real, delta: real",
         BOOL,
         way("value: datetime, center: datetime, delta: timespan", BOOL),
         way("value: timespan, center: timespan, delta: timespan", BOOL),
-        family="conditional",
     ),
-    scalar(
+    _extended(
         "assert",
         "True where the condition holds, else an error with the message.",
         "condition: bool, message: string",
         BOOL,
-        family="conditional",
     ),
 )

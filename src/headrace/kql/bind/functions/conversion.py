@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from headrace.kql.bind.functions.declare import (
     BOOL,
     DATETIME,
     DECIMAL,
     DOCUMENTED,
     DYNAMIC,
-    EXTENDED,
     GUID,
     INT,
     LONG,
@@ -17,53 +18,41 @@ from headrace.kql.bind.functions.declare import (
     TIMESPAN,
     scalar,
 )
-from headrace.kql.bind.functions.registry import Function, Naming
-from headrace.kql.types import KustoType
+from headrace.kql.bind.functions.registry import Naming
 
-
-def _to(
-    name: str,
-    result: KustoType,
-    doc: str,
-    *,
-    aliases: tuple[str, ...] = (),
-    listed: bool = True,
-    naming: Naming = Naming.FIRST,
-    prefix: str = "",
-) -> Function:
-    return scalar(
-        name,
-        doc,
-        "value: any",
-        result,
-        family="conversion",
-        aliases=aliases,
-        transform=DOCUMENTED if listed else EXTENDED,
-        naming=naming,
-        prefix=prefix,
-    )
-
+_VALUE = "value: any"
+_listed = partial(scalar, family="conversion", transform=DOCUMENTED, naming=Naming.FIRST)
+_extended = partial(scalar, family="conversion", naming=Naming.FIRST)
 
 FUNCTIONS = (
-    _to("tostring", STRING, "The value as text; null is the empty text."),
-    _to("tolong", LONG, "The value as a long, null if it is none."),
-    _to("toint", INT, "The value as an int, null if it is none."),
-    _to("todouble", REAL, "The value as a real, null if it is none.", aliases=("toreal",)),
-    _to("tobool", BOOL, "The value as a bool, null if it is none.", aliases=("toboolean",)),
-    _to("todatetime", DATETIME, "The value as a datetime (UTC), null if it is none."),
-    _to("totimespan", TIMESPAN, "The value as a timespan, null if it is none.", aliases=("totime",)),
-    _to("toguid", GUID, "The value as a guid, null if it is none."),
-    _to("todecimal", DECIMAL, "The value as a decimal, null if it is none.", listed=False),
-    _to("parse_json", DYNAMIC, "The value of a JSON text; other text stays a string."),
-    _to(
+    _listed("tostring", "The value as text; null is the empty text.", _VALUE, STRING),
+    _listed("tolong", "The value as a long, null if it is none.", _VALUE, LONG),
+    _listed("toint", "The value as an int, null if it is none.", _VALUE, INT),
+    _listed("todouble", "The value as a real, null if it is none.", _VALUE, REAL, aliases=("toreal",)),
+    _listed("tobool", "The value as a bool, null if it is none.", _VALUE, BOOL, aliases=("toboolean",)),
+    _listed("todatetime", "The value as a datetime (UTC), null if it is none.", _VALUE, DATETIME),
+    _listed(
+        "totimespan", "The value as a timespan, null if it is none.", _VALUE, TIMESPAN, aliases=("totime",)
+    ),
+    _listed("toguid", "The value as a guid, null if it is none.", _VALUE, GUID),
+    _extended("todecimal", "The value as a decimal, null if it is none.", _VALUE, DECIMAL),
+    _listed("parse_json", "The value of a JSON text; other text stays a string.", _VALUE, DYNAMIC),
+    _extended(
         "todynamic",
-        DYNAMIC,
         "The value of a JSON text; other text stays a string.",
-        listed=False,
+        _VALUE,
+        DYNAMIC,
         aliases=("parsejson", "toobject"),
     ),
-    _to("gettype", STRING, "The name of the value's type.", naming=Naming.PREFIX, prefix="type"),
-    _to("isnull", BOOL, "Whether the value is null.", naming=Naming.COLUMN),
-    _to("isnotnull", BOOL, "Whether the value is not null.", aliases=("notnull",), naming=Naming.COLUMN),
-    _to("dynamic_to_json", STRING, "The value as canonical JSON text.", listed=False, naming=Naming.COLUMN),
+    _listed("gettype", "The name of the value's type.", _VALUE, STRING, naming=Naming.PREFIX, prefix="type"),
+    _listed("isnull", "Whether the value is null.", _VALUE, BOOL, naming=Naming.COLUMN),
+    _listed(
+        "isnotnull",
+        "Whether the value is not null.",
+        _VALUE,
+        BOOL,
+        aliases=("notnull",),
+        naming=Naming.COLUMN,
+    ),
+    _extended("dynamic_to_json", "The value as canonical JSON text.", _VALUE, STRING, naming=Naming.COLUMN),
 )

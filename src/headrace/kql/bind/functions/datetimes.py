@@ -9,16 +9,14 @@ from headrace.kql.bind.functions.declare import (
     DATETIME,
     DOCUMENTED,
     DYNAMIC,
-    EXTENDED,
     INT,
     LONG,
     STRING,
     TIMESPAN,
-    params,
     scalar,
     way,
 )
-from headrace.kql.bind.functions.registry import Function, Kind, Naming, Signature
+from headrace.kql.bind.functions.registry import Function, Naming
 
 _DAY_PARTS = (
     "year",
@@ -33,19 +31,8 @@ _DAY_PARTS = (
     "nanosecond",
 )
 _listed = partial(scalar, family="datetime", transform=DOCUMENTED)
-_extended = partial(scalar, family="datetime", transform=EXTENDED)
-
-
-def _moment(name: str, doc: str, text: str) -> Function:
-    return Function(
-        name=name,
-        kind=Kind.SCALAR,
-        signatures=(Signature(params(text), DATETIME),),
-        doc=doc,
-        family="datetime",
-        transform=DOCUMENTED,
-        context=True,
-    )
+_extended = partial(scalar, family="datetime")
+_moment = partial(scalar, family="datetime", transform=DOCUMENTED, context=True)
 
 
 def _ends(unit: str, doc: str) -> tuple[Function, Function]:
@@ -72,8 +59,9 @@ FUNCTIONS = (
         "now",
         "The statement's moment, moved by an offset; in a transform the time of processing.",
         "offset?: timespan",
+        DATETIME,
     ),
-    _moment("ago", "The statement's moment less a timespan.", "timespan: timespan"),
+    _moment("ago", "The statement's moment less a timespan.", "timespan: timespan", DATETIME),
     *_ends("day", "day"),
     *_ends("week", "week (from Sunday)"),
     *_ends("month", "month"),

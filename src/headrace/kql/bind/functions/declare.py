@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TypedDict, Unpack
 
 from headrace.kql.bind.functions.registry import (
     Argument,
@@ -12,6 +14,7 @@ from headrace.kql.bind.functions.registry import (
     Mismatch,
     Naming,
     Param,
+    Resolver,
     ResultRule,
     Signature,
     Surface,
@@ -50,7 +53,7 @@ _TYPE_WORDS = {
 def params(text: str) -> tuple[Param, ...]:
     """Parameters from a line such as `"source: string, start: long!, length?: long, rest*: any"`.
 
-    `?` optional, `*` any number of them, `+` one or more, `!` after the type a constant, `~` before
+    `?` optional, `*` any number of them, `+` one or more, `++` two or more, `!` after the type a constant, `~` before
     it: a value of any other type is converted; `|` joins types.
     """
     made = []
@@ -66,7 +69,7 @@ def params(text: str) -> tuple[Param, ...]:
                 optional=name.endswith("?"),
                 variadic=name[-1] in "*+",
                 constant=constant,
-                at_least=1 if name.endswith("+") else 0,
+                at_least=name.count("+"),
                 loose=loose,
             )
         )
@@ -78,32 +81,38 @@ def way(text: str, result: KustoType | ResultRule) -> Signature:
     return Signature(params(text), result)
 
 
-def scalar(
+class Traits(TypedDict, total=False):
+    """What a declaration may say beside its signatures: see `Function`."""
+
+    family: str
+    aliases: tuple[str, ...]
+    transform: Surface
+    naming: Naming
+    prefix: str
+    volatile: bool
+    context: bool
+    ordered: bool
+    resolver: Resolver
+    columns: tuple[tuple[str, KustoType], ...]
+    rewritten: bool
+    check: Check | None
+
+
+def declare(
+    kind: Kind,
     name: str,
     doc: str,
     text: str,
     result: KustoType | ResultRule,
     *more: Signature,
-    family: str,
-    aliases: tuple[str, ...] = (),
-    transform: Surface = EXTENDED,
-    naming: Naming = Naming.COLUMN,
-    prefix: str = "",
-    check: Check | None = None,
+    **traits: Unpack[Traits],
 ) -> Function:
-    """A plain scalar function with one signature or several."""
-    return Function(
-        name=name,
-        kind=Kind.SCALAR,
-        signatures=(way(text, result), *more),
-        doc=doc,
-        family=family,
-        aliases=aliases,
-        transform=transform,
-        naming=naming,
-        prefix=prefix,
-        check=check,
-    )
+    """A function with one signature (`text` and `result`, see `way`) or several."""
+    return Function(name=name, kind=kind, signatures=(way(text, result), *more), doc=doc, **traits)
+
+
+scalar = partial(declare, Kind.SCALAR)
+"""A plain function: a value of values."""
 
 
 def same(index: int = 0) -> ResultRule:

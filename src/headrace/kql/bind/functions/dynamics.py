@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from headrace.kql.bind.functions.declare import (
-    ANY,
     BOOL,
     DOCUMENTED,
     DYNAMIC,
-    EXTENDED,
     LONG,
     REAL,
     STRING,
@@ -19,17 +17,13 @@ from headrace.kql.bind.functions.declare import (
 )
 from headrace.kql.bind.functions.registry import (
     Argument,
-    Function,
-    Kind,
     Mismatch,
     Naming,
-    Param,
     Resolution,
-    Signature,
 )
 
 _listed = partial(scalar, family="dynamic", transform=DOCUMENTED)
-_extended = partial(scalar, family="dynamic", transform=EXTENDED)
+_extended = partial(scalar, family="dynamic")
 
 
 def _bag(arguments: Sequence[Argument]) -> Resolution:
@@ -65,42 +59,24 @@ FUNCTIONS = (
     ),
     _listed("array_concat", "Several arrays as one.", "array+: dynamic", DYNAMIC),
     _listed("pack_array", "The values as an array.", "value*: any", DYNAMIC),
-    Function(
-        name="bag_pack",
-        kind=Kind.SCALAR,
-        signatures=(Signature((Param("pair", ANY, variadic=True),), DYNAMIC),),
-        doc=_PACK_DOC,
-        family="dynamic",
-        aliases=("pack_dictionary",),
-        resolver=_bag,
-    ),
-    Function(
-        name="pack",
-        kind=Kind.SCALAR,
-        signatures=(Signature((Param("pair", ANY, variadic=True),), DYNAMIC),),
-        doc=_PACK_DOC,
-        family="dynamic",
-        transform=DOCUMENTED,
-        resolver=_bag,
-    ),
-    Function(
-        name="__pack_known",
-        kind=Kind.SCALAR,
-        signatures=(Signature((Param("pair", ANY, variadic=True),), DYNAMIC),),
-        doc="An object of keys and those values that are neither null nor empty.",
-        family="dynamic",
+    _extended("bag_pack", _PACK_DOC, "pair*: any", DYNAMIC, aliases=("pack_dictionary",), resolver=_bag),
+    _listed("pack", _PACK_DOC, "pair*: any", DYNAMIC, resolver=_bag),
+    _extended(
+        "__pack_known",
+        "An object of keys and those values that are neither null nor empty.",
+        "pair*: any",
+        DYNAMIC,
         resolver=_bag,
     ),
     _listed("zip", "An array of the n-th elements of each array.", "array+: dynamic", DYNAMIC),
     _listed(
         "parse_xml", "The value of an XML text as objects.", "text: string", DYNAMIC, naming=Naming.FIRST
     ),
-    Function(
-        name="__xml_path",
-        kind=Kind.SCALAR,
-        signatures=(Signature((Param("text", (STRING,)), Param("path", (STRING,))), STRING),),
-        doc="The text that a simple XPath finds in an XML text.",
-        family="dynamic",
+    _extended(
+        "__xml_path",
+        "The text that a simple XPath finds in an XML text.",
+        "text: string, path: string",
+        STRING,
     ),
     _extended("array_reverse", "The elements in reverse order.", "array: dynamic", DYNAMIC),
     _extended(
@@ -142,21 +118,19 @@ FUNCTIONS = (
         "array: dynamic, count: long",
         DYNAMIC,
     ),
-    Function(
-        name="array_sort_asc",
-        kind=Kind.SCALAR,
-        signatures=(way("array+: any", DYNAMIC),),
-        doc="The array sorted upwards; more arrays follow the order of the first.",
-        family="dynamic",
+    _extended(
+        "array_sort_asc",
+        "The array sorted upwards; more arrays follow the order of the first.",
+        "array+: any",
+        DYNAMIC,
         naming=Naming.SORTED,
         resolver=_sorted,
     ),
-    Function(
-        name="array_sort_desc",
-        kind=Kind.SCALAR,
-        signatures=(way("array+: any", DYNAMIC),),
-        doc="The array sorted downwards; more arrays follow the order of the first.",
-        family="dynamic",
+    _extended(
+        "array_sort_desc",
+        "The array sorted downwards; more arrays follow the order of the first.",
+        "array+: any",
+        DYNAMIC,
         naming=Naming.SORTED,
         resolver=_sorted,
     ),

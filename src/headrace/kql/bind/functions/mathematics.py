@@ -17,15 +17,15 @@ from headrace.kql.bind.functions.declare import (
     TIMESPAN,
     same,
     scalar,
-    way,
 )
 from headrace.kql.bind.functions.operators import widest_number
-from headrace.kql.bind.functions.registry import Argument, Function, Kind, Mismatch, Naming, Resolution
+from headrace.kql.bind.functions.registry import Argument, Function, Mismatch, Naming, Resolution
 from headrace.kql.types import KustoType
 
 _listed = partial(scalar, family="mathematics", transform=DOCUMENTED, naming=Naming.FIRST)
 _extended = partial(scalar, family="mathematics", transform=EXTENDED, naming=Naming.FIRST)
-_plain = partial(scalar, family="mathematics", transform=EXTENDED)
+_random = partial(scalar, family="mathematics", naming=Naming.FIRST, volatile=True)
+_plain = partial(scalar, family="mathematics")
 
 
 def _bin(arguments: Sequence[Argument]) -> Resolution:
@@ -65,38 +65,21 @@ def _reals(*rows: tuple[str, str], naming: Naming = Naming.FIRST) -> tuple[Funct
     return tuple(_extended(name, doc, "value: real", REAL, naming=naming) for name, doc in rows)
 
 
-def _random(name: str, doc: str, text: str) -> Function:
-    return Function(
-        name=name,
-        kind=Kind.SCALAR,
-        signatures=(way(text, REAL),),
-        doc=doc,
-        family="mathematics",
-        naming=Naming.FIRST,
-        volatile=True,
-    )
-
-
 FUNCTIONS = (
     _listed("abs", "The number without its sign.", "value: number|timespan", _absolute),
-    Function(
-        name="bin",
-        kind=Kind.SCALAR,
-        signatures=(way("value: any, size: any", LONG),),
-        doc="The value rounded down to a multiple of the size; also of datetimes and timespans.",
-        family="mathematics",
+    _listed(
+        "bin",
+        "The value rounded down to a multiple of the size; also of datetimes and timespans.",
+        "value: any, size: any",
+        LONG,
         aliases=("floor",),
-        transform=DOCUMENTED,
-        naming=Naming.FIRST,
         resolver=_bin,
     ),
-    Function(
-        name="bin_at",
-        kind=Kind.SCALAR,
-        signatures=(way("value: any, size: any, fixed: any", LONG),),
-        doc="The value rounded down to a bin, one of which starts at the fixed point.",
-        family="mathematics",
-        naming=Naming.FIRST,
+    _extended(
+        "bin_at",
+        "The value rounded down to a bin, one of which starts at the fixed point.",
+        "value: any, size: any, fixed: any",
+        LONG,
         resolver=_bin_at,
     ),
     _listed("ceiling", "The least whole number that is no less.", "value: number", same()),
@@ -138,7 +121,7 @@ FUNCTIONS = (
     ),
     _extended("atan2", "The angle of a point in radians.", "y: real, x: real", REAL),
     _plain("pi", "The number pi.", "", REAL),
-    _random("rand", "A random number in [0, 1), or a random whole number below n.", "n?: long"),
+    _random("rand", "A random number in [0, 1), or a random whole number below n.", "n?: long", REAL),
     _plain("beta_cdf", "The cumulative beta distribution.", "x: real, alpha: real, beta: real", REAL),
     _plain("beta_pdf", "The density of the beta distribution.", "x: real, alpha: real, beta: real", REAL),
     _plain(

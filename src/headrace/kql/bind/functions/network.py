@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from headrace.kql.bind.functions.declare import BOOL, DYNAMIC, EXTENDED, LONG, STRING, scalar
+from headrace.kql.bind.functions.declare import BOOL, DYNAMIC, LONG, STRING, scalar
 
-_extended = partial(scalar, family="network", transform=EXTENDED)
+_extended = partial(scalar, family="network")
 
 FUNCTIONS = (
     _extended("parse_ipv4", "An IPv4 address as a number; null if it is none.", "ip: string", LONG),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from headrace.kql.bind.functions.declare import (
-    ANY,
     BOOL,
     DATETIME,
     DECIMAL,
     DOCUMENTED,
     DYNAMIC,
-    EXTENDED,
     GUID,
     INT,
     LONG,
@@ -24,17 +23,15 @@ from headrace.kql.bind.functions.declare import (
 from headrace.kql.bind.functions.registry import (
     Argument,
     Function,
-    Kind,
     Mismatch,
-    Param,
     Resolution,
     Resolver,
-    Signature,
-    Surface,
     conversion_cure,
 )
 from headrace.kql.types import KustoType
 
+_listed = partial(scalar, family="operators", transform=DOCUMENTED)
+_extended = partial(scalar, family="operators")
 _Pairs = Mapping[tuple[KustoType, KustoType], KustoType]
 
 _ADD: _Pairs = {
@@ -153,7 +150,7 @@ def comparison_type(left: KustoType, right: KustoType) -> KustoType | None:
     return None
 
 
-def _listed(arguments: Sequence[Argument]) -> Resolution:
+def _list(arguments: Sequence[Argument]) -> Resolution:
     """The value and each element: all brought to one type, dynamic arrays kept to be spread."""
     value = arguments[0].type
     types = [value]
@@ -190,22 +187,6 @@ def _negate(arguments: Sequence[Argument]) -> Resolution:
     return Resolution((result,), (result,))
 
 
-def _operator(
-    name: str, doc: str, texts: Sequence[str], resolver: Resolver, transform: Surface = DOCUMENTED
-) -> Function:
-    variadic = texts[-1].endswith("*")
-    listed = tuple(Param(text.rstrip("*"), ANY, variadic=variadic and text is texts[-1]) for text in texts)
-    return Function(
-        name=name,
-        kind=Kind.SCALAR,
-        signatures=(Signature(listed, BOOL),),
-        doc=doc,
-        family="operators",
-        transform=transform,
-        resolver=resolver,
-    )
-
-
 def _texts() -> list[Function]:
     made = []
     listed = {"has", "contains", "startswith", "endswith"}
@@ -219,23 +200,17 @@ def _texts() -> list[Function]:
     }
     for word, doc in docs.items():
         for suffix, how in (("", "in any case"), ("_cs", "in the same case")):
-            surface = DOCUMENTED if word in listed else EXTENDED
+            declare = _listed if word in listed else _extended
             for no, start in (("", "Whether"), ("not_", "Whether it is not so that")):
                 made.append(
-                    scalar(
+                    declare(
                         f"__{no}{word}{suffix}",
                         f"{start} {doc}, {how}.",
                         "text: text, search: string",
                         BOOL,
-                        family="operators",
-                        transform=surface,
                     )
                 )
     return made
-
-
-def _simple(name: str, doc: str, text: str, transform: Surface = DOCUMENTED) -> Function:
-    return scalar(name, doc, text, BOOL, family="operators", transform=transform)
 
 
 def _logic(arguments: Sequence[Argument]) -> Resolution:
@@ -267,82 +242,86 @@ def _index(arguments: Sequence[Argument]) -> Resolution:
     return Resolution((DYNAMIC, LONG if key in (INT, REAL) else key), (DYNAMIC,))
 
 
+_BOTH = "left: any, right: any"
+_LIST = "value: any, element*: any"
+
 FUNCTIONS = (
-    _operator("__add", "The sum.", ("left", "right"), _arithmetic("+", _ADD)),
-    _operator("__subtract", "The difference.", ("left", "right"), _arithmetic("-", _SUBTRACT)),
-    _operator("__multiply", "The product.", ("left", "right"), _arithmetic("*", _MULTIPLY)),
-    _operator(
+    _listed("__add", "The sum.", _BOTH, BOOL, resolver=_arithmetic("+", _ADD)),
+    _listed("__subtract", "The difference.", _BOTH, BOOL, resolver=_arithmetic("-", _SUBTRACT)),
+    _listed("__multiply", "The product.", _BOTH, BOOL, resolver=_arithmetic("*", _MULTIPLY)),
+    _listed(
         "__divide",
         "The quotient; of two integers an integer, cut towards zero.",
-        ("left", "right"),
-        _arithmetic("/", _DIVIDE),
+        _BOTH,
+        BOOL,
+        resolver=_arithmetic("/", _DIVIDE),
     ),
-    _operator("__modulo", "The remainder, never negative.", ("left", "right"), _arithmetic("%", _MODULO)),
-    _operator("__negate", "The opposite number.", ("value",), _negate),
-    _operator("__plus", "The number itself.", ("value",), _negate),
-    _operator("__equal", "Whether both are equal.", ("left", "right"), _equality),
-    _operator("__not_equal", "Whether they differ.", ("left", "right"), _equality),
-    _operator("__less", "Whether the first is less.", ("left", "right"), _ordering),
-    _operator("__less_or_equal", "Whether the first is no more.", ("left", "right"), _ordering),
-    _operator("__greater", "Whether the first is more.", ("left", "right"), _ordering),
-    _operator("__greater_or_equal", "Whether the first is no less.", ("left", "right"), _ordering),
-    _operator("__and", "Whether both hold.", ("left", "right"), _logic),
-    _operator("__or", "Whether at least one holds.", ("left", "right"), _logic),
-    _operator("__in", "Whether the value is one of the list.", ("value", "element*"), _listed),
-    _operator("__not_in", "Whether the value is none of the list.", ("value", "element*"), _listed),
-    _operator(
-        "__in_ci",
-        "Whether the text is one of the list, in any case.",
-        ("value", "element*"),
-        _listed,
-        EXTENDED,
+    _listed("__modulo", "The remainder, never negative.", _BOTH, BOOL, resolver=_arithmetic("%", _MODULO)),
+    _listed("__negate", "The opposite number.", "value: any", BOOL, resolver=_negate),
+    _listed("__plus", "The number itself.", "value: any", BOOL, resolver=_negate),
+    _listed("__equal", "Whether both are equal.", _BOTH, BOOL, resolver=_equality),
+    _listed("__not_equal", "Whether they differ.", _BOTH, BOOL, resolver=_equality),
+    _listed("__less", "Whether the first is less.", _BOTH, BOOL, resolver=_ordering),
+    _listed("__less_or_equal", "Whether the first is no more.", _BOTH, BOOL, resolver=_ordering),
+    _listed("__greater", "Whether the first is more.", _BOTH, BOOL, resolver=_ordering),
+    _listed("__greater_or_equal", "Whether the first is no less.", _BOTH, BOOL, resolver=_ordering),
+    _listed("__and", "Whether both hold.", _BOTH, BOOL, resolver=_logic),
+    _listed("__or", "Whether at least one holds.", _BOTH, BOOL, resolver=_logic),
+    _listed("__in", "Whether the value is one of the list.", _LIST, BOOL, resolver=_list),
+    _listed("__not_in", "Whether the value is none of the list.", _LIST, BOOL, resolver=_list),
+    _extended("__in_ci", "Whether the text is one of the list, in any case.", _LIST, BOOL, resolver=_list),
+    _extended(
+        "__not_in_ci", "Whether the text is none of the list, in any case.", _LIST, BOOL, resolver=_list
     ),
-    _operator(
-        "__not_in_ci",
-        "Whether the text is none of the list, in any case.",
-        ("value", "element*"),
-        _listed,
-        EXTENDED,
+    _listed(
+        "__between",
+        "Whether the value lies in the range, ends included.",
+        "value: any, low: any, high: any",
+        BOOL,
+        resolver=_between,
     ),
-    _operator(
-        "__between", "Whether the value lies in the range, ends included.", ("value", "low", "high"), _between
+    _listed(
+        "__not_between",
+        "Whether the value lies outside the range.",
+        "value: any, low: any, high: any",
+        BOOL,
+        resolver=_between,
     ),
-    _operator(
-        "__not_between", "Whether the value lies outside the range.", ("value", "low", "high"), _between
+    _listed(
+        "__index",
+        "A member of an object, or an element of an array.",
+        "value: any, key: any",
+        BOOL,
+        resolver=_index,
     ),
-    _operator("__index", "A member of an object, or an element of an array.", ("value", "key"), _index),
-    _simple("__equal_ci", "Whether both texts are equal, in any case.", "left: text, right: text"),
-    _simple("__not_equal_ci", "Whether the texts differ, in any case.", "left: text, right: text"),
-    _simple(
-        "__matches_regex", "Whether the pattern (RE2) occurs in the text.", "text: text, pattern: string"
+    _listed("__equal_ci", "Whether both texts are equal, in any case.", "left: text, right: text", BOOL),
+    _listed("__not_equal_ci", "Whether the texts differ, in any case.", "left: text, right: text", BOOL),
+    _listed(
+        "__matches_regex",
+        "Whether the pattern (RE2) occurs in the text.",
+        "text: text, pattern: string",
+        BOOL,
     ),
-    _simple("__has_any", "Whether the text holds one of the terms.", "text: text, term*: any", EXTENDED),
-    _simple("__has_all", "Whether the text holds every term.", "text: text, term*: any", EXTENDED),
-    _simple(
+    _extended("__has_any", "Whether the text holds one of the terms.", "text: text, term*: any", BOOL),
+    _extended("__has_all", "Whether the text holds every term.", "text: text, term*: any", BOOL),
+    _extended(
         "__like",
         "Whether the text fits the pattern of `*`, in any case.",
         "text: text, pattern: string",
-        EXTENDED,
+        BOOL,
     ),
-    _simple(
-        "__not_like", "Whether the text does not fit the pattern.", "text: text, pattern: string", EXTENDED
+    _extended(
+        "__not_like", "Whether the text does not fit the pattern.", "text: text, pattern: string", BOOL
     ),
-    _simple(
+    _extended(
         "__like_cs",
         "Whether the text fits the pattern, in the same case.",
         "text: text, pattern: string",
-        EXTENDED,
+        BOOL,
     ),
-    _simple(
-        "__not_like_cs", "Whether it does not fit, in the same case.", "text: text, pattern: string", EXTENDED
+    _extended(
+        "__not_like_cs", "Whether it does not fit, in the same case.", "text: text, pattern: string", BOOL
     ),
     *_texts(),
-    scalar(
-        "not",
-        "The opposite; null stays null.",
-        "value: bool",
-        BOOL,
-        family="operators",
-        transform=DOCUMENTED,
-    ),
+    _listed("not", "The opposite; null stays null.", "value: bool", BOOL),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from headrace.kql.bind.functions.declare import DYNAMIC, EXTENDED, LONG, REAL, way
-from headrace.kql.bind.functions.registry import Function, Kind, Naming
+from functools import partial
+from typing import Unpack
+
+from headrace.kql.bind.functions.declare import DYNAMIC, LONG, REAL, Traits, scalar
+from headrace.kql.bind.functions.registry import Function, Naming
 from headrace.kql.types import KustoType
 
 _STATS = (
@@ -49,6 +52,7 @@ _POLY = (
 )
 _PARTS = (("baseline", DYNAMIC), ("seasonal", DYNAMIC), ("trend", DYNAMIC), ("residual", DYNAMIC))
 _ANOMALIES = (("ad_flag", DYNAMIC), ("ad_score", DYNAMIC), ("baseline", DYNAMIC))
+_extended = partial(scalar, family="series")
 
 
 def _series(
@@ -56,20 +60,9 @@ def _series(
     doc: str,
     text: str = "series: dynamic",
     result: KustoType = DYNAMIC,
-    *,
-    naming: Naming = Naming.COLUMN,
-    columns: tuple[tuple[str, KustoType], ...] = (),
+    **traits: Unpack[Traits],
 ) -> Function:
-    return Function(
-        name=f"series_{name}",
-        kind=Kind.SCALAR,
-        signatures=(way(text, result),),
-        doc=doc,
-        family="series",
-        transform=EXTENDED,
-        naming=naming,
-        columns=columns,
-    )
+    return _extended(f"series_{name}", doc, text, result, **traits)
 
 
 _TWO = "left: dynamic|real|long|int|decimal, right: dynamic|real|long|int|decimal"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from headrace.kql.bind.functions.declare import BOOL, DYNAMIC, EXTENDED, REAL, STRING, scalar
+from headrace.kql.bind.functions.declare import BOOL, DYNAMIC, REAL, STRING, scalar
 
-_extended = partial(scalar, family="geography", transform=EXTENDED)
+_extended = partial(scalar, family="geography")
 _TWO = "longitude1: real, latitude1: real, longitude2: real, latitude2: real"
 
 FUNCTIONS = (

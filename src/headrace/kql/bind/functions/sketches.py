@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
-from headrace.kql.bind.functions.declare import DYNAMIC, EXTENDED, LONG, REAL, scalar, way
+from headrace.kql.bind.functions.declare import DYNAMIC, LONG, REAL, scalar, way
 from headrace.kql.bind.functions.registry import Naming
 from headrace.kql.bind.functions.strings import named_type
 
-_extended = partial(scalar, family="sketches", transform=EXTENDED)
+_extended = partial(scalar, family="sketches")
 
 FUNCTIONS = (
     _extended(
@@ -29,15 +28,13 @@ FUNCTIONS = (
         way("sketch: dynamic, percentage: real, type: string!", named_type),
         naming=Naming.PREFIX,
     ),
-    replace(
-        _extended(
-            "percentiles_array_tdigest",
-            "Several percentiles of a sketch, as an array.",
-            "sketch: dynamic, percentages: dynamic, type?: string!",
-            DYNAMIC,
-            way("sketch: dynamic, percentage+: real", DYNAMIC),
-            naming=Naming.PREFIX,
-        ),
+    _extended(
+        "percentiles_array_tdigest",
+        "Several percentiles of a sketch, as an array.",
+        "sketch: dynamic, percentages: dynamic, type?: string!",
+        DYNAMIC,
+        way("sketch: dynamic, percentage+: real", DYNAMIC),
+        naming=Naming.PREFIX,
         prefix="percentile_tdigest",
     ),
     _extended(

@@ -2,70 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from headrace.kql.bind.functions.declare import (
     DECIMAL,
     DOCUMENTED,
     DYNAMIC,
-    EXTENDED,
     GUID,
     LONG,
     NEVER,
     STRING,
     same,
     scalar,
-    way,
 )
-from headrace.kql.bind.functions.registry import Function, Kind, Naming
+from headrace.kql.bind.functions.registry import Naming
 from headrace.kql.types import KustoType
 
 _listed = partial(scalar, family="special", transform=DOCUMENTED)
-_extended = partial(scalar, family="special", transform=EXTENDED)
+_extended = partial(scalar, family="special")
+_rewritten = partial(scalar, family="special", rewritten=True)
+"""Calls that the binder says in other functions' words."""
 
-# Calls that the binder says in other functions' words.
-_REWRITTEN = (
-    scalar(
+FUNCTIONS = (
+    _rewritten(
         "toscalar",
         "The first column's value in the first row of a query, which runs once.",
         "query: any",
         same(),
-        family="special",
         transform=NEVER,
     ),
-    _extended(
+    _rewritten(
         "ingestion_time",
         "When the row was received; null where no table says it.",
         "",
         KustoType.DATETIME,
     ),
-    _extended(
+    _rewritten(
         "column_ifexists",
         "The column of that name, or the default where there is none.",
         "name: string!, default: any",
         same(1),
         aliases=("columnifexists",),
     ),
-    _extended(
+    _rewritten(
         "bin_auto",
         "The start of the bin, whose size `set query_bin_auto_size` says.",
         "value: any",
         same(),
         naming=Naming.FIRST,
     ),
-    _extended("column_names_of", "The names of a table's columns.", "table: any", DYNAMIC),
-    _extended(
+    _rewritten("column_names_of", "The names of a table's columns.", "table: any", DYNAMIC),
+    _rewritten(
         "pack_all",
         "An object of all columns by name; `true` leaves out what is null or empty.",
         "ignore_null_empty?: bool!",
         DYNAMIC,
     ),
-    _extended("bag_pack_columns", "An object of the given columns by name.", "column+: any", DYNAMIC),
-)
-
-FUNCTIONS = (
-    *(replace(function, rewritten=True) for function in _REWRITTEN),
+    _rewritten("bag_pack_columns", "An object of the given columns by name.", "column+: any", DYNAMIC),
     _listed(
         "parse_cef_dictionary",
         "The header fields and the extension of a CEF message.",
@@ -138,13 +131,6 @@ FUNCTIONS = (
         DYNAMIC,
     ),
     _extended("parse_version", "A version number as one comparable decimal.", "text: string", DECIMAL),
-    Function(
-        name="new_guid",
-        kind=Kind.SCALAR,
-        signatures=(way("", GUID),),
-        doc="A new random guid.",
-        family="special",
-        volatile=True,
-    ),
+    _extended("new_guid", "A new random guid.", "", GUID, volatile=True),
     _extended("estimate_data_size", "About how many bytes the values take.", "value+: any", LONG),
 )

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from headrace.kql.bind.functions.declare import DATETIME, LONG, NEVER, same, way
-from headrace.kql.bind.functions.registry import Argument, Function, Kind, ResultRule
+from headrace.kql.bind.functions.declare import DATETIME, LONG, NEVER, declare, same
+from headrace.kql.bind.functions.registry import Argument, Kind
 from headrace.kql.types import KustoType
 
-
-def _window(
-    name: str, doc: str, text: str, result: KustoType | ResultRule, aliases: tuple[str, ...] = ()
-) -> Function:
-    return Function(
-        name=name,
-        kind=Kind.WINDOW,
-        signatures=(way(text, result),),
-        doc=doc,
-        family="windows",
-        aliases=aliases,
-        transform=NEVER,
-    )
+_window = partial(declare, Kind.WINDOW, family="windows", transform=NEVER)
 
 
 def _summed(arguments: Sequence[Argument]) -> KustoType:
