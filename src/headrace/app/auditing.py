@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from headrace.app.common import running_beside
 from headrace.arm.bootstrap import read_sample
-from headrace.arm.ids import parse_path
+from headrace.arm.ids import ASKED_TYPES, parse_path
 from headrace.arm.model import Activity, Note
 from headrace.catalog.model import Catalog
 from headrace.clock import SystemClock
@@ -39,6 +39,8 @@ from headrace.wire.targets import path_segments
 
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 _ARM = ("subscriptions", "providers", "tenants")
+_QUESTIONS = frozenset(f"{name}/action" for name in ASKED_TYPES)
+"""What is asked by POST and changes nothing."""
 
 
 async def audit_trail(
@@ -136,6 +138,8 @@ def describe_management(verifier: TokenVerifier, home: Callable[[], str]) -> Des
         first = segments[0].lower() if segments else ""
         if first in _ARM:
             operation, scope = _resource(answered)
+            if operation in _QUESTIONS and not answered.refused:
+                return None
         elif first == "headrace" and len(segments) > 1:
             verb = _VERBS.get(answered.method, "action")
             operation, scope = f"Headrace/{segments[1]}/{verb}", home()

@@ -14,8 +14,11 @@ from urllib.parse import quote
 from sqlalchemy import Connection
 
 from headrace.arm.ids import (
+    CHECK_ACCESS_TYPE,
     DEFINITION_TYPE,
     DEPLOYMENT_TYPE,
+    PERMISSION_TYPE,
+    PROVIDER_OPERATION_TYPE,
     PROVIDER_TYPE,
     RESOURCES,
     SUBSCRIPTION_TYPE,
@@ -32,8 +35,9 @@ from headrace.wire.problems import HttpError, http_error
 from headrace.wire.versions import require_arm_version
 
 _WRITES = ("PUT", "PATCH", "DELETE", "POST")
-_VERBS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
-_OPEN_LISTS = (SUBSCRIPTION_TYPE, "Microsoft.Resources/tenants")
+_VERBS = {"PUT": "write", "PATCH": "write", "DELETE": "delete"}
+_OPEN_LISTS = (SUBSCRIPTION_TYPE, "Microsoft.Resources/tenants", PERMISSION_TYPE, CHECK_ACCESS_TYPE)
+_OPEN_AT_THE_ROOT = (DEFINITION_TYPE, PROVIDER_TYPE, PROVIDER_OPERATION_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ class Found:
     method: str
     target: Target
     action: str | None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the call may change something: a POST to a collection only asks."""
+        return self.method in _WRITES and (self.action is not None or not self.target.is_collection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,7 @@ class Dispatcher:
         deps = self.deps
         with deps.database.read() as connection:
             call = self._call(request, connection)
-            if call.method not in _WRITES:
+            if not request.found.changes:
                 return self._dispatch(request.found.kind, call), None
             if request.found.kind.alone(call):
                 call.inner = _InnerCalls(self, request)
@@ -131,7 +140,7 @@ class Dispatcher:
         """The answer to a call within a transaction that is open already."""
         call = self._call(request, connection)
         call.prepared = prepared
-        if call.method in _WRITES:
+        if request.found.changes:
             check_locks(call)
         return self._dispatch(request.found.kind, call)
 
@@ -152,7 +161,7 @@ class Dispatcher:
         if call.action is not None:
             return kind.post(call)
         if call.target.is_collection:
-            return kind.list(call)
+            return kind.ask(call) if call.method == "POST" else kind.list(call)
         handlers = {
             "GET": kind.get,
             "HEAD": kind.get,
@@ -167,13 +176,14 @@ def _is_open(method: str, target: Target) -> bool:
     """Whether everybody may ask it: the answer holds what the caller may see."""
     if target.is_collection and target.type in _OPEN_LISTS:
         return True
-    return target.type == DEFINITION_TYPE and not target.scope and method in ("GET", "HEAD")
+    reads = not target.scope and method in ("GET", "HEAD")
+    return reads and (target.type in _OPEN_AT_THE_ROOT or target.types == ("operations",))
 
 
 def _right_at(found: Found) -> tuple[str, str]:
     """The right that a call takes, and the resource id at which."""
     method, target, action = found.method, found.target, found.action
-    verb = f"{action}/action" if action else _VERBS.get("GET" if method == "HEAD" else method, "action")
+    verb = f"{action}/action" if action else _VERBS.get(method, "action") if found.changes else "read"
     scope = target.parent_id if target.is_collection else target.id
     return f"{_right(target)}/{verb}", scope or "/"
 

@@ -26,6 +26,11 @@ ASSOCIATION_TYPE = "Microsoft.Insights/dataCollectionRuleAssociations"
 ASSIGNMENT_TYPE = "Microsoft.Authorization/roleAssignments"
 DEFINITION_TYPE = "Microsoft.Authorization/roleDefinitions"
 LOCK_TYPE = "Microsoft.Authorization/locks"
+PERMISSION_TYPE = "Microsoft.Authorization/permissions"
+CHECK_ACCESS_TYPE = "Microsoft.Authorization/checkAccess"
+PROVIDER_OPERATION_TYPE = "Microsoft.Authorization/providerOperations"
+DENY_TYPE = "Microsoft.Authorization/denyAssignments"
+CLASSIC_ADMINISTRATOR_TYPE = "Microsoft.Authorization/classicAdministrators"
 TAGS_TYPE = "Microsoft.Resources/tags"
 PROVIDER_TYPE = "Microsoft.Resources/providers"
 DEPLOYMENT_TYPE = "Microsoft.Resources/deployments"
@@ -35,6 +40,8 @@ EVENT_TYPE = "Microsoft.Insights/eventtypes/values"
 METRIC_TYPE = "Microsoft.Insights/metrics"
 METRIC_DEFINITION_TYPE = "Microsoft.Insights/metricDefinitions"
 METRIC_NAMESPACE_TYPE = "Microsoft.Insights/metricNamespaces"
+ASKED_TYPES = frozenset({CHECK_ACCESS_TYPE, METRIC_TYPE})
+"""Types whose collections are asked by POST, too, which changes nothing."""
 SOLUTION_TYPE = "Microsoft.OperationsManagement/solutions"
 KEPT_IN_WORKSPACES = tuple(
     f"{WORKSPACE_TYPE}/{name}"
@@ -60,6 +67,11 @@ _KNOWN = (
     ASSIGNMENT_TYPE,
     DEFINITION_TYPE,
     LOCK_TYPE,
+    PERMISSION_TYPE,
+    CHECK_ACCESS_TYPE,
+    PROVIDER_OPERATION_TYPE,
+    DENY_TYPE,
+    CLASSIC_ADMINISTRATOR_TYPE,
     TAGS_TYPE,
     DEPLOYMENT_TYPE,
     f"{DEPLOYMENT_TYPE}/operations",
@@ -276,10 +288,10 @@ def _loose(scope: str, rest: Sequence[str], subscription: str | None, group: str
 
 
 def _provider(scope: str, rest: Sequence[str], subscription: str | None, group: str | None) -> Target | None:
-    """`/subscriptions/{id}/providers[/{namespace}[/register]]`: the provider itself, not a resource of it."""
-    if subscription is None or group is not None or len(rest) > 2:
+    """`[/subscriptions/{id}]/providers[/{namespace}[/register]]`: the provider itself, not a resource of it."""
+    if group is not None or len(rest) > 2:
         return None
-    if len(rest) == 2 and rest[1].lower() not in ("register", "unregister"):
+    if len(rest) == 2 and (subscription is None or rest[1].lower() not in ("register", "unregister")):
         return None
     names = tuple(_NAMESPACES.get(name.lower(), name) for name in rest[:1])
     types = ("providers", *(action.lower() for action in rest[1:]))

@@ -40,6 +40,8 @@ def _operations(kind: Kind) -> Iterator[Operation]:
     if has(kind, "list"):
         listed = many({"type": "object"}) if kind.bare_list else ref("ResourceList")
         yield made("GET", collection, "List", answers={200: listed}, query=(*_VERSION, "$filter"))
+    if has(kind, "ask"):
+        yield made("POST", collection, "Ask", answers={200: ANY}, body={"type": "object"})
     if has(kind, "get"):
         yield made("GET", item, "Show")
     if has(kind, "put"):

@@ -9,9 +9,16 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from headrace.arm.dispatch import Dispatcher, Found, Request
-from headrace.arm.ids import ENDPOINT_TYPE, RULE_TYPE, parse_path
+from headrace.arm.ids import (
+    CLASSIC_ADMINISTRATOR_TYPE,
+    DENY_TYPE,
+    ENDPOINT_TYPE,
+    RULE_TYPE,
+    parse_path,
+)
 from headrace.arm.kinds.activity import Events
 from headrace.arm.kinds.associations import Associations, AssociationsOf
+from headrace.arm.kinds.authorization import CheckAccess, Permissions
 from headrace.arm.kinds.base import Kind
 from headrace.arm.kinds.datacollectionrules import Rules
 from headrace.arm.kinds.deleted import DeletedWorkspaces
@@ -21,13 +28,16 @@ from headrace.arm.kinds.endpoints import Endpoints
 from headrace.arm.kinds.kept import kept_kinds
 from headrace.arm.kinds.locks import Locks
 from headrace.arm.kinds.metrics import MetricDefinitions, MetricNamespaces, Metrics
+from headrace.arm.kinds.operations import Operations, ProviderOperations
 from headrace.arm.kinds.providers import Providers
 from headrace.arm.kinds.resourcegroups import ResourceGroups, Resources
 from headrace.arm.kinds.roles import RoleAssignments, RoleDefinitions
 from headrace.arm.kinds.savedsearches import SavedSearches
+from headrace.arm.kinds.scopes import NeverAny
 from headrace.arm.kinds.subscriptions import Locations, Subscriptions, Tenants
 from headrace.arm.kinds.tables import Tables
 from headrace.arm.kinds.tags import TagNames, Tags
+from headrace.arm.kinds.tracked import TrackedKind
 from headrace.arm.kinds.workspaces import Workspaces, unused_kinds
 from headrace.arm.model import Answer, ArmDeps
 from headrace.identity.challenge import arm_unauthenticated
@@ -36,6 +46,9 @@ from headrace.wire.problems import http_error
 from headrace.wire.versions import require_arm_version
 
 METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "POST")
+_ASKED_ELSEWHERE = ("Microsoft.Insights/logs", "Microsoft.ResourceGraph/resources")
+"""Types of providers that the query process answers."""
+
 ReadBody = Callable[[Found], Awaitable[dict[str, Any]]]
 """Reads the JSON object that was sent with a call."""
 
@@ -59,6 +72,10 @@ def all_kinds() -> tuple[Kind, ...]:
         RoleAssignments(),
         RoleDefinitions(),
         Locks(),
+        Permissions(),
+        CheckAccess(),
+        NeverAny(DENY_TYPE),
+        NeverAny(CLASSIC_ADMINISTRATOR_TYPE),
         Tags(),
         TagNames(),
         DeletedWorkspaces(),
@@ -74,7 +91,13 @@ def all_kinds() -> tuple[Kind, ...]:
         MetricDefinitions(),
         MetricNamespaces(),
     )
-    return (*kinds, Providers(tuple(kind.type for kind in kinds)))
+    namespaces = sorted({kind.type.partition("/")[0] for kind in kinds})
+    listed = [
+        Operations(name, [kind for kind in kinds if kind.type.startswith(f"{name}/")]) for name in namespaces
+    ]
+    kinds = (*kinds, *listed, ProviderOperations(kinds))
+    tracked = {kind.type: isinstance(kind, TrackedKind) for kind in kinds}
+    return (*kinds, Providers(dict.fromkeys(_ASKED_ELSEWHERE, False) | tracked))
 
 
 class Router:

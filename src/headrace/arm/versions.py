@@ -34,12 +34,18 @@ _LISTED = {
     "microsoft.insights/eventtypes/values": ("2014-04-01", "2015-04-01", "2017-03-01-preview"),
     "microsoft.authorization/roleassignments": _ASSIGNMENTS,
     "microsoft.authorization/roledefinitions": _ASSIGNMENTS,
+    "microsoft.insights/logs": ("2018-03-01-preview", "2018-08-01-preview"),
+    "microsoft.authorization/permissions": ("2015-07-01", "2018-01-01-preview", "2022-04-01"),
+    "microsoft.authorization/checkaccess": ("2018-09-01-preview", "2021-06-01-preview"),
+    "microsoft.authorization/denyassignments": ("2018-07-01-preview", "2022-04-01"),
+    "microsoft.authorization/classicadministrators": ("2015-06-01", "2015-07-01"),
     "microsoft.authorization/locks": ("2015-01-01", "2016-09-01", "2017-04-01", "2020-05-01"),
 }
 _NAMESPACES = {
     "microsoft.operationalinsights": _WORKSPACES,
     "microsoft.insights": ("2018-01-01", "2021-05-01", "2024-02-01"),
     "microsoft.authorization": _ASSIGNMENTS,
+    "microsoft.resourcegraph": ("2019-04-01", "2021-03-01", "2022-10-01", "2024-04-01"),
     "microsoft.resources": ("2020-10-01", "2021-04-01", "2022-09-01", "2024-11-01", "2025-04-01"),
 }
 _COMPLETE = frozenset(name for name in _LISTED if name.startswith("microsoft.insights/datacollection"))

@@ -40,17 +40,16 @@ class Access:
         True when a role assigned to it or to one of its `groups`, at the scope or above it, gives the action.
         Case does not matter.
         """
-        keys: list[str] | None = None
-        for holder in (object_id, *groups) if groups else (object_id,):
-            grants = self.grants.get(holder)
-            if grants is None:
-                continue
-            keys = keys or ancestors(_effective(scope_key(scope), self.tenant))
-            for key in keys:
-                for role in grants.get(key, ()):
-                    if role.allows(action, data=data):
-                        return True
-        return False
+        return any(role.allows(action, data=data) for role in self.roles_at(object_id, scope, groups))
+
+    def roles_at(self, object_id: str, scope: str, groups: Sequence[str] = ()) -> tuple[Role, ...]:
+        """The roles that count at the resource `scope`: assigned to the principal or a group of its, there or above."""
+        holders = (object_id, *groups) if groups else (object_id,)
+        granted = [self.grants[holder] for holder in holders if holder in self.grants]
+        if not granted:
+            return ()
+        keys = ancestors(_effective(scope_key(scope), self.tenant))
+        return tuple(role for grants in granted for key in keys for role in grants.get(key, ()))
 
     def allows_somewhere(
         self, object_id: str, action: str, *, data: bool = False, groups: Sequence[str] = ()

@@ -13,8 +13,10 @@ from typing import Any, Literal, Protocol
 
 import re2
 
-DATA_ACTIONS = frozenset({"microsoft.insights/telemetry/write", "microsoft.insights/metrics/write"})
-"""Lower-case names of the actions that are data actions: sending logs and metrics."""
+DATA_ACTION_NAMES = ("Microsoft.Insights/Metrics/Write", "Microsoft.Insights/Telemetry/Write")
+"""The actions that are data actions: sending metrics and logs."""
+
+DATA_ACTIONS = frozenset(name.lower() for name in DATA_ACTION_NAMES)
 
 Verdict = Literal["given", "withheld", "absent"]
 
@@ -135,7 +137,7 @@ MONITORING_METRICS_PUBLISHER = _built_in(
         "Microsoft.Support/*",
         "Microsoft.Resources/subscriptions/resourceGroups/read",
     ),
-    data_actions=("Microsoft.Insights/Metrics/Write", "Microsoft.Insights/Telemetry/Write"),
+    data_actions=DATA_ACTION_NAMES,
 )
 MONITORING_READER = _built_in(
     "43d0d8ad-25c7-4714-9337-8ba259a9fe05",

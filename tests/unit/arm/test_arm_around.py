@@ -36,13 +36,13 @@ def test_the_cloud_is_described_without_a_token(world: World) -> None:
 
 def test_providers_are_registered(world: World) -> None:
     listed = world.get(f"{ROOT}/providers")["value"]
-    assert {"Microsoft.Insights", "Microsoft.OperationalInsights"} <= {item["namespace"] for item in listed}
+    assert {"microsoft.insights", "Microsoft.OperationalInsights"} <= {item["namespace"] for item in listed}
     one = world.get(f"{ROOT}/providers/microsoft.insights")
     assert one["registrationState"] == "Registered"
     types = {item["resourceType"]: item for item in one["resourceTypes"]}
     assert "2023-03-11" in types["dataCollectionRules"]["apiVersions"]
     registered = world.call("POST", f"{ROOT}/providers/Microsoft.Insights/register")
-    assert registered.json()["id"] == f"{ROOT}/providers/Microsoft.Insights"
+    assert registered.json()["id"] == f"{ROOT}/providers/microsoft.insights"
     assert code(world.call("GET", f"{ROOT}/providers/No.Such")) == (404, "InvalidResourceNamespace")
     reader = world.other_app(("Reader", ROOT))
     assert world.call("GET", f"{ROOT}/providers/Microsoft.Insights", token=reader).status_code == 200

@@ -89,7 +89,6 @@ def test_only_table_names_keep_their_case_in_keys() -> None:
         "/",
         f"{SUB}/providers/Microsoft.Resources/providers/Microsoft.Insights",
         f"{SUB}/resourceGroups/g/providers/Microsoft.Insights",
-        "/providers",
         f"{SUB}/providers/x/y/providers/z/t/n",
         f"{SUB}/a/b",
         f"{SUB}/resourceGroups/g/providers/n/t/x/providers",

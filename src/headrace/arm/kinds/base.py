@@ -76,16 +76,20 @@ class Kind:
         """POST of one of the kind's actions, `call.action`."""
         raise method_not_allowed(call)
 
+    def ask(self, call: Call) -> Answer:
+        """POST to the collection: a question that is too long for an address, and changes nothing."""
+        raise method_not_allowed(call)
+
 
 def has(kind: Kind, method: str) -> bool:
-    """Whether the kind answers `method`: `get`, `list`, `put`, `patch` or `delete`."""
+    """Whether the kind answers `method`: `get`, `list`, `put`, `patch`, `delete` or `ask`."""
     return getattr(type(kind), method) is not getattr(Kind, method)
 
 
 def allowed_methods(kind: Kind, target: Target) -> list[str]:
     """The HTTP methods that the kind has for a resource, or for a collection."""
     if target.is_collection:
-        return ["GET", "HEAD"] if has(kind, "list") else []
+        return [*(("GET", "HEAD") if has(kind, "list") else ()), *(("POST",) if has(kind, "ask") else ())]
     methods = [method.upper() for method in ("get", "put", "patch", "delete") if has(kind, method)]
     return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
 

@@ -1,7 +1,8 @@
-"""Resource providers of a subscription: always registered. Mirrors Microsoft.Resources, providers."""
+"""Resource providers, of a subscription or the tenant: always registered. Mirrors Microsoft.Resources, providers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.arm.ids import PROVIDER_TYPE
@@ -11,6 +12,9 @@ from headrace.arm.model import Answer, Call
 from headrace.arm.versions import listed_versions
 from headrace.wire.problems import http_error
 
+_SHOWN = {"Microsoft.Insights": "microsoft.insights"}
+"""Namespaces that Azure writes otherwise here than in resource ids; Terraform compares them letter by letter."""
+
 
 class Providers(Kind):
     """Microsoft.Resources/providers: what this server has resource types of."""
@@ -18,9 +22,11 @@ class Providers(Kind):
     type = PROVIDER_TYPE
     actions = frozenset({"register", "unregister"})
 
-    def __init__(self, types: tuple[str, ...]) -> None:
+    def __init__(self, tracked: Mapping[str, bool]) -> None:
+        """`tracked` has for each type that there is whether its resources have tags and a location."""
         self._types: dict[str, list[str]] = {}
-        for name in sorted(set(types)):
+        self._tracked = tracked
+        for name in sorted(tracked):
             namespace, _, inner = name.partition("/")
             self._types.setdefault(namespace, []).append(inner)
 
@@ -50,9 +56,10 @@ class Providers(Kind):
 
     def _document(self, call: Call, namespace: str) -> dict[str, Any]:
         locations = locations_in_use(call)
+        shown = _SHOWN.get(namespace, namespace)
         return {
-            "id": f"{call.target.scope}/providers/{namespace}",
-            "namespace": namespace,
+            "id": f"{call.target.scope}/providers/{shown}",
+            "namespace": shown,
             "registrationPolicy": "RegistrationRequired",
             "registrationState": "Registered",
             "resourceTypes": [
@@ -60,7 +67,9 @@ class Providers(Kind):
                     "resourceType": inner,
                     "locations": locations,
                     "apiVersions": list(reversed(listed_versions(f"{namespace}/{inner}"))),
-                    "capabilities": "SupportsTags, SupportsLocation",
+                    "capabilities": "SupportsTags, SupportsLocation"
+                    if self._tracked[f"{namespace}/{inner}"]
+                    else "None",
                 }
                 for inner in self._types[namespace]
             ],

@@ -29,6 +29,18 @@ def require_scope_resource(call: Call) -> Target | None:
     return scope
 
 
+class NeverAny(Kind):
+    """What can be at a scope in Azure and never is here: its list is empty, and nothing can be put."""
+
+    def __init__(self, name: str) -> None:
+        self.type = name
+
+    def list(self, call: Call) -> Answer:
+        """GET: an empty list."""
+        require_scope_resource(call)
+        return Answer(200, {"value": []})
+
+
 class ProxyKind(Kind):
     """What ARM calls a proxy resource: it stands in another one or in a scope, and has no location."""
 

@@ -63,11 +63,19 @@ _READ_ONLY_SCHEMA = frozenset(
 )
 
 
+_REFUSED = {
+    "cancelsearch": "There are no search jobs to cancel: query the table itself, all of it is at hand.",
+    "deletedata": "Single rows cannot be deleted. Shorten the table's totalRetentionInDays, which deletes rows by "
+    "the day, or delete the table.",
+}
+"""Azure's actions that there is no use for, or no way to do, and what to do instead."""
+
+
 class Tables(Kind):
     """Microsoft.OperationalInsights/workspaces/tables. Every write is done when it is answered."""
 
     type = TABLE_TYPE
-    actions = frozenset({"migrate"})
+    actions = frozenset({"migrate", *_REFUSED})
     silent_actions = frozenset({"migrate"})
 
     def get(self, call: Call) -> Answer:
@@ -121,8 +129,11 @@ class Tables(Kind):
         return Answer(200)
 
     def post(self, call: Call) -> Answer:
-        """POST `migrate`: a classic table becomes one that rules write to. Idempotent."""
+        """POST `migrate`: a classic table becomes one that rules write to. Idempotent. Others are refused by name."""
         workspace = require_parent(call, WORKSPACE_TYPE)
+        refusal = _REFUSED.get(call.action or "")
+        if refusal is not None:
+            raise http_error(400, "OperationNotSupported", refusal)
         row = _find(call.connection, workspace, call.target.name)
         if row is None:
             raise not_found(call)

@@ -44,7 +44,7 @@ class Workspaces(TrackedKind):
     """Microsoft.OperationalInsights/workspaces. `customerId` is given once and never changes."""
 
     type = WORKSPACE_TYPE
-    actions = frozenset({"sharedkeys", "regeneratesharedkey"})
+    actions = frozenset({"sharedkeys", "listkeys", "regeneratesharedkey", "purge"})
     read_only = frozenset({"provisioningState", "customerId", "createdDate", "modifiedDate"})
 
     def accept(
@@ -121,8 +121,18 @@ class Workspaces(TrackedKind):
         }
 
     def post(self, call: Call) -> Answer:
-        """POST `sharedKeys`: both keys, made when first asked for; `regenerateSharedKey`: another for one."""
+        """POST `sharedKeys` or `listKeys`: both keys, made when first asked for; `regenerateSharedKey`: one anew.
+
+        `purge` is refused by name.
+        """
         item = require(call)
+        if call.action == "purge":
+            raise http_error(
+                400,
+                "OperationNotSupported",
+                "Single rows cannot be purged. Shorten a table's totalRetentionInDays, which deletes rows by the day, "
+                "or delete the table.",
+            )
         customer_id = item.unique_id or ""
         keys = store.find_shared_keys(call.connection, customer_id)
         if keys is None or call.action == "regeneratesharedkey":
