@@ -211,8 +211,14 @@ def _check_formats(path: Path, disk: Disk) -> None:
         return
     try:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-    except msgspec.DecodeError as error:
-        raise ProblemError(Problem("FormatUnreadable", f"{path} cannot be read: {error}.")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProblemError(
+            Problem(
+                "FormatUnreadable",
+                f"{path} cannot be read: {error}.",
+                hint=f"Where this release made the data folder, put back: {msgspec.json.encode(FORMATS).decode()}",
+            )
+        ) from None
     for name, version in found.items():
         if version > FORMATS.get(name, 0):
             raise ProblemError(

@@ -55,6 +55,11 @@ class RealDisk:
             os.close(opened)
 
 
+def reason(error: OSError) -> str:
+    """Why the disk refused, in the system's words."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
+
+
 def replace_durably(disk: Disk, path: Path, content: bytes, site: str, mode: int = 0o666) -> None:
     """Put `content` at `path` so that a crash leaves either the old or the new file, whole and durable."""
     write_replacement(path, content, lambda temporary: disk.sync_file(temporary, f"{site}.file"), mode)

@@ -285,7 +285,7 @@ def _known_sample(path: Path) -> Sample | None:
         return msgspec.json.decode(path.read_bytes(), type=Sample)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         _log.warning("%s cannot be read: the first app gets a new secret", path)
         return None
 

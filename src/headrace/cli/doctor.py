@@ -318,7 +318,7 @@ def _check_formats(folder: DataFolder) -> Finding | None:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
     except FileNotFoundError:
         return Finding("formats", "good", "Nothing has been stored yet.")
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return Finding("formats", "bad", f"{path} cannot be read: {error}.", "Put back a copy of it.")
     newer = [name for name, version in found.items() if version > FORMATS.get(name, 0)]
     if newer:

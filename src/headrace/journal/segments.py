@@ -68,7 +68,12 @@ def retire(folder: Path, first: int, sync: Callable[[], None]) -> None:
     """
     with suppress(FileNotFoundError):
         (folder / segment_name(first)).rename(folder / f"{TRIMMED_PREFIX}{first:020d}")
-    sync()
+    try:
+        sync()
+    except OSError:
+        # Of a name that may come back the file must not become another segment.
+        _unlink_all(folder, TRIMMED_PREFIX)
+        raise
     # A writer that starts removes them, too.
     for trimmed in folder.glob(f"{TRIMMED_PREFIX}*"):
         with suppress(FileNotFoundError):
@@ -264,6 +269,12 @@ class SegmentReader:
             if error.errno != errno.EIO:
                 raise
             return b""
+
+
+def _unlink_all(folder: Path, prefix: str) -> None:
+    for path in folder.glob(f"{prefix}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def remove_spares(folder: Path) -> None:

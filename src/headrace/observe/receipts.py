@@ -16,13 +16,15 @@ import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from headrace.clock import DAY, SECOND, Clock, SteadyClock
-from headrace.disk import Disk
+from headrace.disk import Disk, write_replacement
+from headrace.frames import Form
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,13 +33,18 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 """All receipts together; the oldest go first. About three million calls."""
 
-_MAX_FRAME = 64 * 1024 * 1024
-_HEAD = struct.Struct("<IIq")
-"""Length and checksum of the frame; when its rows became visible (µs, 0: not yet), outside the checksum."""
-
 _MOMENT = struct.Struct("<q")
+"""In each frame's head, outside the checksum: when its rows became visible (µs, 0: not yet)."""
+
+_FORM = Form(begins=b"\x9b", most=64 * 1024 * 1024, rest=_MOMENT.size)
+"""A frame is an array of 11, in MessagePack."""
+
+_MOMENT_AT = _FORM.head_bytes - _MOMENT.size
 _SUFFIX, _INDEX = ".receipts", ".index"
 _KEYS = np.dtype([("key", "<u8"), ("place", "<u4")])
+_CHECK = struct.Struct("<8sI")
+_INDEX_MAGIC = b"HRINDX1\0"
+"""With the checksum of the keys at an index's end."""
 
 
 class CallRows(msgspec.Struct, frozen=True, array_like=True):
@@ -137,15 +144,14 @@ class Receipts:
         self._dirty = False
         numbers = self._numbers()
         for number in numbers:
-            if not self._index(number).exists():
+            if not self._is_indexed(number):
                 self._seal(number)
         self._number = max(numbers, default=0) + 1
         self._prune()
 
     def append(self, frame: Frame) -> Place | None:
         """Keep a frame; None when the disk refused it."""
-        payload = _ENCODER.encode(frame)
-        data = _HEAD.pack(len(payload), zlib.crc32(payload), 0) + payload
+        data = _FORM.pack(_ENCODER.encode(frame))
         with self._lock:
             try:
                 if self._file >= 0 and self._end + len(data) > self._segment_bytes:
@@ -170,10 +176,10 @@ class Receipts:
         moment = _MOMENT.pack(self._clock.now())
         with self._lock, contextlib.suppress(OSError):
             if place.number == self._number and self._file >= 0:
-                os.pwrite(self._file, moment, place.position + _HEAD.size - _MOMENT.size)
+                os.pwrite(self._file, moment, place.position + _MOMENT_AT)
                 return
             with self._path(place.number).open("r+b") as file:
-                file.seek(place.position + _HEAD.size - _MOMENT.size)
+                file.seek(place.position + _MOMENT_AT)
                 file.write(moment)
 
     def find(self, request_id: str) -> list[Found]:
@@ -230,19 +236,27 @@ class Receipts:
 
     def _seal(self, number: int) -> None:
         """Write the sorted index of a file that takes no more frames; without it the file is read through."""
-        keys = [
-            (int.from_bytes(call.request_id[:8], "big"), place)
-            for frame, _, place in self._frames(number)
-            for call in frame.calls
-        ]
-        table = np.array(keys, _KEYS)
-        table.sort(order=("key", "place"))
-        temporary = self._index(number).with_suffix(".tmp")
+        path = self._index(number)
         try:
-            temporary.write_bytes(table.tobytes())
-            temporary.replace(self._index(number))
+            keys = [
+                (int.from_bytes(call.request_id[:8], "big"), place)
+                for frame, _, place in self._frames(number)
+                for call in frame.calls
+            ]
+            table = np.array(keys, _KEYS)
+            table.sort(order=("key", "place"))
+            content = table.tobytes()
+            write_replacement(path, content + _CHECK.pack(_INDEX_MAGIC, zlib.crc32(content)))
         except OSError as error:
-            _LOG.warning("receipts are not indexed: %s", type(error).__name__)
+            _LOG.warning("receipts in %s are not indexed: %s", path, type(error).__name__)
+
+    def _is_indexed(self, number: int) -> bool:
+        """Whether a file has its index, and as it was written."""
+        try:
+            content = self._index(number).read_bytes()
+        except OSError:
+            return False
+        return content[-_CHECK.size :] == _CHECK.pack(_INDEX_MAGIC, zlib.crc32(content[: -_CHECK.size]))
 
     def _prune(self) -> None:
         """Drop what is older than a day, and the oldest beyond the bound."""
@@ -264,9 +278,10 @@ class Receipts:
         if not index.exists():
             frames = self._frames(number)
             return [one for frame, moment, _ in frames for one in _of(frame, moment, wanted)]
-        if index.stat().st_size == 0:
+        keys = (index.stat().st_size - _CHECK.size) // _KEYS.itemsize
+        if keys <= 0:
             return []
-        table = np.memmap(index, _KEYS, "r")
+        table = np.memmap(index, _KEYS, "r", shape=keys)
         key = int.from_bytes(wanted[:8], "big")
         first = int(np.searchsorted(table["key"], np.uint64(key)))
         places = []
@@ -282,25 +297,13 @@ class Receipts:
     def _frames(
         self, number: int, end: int | None = None, *, start: int = 0, most: int | None = None
     ) -> Iterator[tuple[Frame, int, int]]:
-        """Whole frames of a file with their moment and place; ends at the first that is not whole."""
+        """Whole frames of a file, up to `end`, with their moment and place."""
         with self._path(number).open("rb") as file:
-            file.seek(start)
-            count = 0
-            while most is None or count < most:
-                place = file.tell()
-                head = file.read(_HEAD.size)
-                if len(head) < _HEAD.size or (end is not None and place >= end):
+            for whole in islice(_FORM.read(file, start), most):
+                if end is not None and whole.start >= end:
                     return
-                length, checksum, moment = _HEAD.unpack(head)
-                payload = file.read(length) if length <= _MAX_FRAME else b""
-                if len(payload) != length or not length or zlib.crc32(payload) != checksum:
-                    return
-                try:
-                    frame = _DECODER.decode(payload)
-                except msgspec.MsgspecError:
-                    return
-                count += 1
-                yield frame, moment, place
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    yield _DECODER.decode(whole.payload), *_MOMENT.unpack(whole.rest), whole.start
 
     def _numbers(self) -> list[int]:
         return sorted(int(path.stem) for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())

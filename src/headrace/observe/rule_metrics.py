@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import struct
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import msgspec
 
 from headrace.clock import DAY, MINUTE, Clock, SteadyClock
 from headrace.disk import write_replacement
+from headrace.frames import Form
 from headrace.observe.metrics import Snapshot
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +28,9 @@ MAX_BYTES = 256 * 1024 * 1024
 """All files together; the oldest days go first."""
 
 STREAM, CODE, ERROR = "InputStreamId", "ResponseCode", "ErrorType"
-_HEAD = struct.Struct("<II")
+_FORM = Form(begins=b"\x92", most=MAX_BYTES)
+"""A minute is an array of 2, in MessagePack."""
+_LAST_FORM = Form(begins=b"\x94", most=MAX_BYTES)
 _SUFFIX = ".minutes"
 
 
@@ -116,7 +117,17 @@ class _Counters(msgspec.Struct, array_like=True):
     values: list[tuple[str, tuple[str, ...], float]]
 
 
+class _Last(msgspec.Struct, array_like=True):
+    """What was flushed last: the counters up to there, and the frame, which belongs at `place` of the day's file."""
+
+    counters: list[_Counters]
+    day: int
+    place: int
+    frame: bytes
+
+
 _FRAMES = msgspec.msgpack.Decoder(_Frame)
+_LASTS = msgspec.msgpack.Decoder(_Last)
 _POINTS = msgspec.msgpack.Decoder(list[Point])
 
 
@@ -134,13 +145,15 @@ class RuleMetrics:
         self._minute = clock.now() // MINUTE
         self._current: dict[str, dict[Key, Point]] = {}
         self._known: dict[str, _Counters] = {}
-        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
-            for one in msgspec.msgpack.decode(self._state.read_bytes(), type=list[_Counters]):
-                self._known[one.process] = one
+        last = self._read_last()
+        if last is not None:
+            self._known = {one.process: one for one in last.counters}
+            with contextlib.suppress(OSError):
+                self._put(last)
 
     @property
-    def _state(self) -> Path:
-        return self._folder / "counters"
+    def _last(self) -> Path:
+        return self._folder / "last"
 
     def look(self, snapshots: Iterable[Snapshot]) -> None:
         """Take the processes' counters as they are now."""
@@ -221,15 +234,35 @@ class RuleMetrics:
         rules = {
             rule: msgspec.Raw(msgspec.msgpack.encode([*points.values()])) for rule, points in current.items()
         }
-        payload = msgspec.msgpack.encode(_Frame(minute, rules))
-        known = [*self._known.values()]
+        frame = _FORM.pack(msgspec.msgpack.encode(_Frame(minute, rules)))
+        day = minute * MINUTE // DAY
         try:
-            with self._path(minute * MINUTE // DAY).open("ab") as file:
-                file.write(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
-            write_replacement(self._state, msgspec.msgpack.encode(known))
+            path = self._path(day)
+            place = path.stat().st_size if path.exists() else 0
+            last = _Last([*self._known.values()], day, place, frame)
+            # At one stroke the counters and what they grew by: a crash here makes no minute twice, nor loses one.
+            write_replacement(self._last, _LAST_FORM.pack(msgspec.msgpack.encode(last)))
+            self._put(last)
             self._prune()
         except OSError as error:
             _LOG.warning("metrics of rules are not kept: %s", type(error).__name__)
+
+    def _read_last(self) -> _Last | None:
+        try:
+            with self._last.open("rb") as file:
+                whole = next(_LAST_FORM.read(file), None)
+            return _LASTS.decode(whole.payload) if whole is not None else None
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def _put(self, last: _Last) -> None:
+        """Put the frame at its place, if it is not there."""
+        path = self._path(last.day)
+        with path.open("r+b" if path.exists() else "xb") as file:
+            size = file.seek(0, 2)
+            if size < last.place + len(last.frame):
+                file.seek(min(size, last.place))
+                file.write(last.frame)
 
     def _prune(self) -> None:
         # A clock that was set wrong for a minute must not cost the metrics of 93 days.
@@ -250,16 +283,8 @@ class RuleMetrics:
 
 
 def _frames(path: Path) -> Iterator[_Frame]:
-    """Whole frames of a file; what a crash tore is stepped over by its length, or ends the file."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            payload = file.read(length) if length <= MAX_BYTES else b""
-            if len(payload) != length or zlib.crc32(payload) != checksum:
-                return
-            with contextlib.suppress(msgspec.MsgspecError):
-                yield _FRAMES.decode(payload)
+    """Whole frames of a file."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for whole in _FORM.read(file):
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                yield _FRAMES.decode(whole.payload)

@@ -6,7 +6,6 @@ filtered. A crash may cost what was counted in the last seconds before it, and n
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Iterable
@@ -77,9 +76,13 @@ class UsageMeter:
         self._counts: dict[tuple[int, str, str], list[int]] = {}
         self._days: dict[tuple[int, str], list[int]] = {}
         self._changed = False
-        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+        try:
             for one in msgspec.json.decode(path.read_bytes(), type=list[_Entry]):
                 self._counts[one.hour, one.workspace, one.table] = [one.rows, one.bytes]
+        except FileNotFoundError:
+            return
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            _LOG.error("%s is damaged: what it counted of the last hours will lack in the table Usage", path)
 
     def stored(self, workspace: str, table: str, rows: int, size: int) -> None:
         """A table took so many rows out of `size` bytes of JSON."""

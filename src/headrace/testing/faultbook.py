@@ -85,10 +85,10 @@ class FaultBook:
         self._lock = folder / "lock"
 
     def armed(self) -> tuple[Armed, ...]:
-        """All faults, oldest first, also those that no further call meets."""
+        """All faults, oldest first, also those that no further call meets; none where the file is damaged."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=tuple[Armed, ...])
-        except FileNotFoundError:
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return ()
 
     def arm(self, fault: Fault) -> Armed:

@@ -7,13 +7,18 @@ that was settled is never looked at again, even if its table has been deleted an
 
 from __future__ import annotations
 
+import logging
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from headrace.disk import Disk, replace_durably
+
+_LOG = logging.getLogger(__name__)
 
 SITE = "pipeline.checkpoint"
 SITE_FOLDER = "pipeline.checkpoint.folder"
@@ -36,6 +41,13 @@ class _Stored(msgspec.Struct, frozen=True):
     format: int
     watermark: int
     settled: dict[str, int]
+    checksum: int | None = None
+    """Of the other fields; None in what was written before there were checksums."""
+
+    def sealed(self) -> _Stored:
+        """With its checksum: a watermark that is wrong would pass over records that no table has."""
+        plain = structs.replace(self, checksum=None)
+        return structs.replace(self, checksum=zlib.crc32(msgspec.json.encode(plain, order="sorted")))
 
 
 class Checkpoints:
@@ -50,17 +62,23 @@ class Checkpoints:
 
     def load(self, journal: str) -> Checkpoint:
         """The journal's checkpoint; one that says nothing when there is none or it cannot be read."""
+        path = self._path(journal)
         try:
-            stored = msgspec.json.decode(self._path(journal).read_bytes(), type=_Stored)
-        except (FileNotFoundError, msgspec.MsgspecError):
+            stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
+        except FileNotFoundError:
             return Checkpoint()
-        if stored.format != FORMAT:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            stored = _Stored(0, 0, {})
+        if stored.format != FORMAT or stored.checksum not in (None, stored.sealed().checksum):
+            _LOG.error(
+                "%s is damaged: the journal is read again from its beginning, which takes a while", path
+            )
             return Checkpoint()
         return Checkpoint(stored.watermark, stored.settled)
 
     def save(self, journal: str, checkpoint: Checkpoint) -> None:
         """Make `checkpoint` the journal's, durably. Raises `OSError`; then the former one stands."""
-        stored = _Stored(FORMAT, checkpoint.watermark, dict(checkpoint.settled))
+        stored = _Stored(FORMAT, checkpoint.watermark, dict(checkpoint.settled)).sealed()
         replace_durably(self._disk, self._path(journal), msgspec.json.encode(stored), SITE)
 
     def _path(self, journal: str) -> Path:

@@ -2,16 +2,15 @@
 
 A letter's key is its place: journal, offset, flow, row. A letter once kept is a decision: a replay of the
 journal neither writes it again nor stores its row. Letters are appended to files of bounded size, each frame
-with its length and checksum; what a crash tore off the last file's end is cut away when it is next opened.
+with its length and checksum. A file whose end a crash tore, or a disk changed, takes no more; of its frames only those
+are lost that are not whole any more, which the log tells.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import struct
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from headrace.disk import Disk
+from headrace.frames import Form
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ WHOLE = -1
 
 FILE_BYTES = 32 * 1024 * 1024
 MAX_BYTES = 8 * 1024 * 1024 * 1024
-MAX_FRAME = 256 * 1024 * 1024
-_HEAD = struct.Struct("<II")
+_FORM = Form(begins=b"\x9f", most=256 * 1024 * 1024)
+"""A letter is an array of 15, in MessagePack."""
 _SUFFIX = ".letters"
 
 
@@ -86,7 +86,7 @@ class DeadLetters:
     def __init__(
         self, folder: Path, disk: Disk, *, file_bytes: int = FILE_BYTES, max_bytes: int = MAX_BYTES
     ) -> None:
-        """Open or begin the letters in `folder` and mend the last file. Raises `OSError`.
+        """Open or begin the letters in `folder`. Raises `OSError`.
 
         `max_bytes` bounds all of them, give or take one file: the oldest are removed, told by `removed`.
         """
@@ -105,11 +105,17 @@ class DeadLetters:
         files = _files(folder)
         self._number = _number(files[-1]) if files else 0
         for path in files:
-            end = 0
-            for letter, end in _frames(path):  # noqa: B007 - the last end is used
+            whole = 0
+            for letter, size in _frames(path):
                 self._note(letter)
-            if path == files[-1] and end < path.stat().st_size:
-                _cut(path, end, disk)
+                whole += size
+            damaged = path.stat().st_size - whole
+            if damaged:
+                _LOG.error(
+                    "%d bytes of the dead letters in %s are torn or damaged, and passed over", damaged, path
+                )
+                # Behind what is not whole nobody writes: it could be taken for a part of it.
+                self._number = max(self._number, _number(path) + 1)
 
     def add(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         """Keep these letters durably; those that were new. Raises `OSError`: then none may be relied on."""
@@ -121,8 +127,7 @@ class DeadLetters:
             start = file.tell()
             try:
                 for letter in fresh:
-                    payload = msgspec.msgpack.encode(letter)
-                    file.write(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+                    file.write(_FORM.pack(msgspec.msgpack.encode(letter)))
                 file.flush()
                 self._disk.sync_file(Path(file.name), SITE_APPEND, file.fileno())
             except OSError:
@@ -249,22 +254,9 @@ def _number(path: Path) -> int:
     return int(path.stem)
 
 
-def _frames(path: Path) -> Iterable[tuple[DeadLetter, int]]:
-    """The whole frames of a file, each with the position behind it; ends at the first that is not whole."""
+def _frames(path: Path) -> Iterator[tuple[DeadLetter, int]]:
+    """The letters of a file that are whole, each with the bytes that it takes."""
     with path.open("rb") as file:
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            payload = file.read(length) if length <= MAX_FRAME else b""
-            if len(payload) != length or zlib.crc32(payload) != checksum:
-                return
-            try:
-                letter = msgspec.msgpack.decode(payload, type=DeadLetter)
-            except msgspec.MsgspecError:
-                return
-            yield letter, file.tell()
-
-
-def _cut(path: Path, end: int, disk: Disk) -> None:
-    with path.open("r+b") as file:
-        file.truncate(end)
-        disk.sync_file(path, SITE_APPEND, file.fileno())
+        for frame in _FORM.read(file):
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                yield msgspec.msgpack.decode(frame.payload, type=DeadLetter), frame.end - frame.start

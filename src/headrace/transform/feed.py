@@ -54,6 +54,8 @@ class JournalFeed:
     trimmed: int = 0
     damaged: int = 0
     saved: Checkpoint = field(default_factory=Checkpoint)
+    refused: dict[str, float] = field(default_factory=dict)
+    """What the disk refused last, and when to try it again, in monotonic seconds."""
     _late: set[str] = field(default_factory=set)
     _followers: tuple[_Follower, ...] = ()
     _following: threading.Lock = field(default_factory=threading.Lock)

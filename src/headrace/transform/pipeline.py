@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import duckdb
 
 from headrace.catalog.model import Table
 from headrace.clock import Clock
-from headrace.disk import Disk, RealDisk
-from headrace.journal.model import JournalReader, Record
+from headrace.disk import Disk, RealDisk, reason
+from headrace.journal.model import JournalFormatError, JournalReader, Record
 from headrace.kql.sql.session import prepare as prepare_session
 from headrace.settings import Settings
 from headrace.tables.model import TableBrokenError, TableKey, TablesError
@@ -92,6 +93,7 @@ class Pipeline:
         self._uncommitted: set[TableKey] = set()
         self._retries = 0
         self._waits = False
+        self._hidden = False
         self._worked = 0.0
         self._looks = 0
         self._failure: str | None = None
@@ -207,7 +209,8 @@ class Pipeline:
         try:
             target()
         except Exception as error:  # noqa: BLE001 - the border of a thread: nothing may end it silently
-            _LOG.error("pipeline stopped: %s", type(error).__name__)
+            why = f": {error}" if isinstance(error, JournalFormatError | OSError) else ""
+            _LOG.error("pipeline stopped: %s%s", type(error).__name__, why)
             self._failure = type(error).__name__
             self._lanes.close()
             self._stopping.set()
@@ -225,6 +228,18 @@ class Pipeline:
             with self._lock:
                 self._journals[key] = journal
 
+    def _discover_more(self) -> None:
+        try:
+            self._discover()
+        except OSError as error:
+            if not self._hidden:
+                _LOG.error(
+                    "new journals cannot be looked for: %s; it is tried again and again", reason(error)
+                )
+            self._hidden = True
+        else:
+            self._hidden = False
+
     def _read_loop(self) -> None:
         looked = self._clock.monotonic()
         ends: dict[str, int] | None = None
@@ -238,7 +253,7 @@ class Pipeline:
                     return
             elif self._clock.monotonic() - looked >= DISCOVER_SECONDS:
                 looked = self._clock.monotonic()
-                self._discover()
+                self._discover_more()
             if self._seen is not None and self._seen.lost():
                 self._reset.set()
             if self._reset.is_set():
@@ -246,7 +261,10 @@ class Pipeline:
             moved = (
                 []
                 if self._reset.is_set()
-                else [one.read(self._note) for one in list(self._journals.values())]
+                else [
+                    self._try(one, "read", partial(one.read, self._note))
+                    for one in [*self._journals.values()]
+                ]
             )
             self._trim()
             self._looks += 1
@@ -272,8 +290,28 @@ class Pipeline:
         for journal in self._journals.values():
             if journal.trim_to > journal.trimmed:
                 self._step("trim")
-                journal.reader.trim(journal.trim_to)
-                journal.trimmed = journal.trim_to
+                self._try(journal, "trimmed", partial(_trim, journal))
+
+    def _try(self, journal: JournalFeed, what: str, act: Callable[[], bool]) -> bool:
+        """What `act` gives; false when the disk refuses it, which is told once, and then for a while."""
+        now = self._clock.monotonic()
+        if now < journal.refused.get(what, now):
+            return False
+        try:
+            done = act()
+        except OSError as error:
+            if what not in journal.refused:
+                _LOG.error(
+                    "journal %s cannot be %s: %s; it is tried again and again",
+                    journal.key,
+                    what,
+                    reason(error),
+                )
+            journal.refused[what] = now + REPAIR_SECONDS
+            return False
+        if journal.refused.pop(what, None) is not None:
+            _LOG.warning("journal %s is %s again", journal.key, what)
+        return done
 
     def _rewind(self) -> None:
         """Begin again from the watermarks, after a table's positions may have gone back."""
@@ -443,6 +481,13 @@ class Pipeline:
             self._letters.forget(key, watermark)
             if self._seen is not None:
                 self._seen.settled(key, watermark)
+
+
+def _trim(journal: JournalFeed) -> bool:
+    wanted = journal.trim_to
+    journal.reader.trim(wanted)
+    journal.trimmed = wanted
+    return True
 
 
 def _nap(seconds: float = POLL_SECONDS) -> None:

@@ -361,13 +361,14 @@ class SeenCalls:
 
 
 def _entries(data: bytes) -> Iterator[tuple[int, Call]]:
-    """The entries of whole frames with their slots; ends at the first frame that is not whole."""
+    """The entries of whole frames with their slots; what is not whole is stepped over, slot by slot."""
     place = 0
     while place + _SLOT <= len(data):
         magic, count, checksum = _HEAD.unpack_from(data, place)
         entries = data[place + _SLOT : place + _SLOT * (count + 1)]
         if magic != _MAGIC or len(entries) != count * _SLOT or zlib.crc32(entries) != checksum:
-            return
+            place += _SLOT
+            continue
         for index in range(count):
             slot = place // _SLOT + 1 + index
             yield slot, Call.unpacked(entries[index * _SLOT : (index + 1) * _SLOT])

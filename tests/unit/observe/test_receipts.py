@@ -101,6 +101,37 @@ def test_a_torn_end_costs_its_frame_alone(opened: Opener, tmp_path: Path) -> Non
     assert again.find(last) == []
 
 
+def test_damage_costs_its_frame_alone(opened: Opener, tmp_path: Path) -> None:
+    receipts = opened()
+    ids = new_ids(9)
+    for one in ids:
+        receipts.append(frame(one))
+    receipts.close()
+    (path,) = (tmp_path / "receipts").glob("*.receipts")
+    content = path.read_bytes()
+    size = len(content) // len(ids)
+    for place in (1, size + 5, 2 * size + 30):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x20]) + content[place + 1 :])
+        path.with_suffix(".index").unlink(missing_ok=True)
+        again = opened()
+        assert [one for one in ids if not again.find(one)] == [ids[place // size]]
+        again.close()
+
+
+@pytest.mark.parametrize("size", [0, 7, 25, None])
+def test_an_index_that_is_not_whole_is_made_anew(opened: Opener, tmp_path: Path, size: int | None) -> None:
+    receipts = opened(segment_bytes=1000)
+    ids = new_ids(30)
+    for one in ids:
+        receipts.append(frame(one))
+    receipts.close()
+    for index in (tmp_path / "receipts").glob("*.index"):
+        content = index.read_bytes()
+        index.write_bytes(content[:size] if size is not None else bytes(len(content)))
+    again = opened(segment_bytes=1000)
+    assert all(len(again.find(one)) == 1 for one in ids)
+
+
 def test_receipts_are_bounded_in_bytes_and_time(opened: Opener, tmp_path: Path, clock: ManualClock) -> None:
     receipts = opened(segment_bytes=1000, max_bytes=5000)
     ids = new_ids(300)

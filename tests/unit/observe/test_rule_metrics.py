@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from headrace.clock import DAY, MINUTE, ManualClock
 from headrace.observe.metrics import Snapshot
 from headrace.observe.rule_metrics import DEFINITIONS, RuleMetrics
@@ -113,16 +115,45 @@ def test_old_days_and_too_many_bytes_go(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.minutes"))) == 1
 
 
-def test_a_torn_end_costs_its_minute_alone(tmp_path: Path) -> None:
-    clock = ManualClock(START)
-    metrics = RuleMetrics(tmp_path, clock)
-    for rows in range(1, 3):
+def minutes(path: Path, clock: ManualClock, ended: int) -> RuleMetrics:
+    """Metrics of so many minutes that have ended, one row received in each, and of one under way."""
+    metrics = RuleMetrics(path, clock)
+    for rows in range(1, ended + 1):
         metrics.look([gateway(rows)])
         clock.advance(MINUTE)
-    metrics.look([gateway(2)])
+    metrics.look([gateway(ended + 1)])
+    return metrics
+
+
+def received(metrics: RuleMetrics) -> list[tuple[object, ...]]:
+    return sorted(one[:1] + one[3:4] for one in found(metrics) if one[1] == "RowsReceived_Count")
+
+
+@pytest.mark.parametrize("lost", [3, 40, 10_000])
+def test_a_crash_between_the_counters_and_their_minute_costs_nothing(tmp_path: Path, lost: int) -> None:
+    clock = ManualClock(START)
+    minutes(tmp_path, clock, 1)
     (path,) = tmp_path.glob("*.minutes")
-    path.write_bytes(path.read_bytes()[:-3])
-    assert {one[0] for one in found(RuleMetrics(tmp_path, clock))} == {0}
+    # The counters were kept at once with the minute; the write of that was cut short.
+    path.write_bytes(path.read_bytes()[: -min(lost, path.stat().st_size)])
+    again = RuleMetrics(tmp_path, clock)
+    again.look([gateway(2)])
+    assert received(again) == [(0, 1), (1, 1)]
+
+
+def test_damage_costs_its_minute_alone(tmp_path: Path) -> None:
+    clock = ManualClock(START)
+    minutes(tmp_path, clock, 3)
+    (path,) = tmp_path.glob("*.minutes")
+    content = bytearray(path.read_bytes())
+    for place in (len(content) // 2, 1):
+        content[place] ^= 0x40
+        path.write_bytes(content)
+        again = RuleMetrics(tmp_path, clock)
+        again.look([gateway(4)])
+        assert (3, 1) in received(again)
+        assert (2, 1) in received(again)
+    assert len(received(again)) == 2
 
 
 def test_a_clock_that_is_set_wrong_for_a_while_costs_no_minute(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_all_letters_are_bounded_and_what_goes_is_counted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("lost", [1, 7, 30])
-def test_a_torn_end_is_cut_away(tmp_path: Path, lost: int) -> None:
+def test_a_torn_end_costs_its_letter_alone(tmp_path: Path, lost: int) -> None:
     letters = DeadLetters(tmp_path, RealDisk())
     letters.add([letter(1)])
     letters.add([letter(2)])
@@ -97,6 +97,28 @@ def test_a_torn_end_is_cut_away(tmp_path: Path, lost: int) -> None:
     again.add([letter(2), letter(3)])
     again.close()
     assert [one.offset for one in read_letters(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("place", [0, 2, 5, 9, 40, 70, 150])
+def test_damage_costs_its_letter_alone(tmp_path: Path, place: int, caplog: pytest.LogCaptureFixture) -> None:
+    letters = DeadLetters(tmp_path, RealDisk())
+    for offset in range(5):
+        letters.add([letter(offset, body=bytes(50))])
+    letters.close()
+    (path,) = tmp_path.glob("*.letters")
+    content = bytearray(path.read_bytes())
+    size = len(content) // 5
+    content[place] ^= 0x81
+    path.write_bytes(content)
+    kept = [one for one in range(5) if one != place // size]
+    assert [one.offset for one in read_letters(tmp_path)] == kept
+    again = DeadLetters(tmp_path, RealDisk())
+    assert f"{size} bytes" in caplog.text
+    assert str(path) in caplog.text
+    again.add([letter(9)])
+    again.close()
+    assert bytes(content) == path.read_bytes(), "what is damaged is not touched"
+    assert [one.offset for one in read_letters(tmp_path)] == [*kept, 9]
 
 
 def test_a_disk_that_refuses_keeps_nothing(tmp_path: Path) -> None:

@@ -86,6 +86,28 @@ def test_a_replay_gives_nothing_twice(tmp_path: Path) -> None:
         assert by_flow(pipeline.progress())[RULE, 0].received == 1
 
 
+@pytest.mark.parametrize(
+    "damage", [(b'"watermark":5', b'"watermark":7'), (b"settled", b"se\xfftled"), (b"{", b"\0")]
+)
+def test_a_damaged_checkpoint_passes_over_nothing(
+    tmp_path: Path, damage: tuple[bytes, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
+        for number in range(5):
+            bench.send([{"Id": number}])
+        bench.drain()
+        path = tmp_path / "checkpoints" / f"{JOURNAL}.json"
+        assert damage[0] in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(*damage))
+        bench.close()
+        bench.open()
+        bench.send([{"Id": 5}])
+        bench.send([{"Id": 6}])
+        bench.drain()
+        assert [row[0] for row in bench.rows("Id")] == [0, 1, 2, 3, 4, 5, 6]
+        assert f"{path} is damaged" in caplog.text
+
+
 def test_records_go_through_their_version_of_the_rule(tmp_path: Path) -> None:
     other = make_table("Others_CL", incarnation="inc-2")
     rules = rules_of(make_rule(), make_rule(make_flow(table="Others_CL"), version=2))
@@ -433,3 +455,33 @@ def test_a_table_that_the_disk_broke_is_mended_and_filled_again(
         assert pipeline.stop()
         assert [row[0] for row in bench.rows("Id")] == list(range(6))
         assert pipeline.progress().journals[JOURNAL].watermark == 6
+
+
+def test_a_journal_that_cannot_be_trimmed_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("headrace.transform.pipeline.REPAIR_SECONDS", 0.05)
+    disk = FailingDisk("journal.trim.dir")
+    with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),), disk=disk) as bench:
+        for number in range(3):
+            # Each start of a journal begins another segment.
+            bench.close()
+            bench.open()
+            bench.send([{"Id": number}])
+        assert [row[0] for row in _drained(bench)] == [0, 1, 2]
+        bench.close()
+        bench.open()
+        bench.send([{"Id": 3}])
+        assert [row[0] for row in _drained(bench)] == [0, 1, 2, 3]
+        disk.failing = False
+        bench.close()
+        bench.open()
+        bench.send([{"Id": 4}])
+        assert [row[0] for row in _drained(bench)] == [0, 1, 2, 3, 4]
+        assert len([*(tmp_path / "journal" / JOURNAL).glob("*.seg")]) == 1
+    assert caplog.text.count("cannot be trimmed: Input/output error") == 2
+
+
+def _drained(bench: PipelineBench) -> list[tuple[object, ...]]:
+    bench.drain()
+    return bench.rows("Id")

@@ -198,3 +198,21 @@ def test_a_repeat_of_a_dead_letter_makes_no_other(tmp_path: Path) -> None:
         assert bench.letters is not None
         assert len(bench.letters) == 1
         assert by_flow(pipeline.progress()) == {(RULE, 0): FlowCounts(received=2, dead=1, duplicate=1)}
+
+
+@pytest.mark.parametrize("place", [3, 70, 140])
+def test_damage_costs_its_calls_alone(tmp_path: Path, place: int) -> None:
+    seen = open_seen(tmp_path)
+    calls = [call(offset, f"client-{offset}") for offset in range(3)]
+    for one in calls:
+        seen.note([one])
+    seen.close()
+    (path,) = (tmp_path / "seen").iterdir()
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x04
+    path.write_bytes(content)
+    again = open_seen(tmp_path)
+    damaged = place // (len(content) // 3)
+    repeated = [call(offset + 5, f"client-{offset}") for offset in range(3)]
+    assert repeats(again, repeated) == [offset + 5 for offset in range(3) if offset != damaged]
+    again.close()

@@ -72,7 +72,7 @@ class Heads:
         for path in self._folder.glob("*.head"):
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=Head))
-            except (OSError, msgspec.DecodeError):
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 continue
         return sorted(found, key=lambda head: (head.time, head.chain))
 
