@@ -22,7 +22,7 @@ from headrace.disk import RealDisk, replace_durably
 from headrace.env_file import Endpoint, Sample
 from headrace.errors import Problem, ProblemError
 from headrace.process import ProcessConfig, Role
-from headrace.processors import processors_for_gateways
+from headrace.processors import disk_processor, processors_for_gateways
 from headrace.service_manager import told_of_readiness
 from headrace.settings import ServerSettings, Settings
 from headrace.supervisor import Supervisor, reserved_port
@@ -87,7 +87,7 @@ async def running_server(
         with _disk_problems_told():
             tls = _tls_files(settings, folder)
         base_url = _base_url(settings.server, ports.public)
-        processors = _gateway_processors(settings.server, part)
+        processors = _gateway_processors(settings.server, part, folder)
         configs = _processes(settings, ports, base_url, tls, processors, verbose)
         supervisor = Supervisor([one for one in configs if part in (None, _PARTS[one.role])], locks)
         variables = env_file.environment(sample, _endpoint(base_url, tls, ports))
@@ -328,11 +328,11 @@ async def _ready_before(
     return True
 
 
-def _gateway_processors(server: ServerSettings, part: Part | None) -> tuple[int, ...]:
+def _gateway_processors(server: ServerSettings, part: Part | None, folder: DataFolder) -> tuple[int, ...]:
     """Empty for a part of a server: the others may be anywhere."""
     if part is not None or server.processors == "shared":
         return ()
-    return processors_for_gateways(server.gateways)
+    return processors_for_gateways(server.gateways, disk_processor(folder.root))
 
 
 def _processes(

@@ -56,8 +56,10 @@ EnvFile = Annotated[Path | None, typer.Option(help="Write the env file here too,
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what the processes do.")]
 
 
-EPHEMERAL = {"journal.segment_bytes": 16 * MIB}
-"""Defaults of a server that lives for a test: it should not take much disk for the little that it gets."""
+EPHEMERAL = {"journal.segment_bytes": 16 * MIB, "server.processors": "shared"}
+"""Defaults of a server that lives for a test: it should not take much disk for the little that it gets, and several of
+them share a machine.
+"""
 
 
 def register(app: typer.Typer, panel: str) -> None:

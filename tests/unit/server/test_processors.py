@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from headrace.processors import processors_for_gateways
+from headrace.processors import disk_processor, processors_for_gateways
 
 AVAILABLE = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
@@ -86,3 +88,48 @@ def test_none_is_taken_where_the_others_would_have_none() -> None:
 
 def test_servers_begin_at_different_processors() -> None:
     assert len({processors_for_gateways(1) for _ in range(200)}) == len(AVAILABLE)
+
+
+def test_gateways_begin_at_the_disk_s_processor() -> None:
+    assert processors_for_gateways(1, AVAILABLE[-1]) == (AVAILABLE[-1],)
+
+
+def test_a_disk_s_processor_that_this_process_may_not_use_changes_nothing() -> None:
+    assert len({processors_for_gateways(1, 100_000) for _ in range(200)}) == len(AVAILABLE)
+
+
+def system_with(folder: Path, counts: Mapping[str, str]) -> Path:
+    """A tree as Linux shows it, in which the disk of `folder` has these interrupts, counted by processor."""
+    number = folder.stat().st_dev
+    system = folder / "sys"
+    device = system / "devices/pci0000:00/0000:00:02.0"
+    disk = device / "virtio1/block/vda/vda1"
+    disk.mkdir(parents=True)
+    (device / "msi_irqs").mkdir()
+    for irq, by_processor in counts.items():
+        (device / "msi_irqs" / irq).write_text("msix\n")
+        (system / "kernel/irq" / irq).mkdir(parents=True)
+        (system / "kernel/irq" / irq / "per_cpu_count").write_text(by_processor)
+    link = system / f"dev/block/{os.major(number)}:{os.minor(number)}"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(disk)
+    return system
+
+
+def test_the_processor_of_a_disk_with_one_queue(tmp_path: Path) -> None:
+    system = system_with(tmp_path, {"35": "0,1,0,0\n", "36": "0,12,18894475,0\n"})
+    assert disk_processor(tmp_path, system) == 2
+
+
+def test_a_disk_with_a_queue_for_each_processor_has_none(tmp_path: Path) -> None:
+    system = system_with(tmp_path, {"35": "7,0\n", "36": "5000,0\n", "37": "0,4000\n"})
+    assert disk_processor(tmp_path, system) is None
+
+
+@pytest.mark.parametrize("counts", ["0,0\n", "\n", "many\n"])
+def test_a_disk_that_the_kernel_tells_nothing_of_has_none(tmp_path: Path, counts: str) -> None:
+    assert disk_processor(tmp_path, system_with(tmp_path, {"36": counts})) is None
+
+
+def test_what_is_no_disk_of_this_machine_has_none(tmp_path: Path) -> None:
+    assert disk_processor(tmp_path, tmp_path / "sys") is None
