@@ -149,22 +149,17 @@ class Generator(ExpressionGenerator):
         self, layer: Layer, input: p.Plan, expressions: Sequence[Expr], order: tuple[p.OrderKey, ...] = ()
     ) -> tuple[Layer, list[exp.Expression]]:
         """Expressions over a layer; what they hoist is put into a select below."""
-        before = self._hoists, self._layer, self._order
-        self._hoists, self._layer, self._order = [], layer, order
-        try:
+        hoists: list[tuple[str, exp.Expression]] = []
+        with self.over(layer, hoists=hoists, order=order):
             rendered = [self.render(expression) for expression in expressions]
-            hoists = self._hoists
-        finally:
-            self._hoists, self._layer, self._order = before
         if not hoists:
             return layer, rendered
-        return self.hoisted(layer, input, hoists, expressions, order)
+        return self.hoisted(layer, input, expressions, order)
 
     def hoisted(
         self,
         layer: Layer,
         input: p.Plan,
-        hoists: list[tuple[str, exp.Expression]],
         expressions: Sequence[Expr],
         order: tuple[p.OrderKey, ...],
     ) -> tuple[Layer, list[exp.Expression]]:
@@ -173,16 +168,10 @@ class Generator(ExpressionGenerator):
         The layer is finished first, so that the second rendering reads plain columns and hoists the same.
         """
         layer = self.wrap(layer, input.columns)
-        again: list[tuple[str, exp.Expression]] = []
-        before = self._hoists, self._layer, self._order
-        self._hoists, self._layer, self._order = again, layer, order
-        try:
+        remaining: list[tuple[str, exp.Expression]] = []
+        with self.over(layer, hoists=remaining, order=order):
             rendered = [self.render(expression) for expression in expressions]
-        finally:
-            self._hoists, self._layer, self._order = before
         kept = [column for column in input.columns if column in layer.values]
-        known: set[str] = set()
-        remaining = list(again)
         while remaining:
             pending = {name for name, _ in remaining}
             now = [
@@ -191,8 +180,8 @@ class Generator(ExpressionGenerator):
                 if not any(column.name in pending for column in value.find_all(exp.Column))
             ]
             layer = self.from_select(layer.extended(kept, now), kept, layer.depth)
-            known.update(name for name, _ in now)
-            remaining = [item for item in remaining if item[0] not in known]
+            done = {name for name, _ in now}
+            remaining = [item for item in remaining if item[0] not in done]
         return layer, rendered
 
     def compute(self, plan: p.Compute) -> Layer:
@@ -220,18 +209,14 @@ class Generator(ExpressionGenerator):
         for (column, _), sql in zip(plan.keys, keys, strict=True):
             items.append(named(sql, column.sql_name))
             groups.append(exp.Literal.number(len(items)))
-        before = self._layer, self._order
-        self._layer, self._order = layer, plan.order
         unpacked: dict[Column, exp.Expression] = {}
-        try:
+        with self.over(layer, order=plan.order):
             for columns, applied in plan.aggregates:
                 if len(columns) > 3 and applied.function.name in _FROM_ONE_ROW:
                     items.extend(self.packed(columns, applied, unpacked))
                     continue
                 for column, sql in zip(columns, self.several(applied), strict=True):
                     items.append(named(sql, column.sql_name))
-        finally:
-            self._layer, self._order = before
         select = layer.select(())
         if not items:
             items.append(named(exp.Literal.number(1), "one"))
@@ -293,11 +278,8 @@ class Generator(ExpressionGenerator):
         """`ROW_NUMBER` in groups."""
         layer = self.ready(plan.input, *plan.partition, *(key.value for key in plan.order))
         layer = self.wrap(layer, plan.input.columns) if layer.where else layer
-        before, self._layer = self._layer, layer
-        try:
+        with self.over(layer):
             partition = [self.render(value) for value in plan.partition]
-        finally:
-            self._layer = before
         order = self.order_sql(plan.order, layer)
         window = exp.Window(
             this=exp.Anonymous(this="row_number"),
@@ -332,19 +314,13 @@ class Generator(ExpressionGenerator):
 
     def pair(self, left: Expr, right: Expr, layer: Layer) -> exp.Expression:
         """One equality of a join."""
-        before, self._layer = self._layer, layer
-        try:
+        with self.over(layer):
             return exp.EQ(this=self.render(left), expression=self.render(right))
-        finally:
-            self._layer = before
 
     def unique_rows(self, plan: p.Join, left: Layer) -> Layer:
         """One row a key of the left side, as innerunique has it."""
-        before, self._layer = self._layer, left
-        try:
+        with self.over(left):
             keys = [self.render(first) for first, _ in plan.pairs]
-        finally:
-            self._layer = before
         select = left.select(plan.left.columns)
         select.set("distinct", exp.Distinct(on=exp.Tuple(expressions=keys)))
         return self.from_select(select, plan.left.columns, left.depth)

@@ -195,12 +195,8 @@ class MatchGenerator(Generator):
             values[column] = self._state_value(machine, state, column)
         for column, default in machine.plan.declared:
             values[column] = self.render_alone(default)
-        before = self._layer, self._hoists
-        self._layer, self._hoists = Layer(None, values), None
-        try:
+        with self.over(Layer(None, values), hoists=None):
             return self.render(expression)
-        finally:
-            self._layer, self._hoists = before
 
     def _outputs(self, machine: _Machine) -> Layer:
         """The rows that steps put out, in the order of rows and steps."""

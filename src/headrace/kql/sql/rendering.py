@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypedDict, Unpack
 
 from sqlglot import exp
 
@@ -28,6 +30,13 @@ from headrace.kql.types import KustoType
 _T = KustoType
 MAX_RENDERED = 120_000
 """How many expressions one statement's SQL may come to."""
+
+
+class _Surroundings(TypedDict, total=False):
+    """What an expression stands in beside its layer: where costly parts are put, and the order of the rows."""
+
+    hoists: list[tuple[str, exp.Expression]] | None
+    order: tuple[p.OrderKey, ...]
 
 
 class ExpressionGenerator:
@@ -75,6 +84,18 @@ class ExpressionGenerator:
         assert self._layer is not None
         return self.order_sql(self._order, self._layer)
 
+    @contextmanager
+    def over(self, layer: Layer | None, **more: Unpack[_Surroundings]) -> Iterator[None]:
+        """Let what is rendered inside read this layer; of its surroundings only what is given changes."""
+        before = self._layer, self._hoists, self._order
+        self._layer = layer
+        self._hoists = more.get("hoists", self._hoists)
+        self._order = more.get("order", self._order)
+        try:
+            yield
+        finally:
+            self._layer, self._hoists, self._order = before
+
     # Plans, which the subclass renders.
 
     def gen(self, plan: p.Plan) -> Layer:
@@ -87,11 +108,8 @@ class ExpressionGenerator:
 
     def order_sql(self, keys: Sequence[p.OrderKey], layer: Layer) -> list[exp.Expression]:
         """Order expressions over a layer."""
-        before, self._layer = self._layer, layer
-        try:
+        with self.over(layer):
             return [part for key in keys for part in self._ordered(key)]
-        finally:
-            self._layer = before
 
     def _ordered(self, key: p.OrderKey) -> list[exp.Expression]:
         """A key's parts. What is no number stands beside the nulls, where the engine has it greatest."""
@@ -143,12 +161,8 @@ class ExpressionGenerator:
 
     def render_alone(self, expression: Expr) -> exp.Expression:
         """An expression that reads no columns."""
-        before = self._layer, self._hoists
-        self._layer, self._hoists = None, None
-        try:
+        with self.over(None, hoists=None):
             return self.render(expression)
-        finally:
-            self._layer, self._hoists = before
 
     def typed(self, expression: Expr) -> Typed:
         """An expression as lowerings take it."""
@@ -187,21 +201,15 @@ class ExpressionGenerator:
 
     def scalar_query(self, expression: ScalarQuery) -> exp.Expression:
         """A sub-query in the place of a value."""
-        before = self._layer, self._hoists, self._order
-        self._layer, self._hoists, self._order = None, None, ()
-        try:
+        with self.over(None, hoists=None, order=()):
             select = self.gen(expression.plan).select([expression.column])
-        finally:
-            self._layer, self._hoists, self._order = before
         value: exp.Expression = exp.Subquery(this=select)
         return self.filled(value) if expression.type is _T.STRING else value
 
     def in_query(self, expression: InQuery) -> exp.Expression:
         """Membership in a sub-query; a null is in no set, and no set's null makes `!in` null."""
         operand = self.render(expression.operand)
-        before = self._layer, self._hoists, self._order
-        self._layer, self._hoists, self._order = None, None, ()
-        try:
+        with self.over(None, hoists=None, order=()):
             layer = self.gen(expression.plan)
             layer = self.wrap(layer, expression.plan.columns) if layer.closed else layer
             value = layer.read(expression.column)
@@ -211,7 +219,5 @@ class ExpressionGenerator:
             out.where, out.joins = [*layer.where], layer.joins
             out.where.append(exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null())))
             select = out.select([expression.column])
-        finally:
-            self._layer, self._hoists, self._order = before
         test: exp.Expression = exp.In(this=operand, query=exp.Subquery(this=select))
         return exp.Not(this=exp.Paren(this=test)) if expression.negated else exp.Paren(this=test)

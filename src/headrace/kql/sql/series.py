@@ -96,13 +96,9 @@ class SeriesGenerator(Generator):
     def _over_bin(self, plan: p.Series, value: Expr) -> exp.Expression:
         """An output's value in a bin that has rows."""
         columns = [*(column for column, _ in plan.keys), *(c for made, _ in plan.aggregates for c in made)]
-        before = self._layer, self._hoists
-        self._layer = Layer(None, {column: column_sql(column.sql_name) for column in columns})
-        self._hoists = None
-        try:
+        layer = Layer(None, {column: column_sql(column.sql_name) for column in columns})
+        with self.over(layer, hoists=None):
             return self.render(value)
-        finally:
-            self._layer, self._hoists = before
 
     def _binned(self, plan: p.Series, place: str) -> exp.Select:
         """The aggregates of every bin that has rows."""
@@ -128,13 +124,10 @@ class SeriesGenerator(Generator):
             )
         items.append(named(index, place))
         groups = [exp.Literal.number(i + 1) for i in range(len(items))]
-        before, self._layer = self._layer, layer
-        try:
+        with self.over(layer):
             for columns, applied in plan.aggregates:
                 made = zip(columns, self.several(applied), strict=True)
                 items.extend(named(sql, column.sql_name) for column, sql in made)
-        finally:
-            self._layer = before
         select = layer.select(())
         select.set("expressions", items)
         select.set("group", exp.Group(expressions=groups))

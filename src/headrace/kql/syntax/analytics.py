@@ -14,7 +14,7 @@ class AnalyticsParser(OperatorParser):
 
     def _make_series(self, start: int) -> n.Operator:
         nonempty = any(setting.name == "kind" and setting.value == "nonempty" for setting in self.settings())
-        columns = self._series_columns()
+        columns = self.many(self._series_column)
         self.expect("on", "after the aggregates of `make-series`")
         axis = self._series_axis()
         low = high = None
@@ -36,20 +36,16 @@ class AnalyticsParser(OperatorParser):
             keys = self.named_list()
         return t.MakeSeries(start, self.last_end, columns, axis, low, high, step, keys, nonempty, aligned)
 
-    def _series_columns(self) -> tuple[t.SeriesColumn, ...]:
-        """The aggregates, each with the default of a bin without rows."""
-        columns: list[t.SeriesColumn] = []
-        while True:
-            begin = self.token.start
-            item = self.named()
-            default = None
-            if self.at_word("default"):
-                self.advance()
-                self.expect("=", "after `default`")
-                default = self.expression()
-            columns.append(t.SeriesColumn(begin, self.last_end, item, default))
-            if not self.accept(","):
-                return tuple(columns)
+    def _series_column(self) -> t.SeriesColumn:
+        """An aggregate with the default of a bin without rows."""
+        start = self.token.start
+        item = self.named()
+        default = None
+        if self.at_word("default"):
+            self.advance()
+            self.expect("=", "after `default`")
+            default = self.expression()
+        return t.SeriesColumn(start, self.last_end, item, default)
 
     def _series_axis(self) -> n.Named:
         begin = self.token.start
@@ -150,19 +146,15 @@ class AnalyticsParser(OperatorParser):
             output = self.take_name("all, last or none")
         self.expect(":", "before the step's condition")
         condition = self.expression()
-        assignments: list[t.Assignment] = []
-        if self.accept("=>"):
-            while True:
-                begin = self.token.start
-                column = self.take_name("a column name")
-                self.expect("=", f"after `{column}`")
-                assignments.append(
-                    t.Assignment(start=begin, name=column, value=self.expression(), end=self.last_end)
-                )
-                if not self.accept(","):
-                    break
+        assignments = self.many(self._assignment) if self.accept("=>") else ()
         self.expect(";", "after the step")
-        return t.ScanStep(start, self.last_end, name, optional, output, condition, tuple(assignments))
+        return t.ScanStep(start, self.last_end, name, optional, output, condition, assignments)
+
+    def _assignment(self) -> t.Assignment:
+        start = self.token.start
+        column = self.take_name("a column name")
+        self.expect("=", f"after `{column}`")
+        return t.Assignment(start=start, name=column, value=self.expression(), end=self.last_end)
 
     def _reduce(self, start: int) -> n.Operator:
         source = any(setting.name == "kind" and setting.value == "source" for setting in self.settings())
@@ -188,11 +180,9 @@ class AnalyticsParser(OperatorParser):
             self.searching = before
 
     def _table_list(self) -> tuple[n.Expression, ...]:
-        tables = [self.union_source()]
-        while self.accept(","):
-            tables.append(self.union_source())
+        tables = self.many(self.union_source)
         self.expect(")", "to close the tables")
-        return tuple(tables)
+        return tables
 
     def _find(self, start: int) -> n.Operator:
         source_name = "source_"

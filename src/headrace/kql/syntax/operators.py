@@ -39,12 +39,10 @@ class OperatorParser(ExpressionParser):
             return self._named_value(start, (name,))
         if self.at("(") and self._at_name_list():
             self.advance()
-            names = [self.take_name("a column name")]
-            while self.accept(","):
-                names.append(self.take_name("a column name"))
+            names = self.many(lambda: self.take_name("a column name"))
             self.expect(")", "to close the names")
             self.expect("=", "after the names")
-            return self._named_value(start, tuple(names))
+            return self._named_value(start, names)
         return self._named_value(start, ())
 
     def _named_value(self, start: int, names: tuple[str, ...]) -> n.Named:
@@ -59,17 +57,11 @@ class OperatorParser(ExpressionParser):
 
     def named_list(self) -> tuple[n.Named, ...]:
         """One or more named expressions parted by commas."""
-        items = [self.named()]
-        while self.accept(","):
-            items.append(self.named())
-        return tuple(items)
+        return self.many(self.named)
 
     def expression_list(self) -> tuple[n.Expression, ...]:
         """One or more expressions parted by commas."""
-        items = [self.expression()]
-        while self.accept(","):
-            items.append(self.expression())
-        return tuple(items)
+        return self.many(self.expression)
 
     def settings(self) -> tuple[t.Setting, ...]:
         """`kind=inner hint.strategy=shuffle withsource=T ...`."""
@@ -115,29 +107,25 @@ class OperatorParser(ExpressionParser):
 
     def pattern_list(self) -> tuple[n.Expression, ...]:
         """Patterns parted by commas."""
-        items = [self.pattern()]
-        while self.accept(","):
-            items.append(self.pattern())
-        return tuple(items)
+        return self.many(self.pattern)
 
     def sort_keys(self) -> tuple[t.SortKey, ...]:
         """`expression [asc|desc] [nulls first|last], ...`."""
-        keys: list[t.SortKey] = []
-        while True:
-            start = self.token.start
-            value = self.expression()
-            descending = True
-            if self.at_word("asc", "desc"):
-                descending = self.advance().text == "desc"
-            nulls_first = not descending
-            if self.at_word("nulls"):
-                self.advance()
-                if not self.at_word("first", "last"):
-                    self.fail(f"Expected `first` or `last` after `nulls`, found {self.shown()}.")
-                nulls_first = self.advance().text == "first"
-            keys.append(t.SortKey(start, self.last_end, value, descending, nulls_first))
-            if not self.accept(","):
-                return tuple(keys)
+        return self.many(self._sort_key)
+
+    def _sort_key(self) -> t.SortKey:
+        start = self.token.start
+        value = self.expression()
+        descending = True
+        if self.at_word("asc", "desc"):
+            descending = self.advance().text == "desc"
+        nulls_first = not descending
+        if self.at_word("nulls"):
+            self.advance()
+            if not self.at_word("first", "last"):
+                self.fail(f"Expected `first` or `last` after `nulls`, found {self.shown()}.")
+            nulls_first = self.advance().text == "first"
+        return t.SortKey(start, self.last_end, value, descending, nulls_first)
 
     # The operators; `start` is where the operator's name begins.
 
@@ -168,17 +156,16 @@ class OperatorParser(ExpressionParser):
         return t.ProjectRename(start=start, items=self.named_list(), end=self.last_end)
 
     def _project_reorder(self, start: int) -> n.Operator:
-        keys: list[t.ReorderKey] = []
-        while True:
-            begin = self.token.start
-            pattern = self.pattern()
-            order = None
-            if self.at_word("asc", "desc", "granny"):
-                order, width = self.hyphenated()
-                self.skip(width)
-            keys.append(t.ReorderKey(begin, self.last_end, pattern, order))
-            if not self.accept(","):
-                return t.ProjectReorder(start, self.last_end, tuple(keys))
+        return t.ProjectReorder(start=start, keys=self.many(self._reorder_key), end=self.last_end)
+
+    def _reorder_key(self) -> t.ReorderKey:
+        start = self.token.start
+        pattern = self.pattern()
+        order = None
+        if self.at_word("asc", "desc", "granny"):
+            order, width = self.hyphenated()
+            self.skip(width)
+        return t.ReorderKey(start, self.last_end, pattern, order)
 
     def _project_by_names(self, start: int) -> n.Operator:
         return t.ProjectByNames(start=start, values=self.expression_list(), end=self.last_end)
@@ -247,10 +234,8 @@ class OperatorParser(ExpressionParser):
 
     def _union(self, start: int) -> n.Operator:
         settings = self.settings()
-        sources = [self.union_source()]
-        while self.accept(","):
-            sources.append(self.union_source())
-        return t.Union(start, self.last_end, tuple(sources), settings)
+        sources = self.many(self.union_source)
+        return t.Union(start, self.last_end, sources, settings)
 
     def union_source(self) -> n.Expression:
         """A table, a pattern of table names, a call or a parenthesised query."""
@@ -258,25 +243,21 @@ class OperatorParser(ExpressionParser):
             return self.pattern()
         return self.unary()
 
-    def _expand_items(self) -> tuple[t.ExpandItem, ...]:
-        items: list[t.ExpandItem] = []
-        while True:
-            named = self.named()
-            type: KustoType | None = None
-            if self.at_word("to"):
-                self.advance()
-                target = self.unary()
-                if not isinstance(target, n.TypeOf) or target.type is None:
-                    self.fail("Expected `typeof(type)` after `to`.")
-                type = target.type
-            name = named.names[0] if named.names else None
-            items.append(t.ExpandItem(named.start, self.last_end, name, named.value, type))
-            if not self.accept(","):
-                return tuple(items)
+    def _expand_item(self) -> t.ExpandItem:
+        named = self.named()
+        type: KustoType | None = None
+        if self.at_word("to"):
+            self.advance()
+            target = self.unary()
+            if not isinstance(target, n.TypeOf) or target.type is None:
+                self.fail("Expected `typeof(type)` after `to`.")
+            type = target.type
+        name = named.names[0] if named.names else None
+        return t.ExpandItem(named.start, self.last_end, name, named.value, type)
 
     def _mv_expand(self, start: int) -> n.Operator:
         settings = {setting.name: setting.value for setting in self.settings()}
-        items = self._expand_items()
+        items = self.many(self._expand_item)
         limit = None
         if self.at_word("limit"):
             self.advance()
@@ -293,7 +274,7 @@ class OperatorParser(ExpressionParser):
 
     def _mv_apply(self, start: int) -> n.Operator:
         settings = {setting.name: setting.value for setting in self.settings()}
-        items = self._expand_items()
+        items = self.many(self._expand_item)
         limit = None
         if self.at_word("limit"):
             self.advance()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from headrace.errors import Problem
 from headrace.kql.syntax.lexer import END, NAME, OP, STRING, SourceText, Token, string_value, tokenize
 
+_Item = TypeVar("_Item")
 MAX_DEPTH = 48
 """How deep expressions and sub-queries may nest."""
 MAX_CHAIN = 96
@@ -149,6 +150,13 @@ class TokenStream:
             self.advance()
             return value
         raise self.fail(f"Expected {what}, found {self.shown()}.")
+
+    def many(self, parse: Callable[[], _Item]) -> tuple[_Item, ...]:
+        """One or more of what `parse` takes, parted by commas."""
+        items = [parse()]
+        while self.accept(","):
+            items.append(parse())
+        return tuple(items)
 
     def recover(self, *stops: str) -> None:
         """Skip to the next of `stops` outside any bracket, or to a bracket that closes an outer one."""

@@ -204,11 +204,8 @@ def _union(*arrays: str | None) -> str | None:
         return None
     merged: dict[Json, Json] = {}
     for items in sets:
-        merged = (
-            {**items, **merged}
-            if not merged
-            else {**merged, **{k: v for k, v in items.items() if k not in merged}}
-        )
+        for key, item in items.items():
+            merged.setdefault(key, item)
     return dump(list(merged.values()))
 
 
@@ -388,7 +385,7 @@ def _make_bag(values: str | None, size: str | None) -> str | None:
     for bag in parse_array(values) or []:
         if isinstance(bag, dict):
             for key, value in bag.items():
-                if key in merged or len(merged) < most:
+                if len(merged) < most:
                     merged.setdefault(key, value)
     return dump(merged)
 
