@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from headrace.disk import RealDisk, replace_durably
 from headrace.errors import Problem, ProblemError
@@ -33,6 +35,20 @@ OWN_NAMES = frozenset(
     }
 )
 """The variables of the env file that are Headrace's own, whichever of them a server has."""
+
+_FILES = {
+    "HEADRACE_CA_FILE": "ca.pem",
+    "NODE_EXTRA_CA_CERTS": "ca.pem",
+    "SSL_CERT_FILE": "bundle.pem",
+    "REQUESTS_CA_BUNDLE": "bundle.pem",
+    "HEADRACE_CLIENT_CERTIFICATE": "client.pem",
+    "HEADRACE_CLIENT_KEY": "client.key",
+}
+"""The variables that name files, and what these are called where they are copied to."""
+
+
+_PEM = re.compile(r"^-----BEGIN [A-Z ]+-----$[A-Za-z0-9+/=\s]+^-----END [A-Z ]+-----$", re.MULTILINE)
+_END = "END_OF_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,50 @@ def environment(sample: Sample, endpoint: Endpoint) -> dict[str, str]:
 def render(variables: Mapping[str, str]) -> str:
     """The env file's text: `export NAME=value` lines that any POSIX shell reads."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def reached_by(variables: Mapping[str, str], url: str) -> dict[str, str]:
+    """The variables for clients that reach the server by another base address. Raises `ProblemError` if it is none."""
+    base, new = variables["HEADRACE_ARM_URL"], url.rstrip("/")
+    try:
+        parts = urlsplit(new)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and origin == new
+    except ValueError:
+        good = False
+    if not good:
+        hint = "It has the form https://HOST or https://HOST:PORT."
+        raise ProblemError(Problem("InvalidAddress", f"--url: {url} is no base address.", hint=hint))
+    return {
+        name: new + value.removeprefix(base) if value == base or value.startswith(f"{base}/") else value
+        for name, value in variables.items()
+    }
+
+
+def with_files_in(
+    variables: Mapping[str, str], folder: PurePosixPath
+) -> tuple[dict[str, str], dict[str, Path]]:
+    """The variables with their files in another folder, and of which file each there is a copy."""
+    moved, sources = dict(variables), {}
+    for name, file in _FILES.items():
+        if name in variables:
+            moved[name] = str(folder / file)
+            sources[moved[name]] = Path(variables[name])
+    return moved, sources
+
+
+def render_files(files: Mapping[str, str]) -> str:
+    """Lines for a POSIX shell that write PEM files, by their whole paths, for their owner alone.
+
+    What stands between a file's certificates and keys, often their names, is left out: not every shell keeps it whole.
+    """
+    return "".join(_writing(path, _PEM.findall(text)) for path, text in files.items())
+
+
+def _writing(path: str, blocks: Sequence[str]) -> str:
+    folder = shlex.quote(str(PurePosixPath(path).parent))
+    lines = "\n".join(blocks)
+    return f"(umask 077; mkdir -p {folder} && cat > {shlex.quote(path)}) <<'{_END}'\n{lines}\n{_END}\n"
 
 
 def parse(text: str) -> dict[str, str]:

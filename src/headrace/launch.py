@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from headrace.errors import Problem, ProblemError
 from headrace.process import ProcessConfig, Role
 from headrace.processors import disk_processor, processors_for_gateways
 from headrace.service_manager import told_of_readiness
-from headrace.settings import ServerSettings, Settings
+from headrace.settings import ServerSettings, Settings, is_host_name
 from headrace.supervisor import Supervisor, reserved_port
 from headrace.tls import TlsFiles, ensure_tls_files, given_tls_files, with_client_certificate
 
@@ -377,7 +378,8 @@ def _origin(host: str, port: int) -> str:
 
 
 def _extra_hosts(server: ServerSettings) -> tuple[str, ...]:
-    hosts = [] if server.host in _EVERYWHERE else [server.host]
+    hosts = [*_machine_names()] if server.host in _EVERYWHERE else [server.host]
+    hosts += server.names
     if server.public_url:
         name = urlsplit(server.public_url).hostname
         if name is None:
@@ -391,3 +393,10 @@ def _extra_hosts(server: ServerSettings) -> tuple[str, ...]:
             )
         hosts.append(name)
     return tuple(hosts)
+
+
+def _machine_names() -> Iterator[str]:
+    """What others may call a machine whose every address is listened on."""
+    name = socket.gethostname()
+    if is_host_name(name):
+        yield name

@@ -20,6 +20,8 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from headrace.machine import processor_limit
+
 _LOOK_SECONDS = 0.1
 _NEARLY_ALL = 0.9
 
@@ -29,10 +31,12 @@ _log = logging.getLogger(__name__)
 def processors_for_gateways(gateways: int, disk: int | None = None) -> tuple[int, ...]:
     """The numbers of the processors that `gateways` processes are to have; none where that would leave none to others.
 
+    None either where a control group limits the time: what runs there shares the machine with much else.
+
     They begin with the `disk`'s, or anywhere, so that the servers on one machine are not all on the same.
     """
     available = sorted(_available())
-    if gateways >= len(available):
+    if gateways >= len(available) or processor_limit() is not None:
         return ()
     first = available.index(disk) if disk in available else secrets.randbelow(len(available))
     return tuple(available[(first + number) % len(available)] for number in range(gateways))

@@ -6,6 +6,7 @@ Order of precedence: flag, `HEADRACE_*` variable, `headrace.toml`, default.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import re
 import tomllib
@@ -20,8 +21,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from headrace.errors import Problem, ProblemError
+from headrace.machine import memory_bytes
 
 MIB = 1024 * 1024
+_GIB = 1024 * MIB
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 AZURE_LIMITS: Mapping[str, object] = {
@@ -31,6 +34,33 @@ AZURE_LIMITS: Mapping[str, object] = {
     "ingest.rule_requests_per_minute": 12_000,
 }
 """Azure's documented limits: the defaults under `profile = "azure"`."""
+
+
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_LONGEST_HOST_NAME = 253
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a text is a host name of ASCII letters, as certificates have them, or an address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return len(text) <= _LONGEST_HOST_NAME and _HOST_NAME.fullmatch(text) is not None
+    return True
+
+
+_AMPLE_MEMORY = 4 * _GIB
+_LEAST_SHARE = 0.25
+_MEMORY_SETTINGS: Mapping[str, float] = {
+    "ingest.max_pending_bytes": _LEAST_SHARE,
+    "journal.inflated_bytes": _LEAST_SHARE,
+    "transform.batch_bytes": _LEAST_SHARE,
+    "transform.queue_bytes": _LEAST_SHARE,
+    # A batch that does not fit fails for good, where a query can be asked again.
+    "transform.memory_limit": 0.5,
+    "query.memory_limit": _LEAST_SHARE,
+}
+"""Settings whose defaults take memory, and the least share of it that is left to each where there is little."""
 
 
 class Section(BaseModel):
@@ -45,6 +75,11 @@ class ServerSettings(Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8443, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     public_url: str | None = Field(None, description="base address that clients use, if another")
+    names: tuple[str, ...] = Field(
+        (),
+        description="further host names and addresses that clients reach it by: the server's own certificate names "
+        "them, and answers carry the one that was asked. As a variable: joined by commas",
+    )
     http_authority: int | None = Field(
         None, ge=0, le=65535, description="loopback port that serves the token endpoint over plain HTTP"
     )
@@ -66,7 +101,7 @@ class ServerSettings(Section):
         "`https://app.example`; `*` is any. As a variable: joined by commas",
     )
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("names", "allowed_origins", mode="before")
     @classmethod
     def _of_a_variable(cls, value: object) -> object:
         return (
@@ -83,6 +118,14 @@ class ServerSettings(Section):
                     "https://app.example:8080, and no path"
                 )
         return tuple(origin.lower() for origin in value)
+
+    @field_validator("names")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not is_host_name(name):
+                raise ValueError(f"'{name}' is no host name or address: leave out scheme, port and path")
+        return value
 
 
 class TlsSettings(Section):
@@ -427,6 +470,7 @@ def load_settings(
         values |= found
         origins |= dict.fromkeys(found, origin)
     _apply_profile(values)
+    _apply_machine(values, origins)
     try:
         settings = Settings.model_validate(_nested(values))
     except ValidationError as error:
@@ -458,6 +502,34 @@ def _from_file(file: Path | None) -> list[tuple[str, Mapping[str, object]]]:
         else:
             flat[name] = value
     return [(str(path), flat)]
+
+
+def memory_defaults(memory: int | None) -> dict[str, object]:
+    """Other defaults where there is less than 4 GiB of `memory`, in bytes: in proportion, down to those for 1 GiB."""
+    share = memory / _AMPLE_MEMORY if memory is not None else 1.0
+    if share >= 1:
+        return {}
+    fields = setting_fields()
+    return {
+        name: _share_of(fields[name].default, max(share, least)) for name, least in _MEMORY_SETTINGS.items()
+    }
+
+
+def _share_of(size: object, share: float) -> object:
+    """A part of a default: bytes, or as the SQL engine has sizes."""
+    if isinstance(size, int):
+        return int(size * share)
+    megabytes = int(str(size).removesuffix("GB")) * 1000 if str(size).endswith("GB") else int(str(size)[:-2])
+    return f"{int(megabytes * share)}MB"
+
+
+def _apply_machine(values: dict[str, object], origins: dict[str, str]) -> None:
+    """Where memory is short, what takes it has smaller defaults; whatever is set stays."""
+    memory = memory_bytes()
+    for name, value in memory_defaults(memory).items():
+        if name not in values:
+            values[name] = value
+            origins[name] = f"{(memory or 0) / _GIB:.1f} GiB of memory"
 
 
 def _apply_profile(values: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import httpx
 
+from headrace.machine import processor_limit
 from headrace.process import ProcessConfig, Role
 
 _log = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=self._locks,
-            env={**_ENVIRONMENT.get(self.config.role, {}), **os.environ}
+            env={**_ENVIRONMENT.get(self.config.role, {}), **_as_many_threads_as_processors(), **os.environ}
             | {"HEADRACE_ROLE": self.config.role},
             # A Ctrl-C in the terminal goes to the supervisor alone, which stops the children in order.
             start_new_session=True,
@@ -147,6 +149,12 @@ class Supervisor:
                     if (await client.get(f"{base_url}/readyz")).status_code == 200:
                         return
                 await asyncio.sleep(0.05)
+
+
+def _as_many_threads_as_processors() -> dict[str, str]:
+    """For libraries that start a thread for each processor of the machine, such as Arrow, where fewer may be used."""
+    limit = processor_limit()
+    return {} if limit is None else {"OMP_NUM_THREADS": str(math.ceil(limit))}
 
 
 @contextlib.contextmanager

@@ -167,6 +167,23 @@ class TestWithAServer:
         )
         assert shell.stdout.strip() == server.env["HEADRACE_TABLE"]
 
+    @pytest.mark.parametrize(
+        ("options", "code", "says"),
+        [
+            (("--url", "http://headrace:8443"), 1, "https://HOST:PORT"),
+            (("--url", "https://headrace:8443/v1"), 1, "https://HOST:PORT"),
+            (("--url", "https://headrace:x"), 1, "https://HOST:PORT"),
+            (("--certificates", "tls"), 2, '"$PWD/tls"'),
+            (("--certificates", "/tls", "--output", "json"), 2, "by lines for a shell"),
+        ],
+    )
+    def test_env_for_others_says_what_it_needs(
+        self, server: ServerProcess, options: tuple[str, ...], code: int, says: str
+    ) -> None:
+        folder = str(Path(server.env["HEADRACE_CA_FILE"]).parents[1])
+        done = headrace("env", "--data-dir", folder, *options, code=code)
+        assert says in " ".join(done.stderr.split())
+
     def test_light_commands_do_not_load_the_server(self, server: ServerProcess, tmp_path: Path) -> None:
         file = tmp_path / "rows.ndjson"
         file.write_text('{"Computer":"x","Message":"light"}')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import stat
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +43,35 @@ def test_the_azure_profile_sets_azures_limits_and_leaves_what_is_set() -> None:
     assert settings.ingest.max_wire_bytes == MIB
     assert settings.ingest.rule_requests_per_minute == 12_000
     assert settings.ingest.max_inflated_bytes == 5 * MIB
+
+
+@pytest.mark.parametrize("text", ["headrace,logs.test,::1", " headrace, logs.test ,::1,"])
+def test_names_are_told_apart_by_commas(text: str) -> None:
+    settings = load_settings({}, {"HEADRACE_SERVER_NAMES": text}).settings
+    assert settings.server.names == ("headrace", "logs.test", "::1")
+    assert load_settings({}, {"HEADRACE_SERVER_NAMES": ""}).settings.server.names == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["https://headrace", "headrace:8443", "*.logs.test", "häuser", "a" * 64, "-x", "a..b"]
+)
+def test_what_is_no_host_name_is_refused(name: str) -> None:
+    with pytest.raises(ProblemError, match="is no host name or address"):
+        load_settings({"server.names": [name]}, {})
+
+
+def test_a_shell_writes_certificates_as_they_are(tmp_path: Path) -> None:
+    files = ensure_tls_files(tmp_path / "tls", ())
+    bundle = "# Issuer: NetLock Főtanúsítvány \x80 $(exit 3) `exit 3` END_OF_FILE\n" + files.bundle.read_text(
+        "utf-8"
+    )
+    path = tmp_path / "it's there" / "x.pem"
+    key = tmp_path / "it's there" / "x.key"
+    lines = env_file.render_files({str(path): bundle, str(key): files.key.read_text()})
+    subprocess.run(["sh", "-eu"], input=lines, text=True, check=True, timeout=60)
+    held, written = (ssl.create_default_context(cafile=str(one)) for one in (files.bundle, path))
+    assert written.get_ca_certs(binary_form=True) == held.get_ca_certs(binary_form=True)
+    assert key.read_text() == files.key.read_text()
 
 
 @pytest.mark.parametrize(
