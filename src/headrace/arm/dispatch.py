@@ -25,7 +25,13 @@ from headrace.arm.ids import (
     Target,
     parse_path,
 )
-from headrace.arm.kinds.base import Kind, allowed_methods, method_not_allowed, require_subscription
+from headrace.arm.kinds.base import (
+    Kind,
+    allowed_methods,
+    method_not_allowed,
+    require_subscription,
+    without_null_tags,
+)
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.model import NO_QUERY, Activity, Answer, ArmDeps, Call, Inner
 from headrace.arm.versions import check_version
@@ -145,10 +151,10 @@ class Dispatcher:
         return self._dispatch(request.found.kind, call)
 
     def _call(self, request: Request, connection: Connection) -> Call:
-        found = request.found
+        found, body = request.found, without_null_tags(request.body)
         call = Call(
             self.deps, found.target, found.method, request.version, request.query, request.headers,
-            request.body, request.caller, request.base, self.deps.clock.now(), connection, found.action,
+            body, request.caller, request.base, self.deps.clock.now(), connection, found.action,
         )  # fmt: skip
         # A POST is one of the kind's actions, each with a right of its own.
         allowed = allowed_methods(found.kind, found.target)

@@ -416,7 +416,8 @@ def test_a_deployment_to_a_subscription_makes_groups(world: World) -> None:
     assert made["properties"]["provisioningState"] == "Succeeded", made
     there = f"{ROOT}/resourceGroups/rg9/providers/Microsoft.Insights/dataCollectionEndpoints/dce1"
     assert world.get(there)["location"] == "eastus"
-    assert failed(world.call("PUT", path, body(template(), "Complete")))["code"] == "InvalidRequestContent"
+    complete = {"location": "eastus", **body(template(), "Complete")}
+    assert failed(world.call("PUT", path, complete))["code"] == "InvalidRequestContent"
 
 
 @pytest.mark.parametrize(

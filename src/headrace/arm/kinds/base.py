@@ -248,6 +248,20 @@ def invalid(message: str, target: str) -> HttpError:
     return http_error(400, "InvalidRequestContent", message, target=target)
 
 
+def one_of(value: object, known: Iterable[str]) -> str | None:
+    """The one of `known` that a value is in any letter case, as Azure reads such words; None for any other value."""
+    wanted = value.lower() if isinstance(value, str) else None
+    return next((word for word in known if word.lower() == wanted), None)
+
+
+def without_null_tags(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body in which no tag is null: a client says so that there is to be no such tag."""
+    tags = body.get("tags")
+    if not isinstance(tags, dict) or None not in tags.values():
+        return dict(body)
+    return {**body, "tags": {name: value for name, value in tags.items() if value is not None}}
+
+
 def check_tags(body: Mapping[str, Any]) -> None:
     """Raises `HttpError` 400 unless `tags` is absent, null or a map of texts within ARM's bounds."""
     tags = body.get("tags")

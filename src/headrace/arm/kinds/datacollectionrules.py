@@ -15,8 +15,6 @@ from headrace.arm.ids import ASSOCIATION_TYPE, RULE_TYPE, parse_id
 from headrace.arm.kinds.base import (
     answer,
     changed,
-    check_tags,
-    clean,
     find_for_put,
     new_resource,
     read_location,
@@ -25,7 +23,7 @@ from headrace.arm.kinds.base import (
 from headrace.arm.kinds.endpoints import find_endpoint, ingestion_address
 from headrace.arm.kinds.linked import check_linked
 from headrace.arm.kinds.tables import ensure_standard
-from headrace.arm.kinds.tracked import TrackedKind
+from headrace.arm.kinds.tracked import TrackedKind, tracked_document
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.catalog import standard
@@ -66,9 +64,8 @@ class Rules(TrackedKind):
             return None
         require_scope(call)
         existing = find_for_put(call)
-        check_tags(call.body)
-        location = read_location(call, existing)
-        return self._check(call, existing, clean(call.body, self.read_only), location, 0)
+        document = tracked_document(call.body, self.read_only)
+        return self._check(call, existing, document, read_location(call, existing), 0)
 
     def alone(self, call: Call) -> bool:
         """See `Kind.alone`: a rule that is only checked needs no transaction to write in."""
@@ -81,7 +78,7 @@ class Rules(TrackedKind):
         checked = self.prepare(call)
         assert checked is not None
         existing = store.get(call.connection, call.target.key)
-        document = clean(call.body, self.read_only)
+        document = tracked_document(call.body, self.read_only)
         item = self._made(call, existing, document, read_location(call, existing), checked)
         return answer(item, self.shown(call, item))
 

@@ -17,8 +17,18 @@ from headrace.arm.deployments.model import NAME, NAME_RULE, Mode, Outcome, Prepa
 from headrace.arm.deployments.record import deployment_properties, operation_document, planned_properties
 from headrace.arm.deployments.run import Hooks, execute, prepare, template_problem
 from headrace.arm.deployments.whatif import Rehearsal, rehearse
+from headrace.arm.filters import parse_filter
 from headrace.arm.ids import DEPLOYMENT_TYPE, make_key, parse_id
-from headrace.arm.kinds.base import Kind, check_tags, invalid, not_found, require_scope, save_put
+from headrace.arm.kinds.base import (
+    Kind,
+    check_tags,
+    invalid,
+    not_found,
+    page_size,
+    read_location,
+    require_scope,
+    save_put,
+)
 from headrace.arm.kinds.locks import check_locks
 from headrace.arm.kinds.resourcegroups import group_document
 from headrace.arm.kinds.subscriptions import subscription_document
@@ -35,6 +45,7 @@ from headrace.wire.problems import HttpError, http_error
 
 MAX_KEPT = 800
 """Deployments kept of one scope: ARM's bound; the oldest go first."""
+_FIELDS = frozenset({"provisioningstate"})
 _WRITE = f"{DEPLOYMENT_TYPE}/write"
 
 
@@ -69,8 +80,10 @@ class Deployments(Kind):
         """GET of a scope's deployments, the newest first."""
         require_scope(call)
         items = store.select_page(call.connection, DEPLOYMENT_TYPE, parent_key=call.target.scope.lower())
-        newest = sorted(items, key=lambda item: item.modified, reverse=True)
-        return Answer(200, {"value": [_shown(item) for item in newest]})
+        terms = parse_filter(call.query.get("$filter"), _FIELDS)
+        wanted = [item for item in items if all(term.holds(_state(item)) for term in terms)]
+        newest = sorted(wanted, key=lambda item: item.modified, reverse=True)
+        return Answer(200, {"value": [_shown(item) for item in newest[: page_size(call)]]})
 
     def put(self, call: Call) -> Answer:
         """PUT: deploy. 201 when the name is new; the answer says how it ended."""
@@ -223,12 +236,17 @@ def _keep(call: Call, outcome: Outcome, operation: str) -> None:
 # Reading a request
 
 
+def _state(item: Resource) -> str:
+    return str(item.properties.get("provisioningState"))
+
+
 def _prepared(call: Call) -> Prepared:
     """The deployment that a request asks for. Raises `HttpError` 400."""
     require_scope(call)
     if not NAME.fullmatch(call.target.name):
         raise http_error(400, "InvalidDeploymentName", NAME_RULE, target="name")
     check_tags(call.body)
+    location = "" if call.target.group is not None else _location(call)
     properties = call.body.get("properties")
     if not isinstance(properties, dict):
         raise invalid("'properties' is an object with 'template' and 'mode'.", "properties")
@@ -247,13 +265,29 @@ def _prepared(call: Call) -> Prepared:
         properties.get("template") or {},
         properties.get("parameters"),
         _mode(call, properties.get("mode")),
-        location=call.body.get("location") or "",
+        location=location,
         tags=call.body.get("tags"),
     )
     try:
         return prepare(work)
     except TemplateError as error:
         raise HttpError(400, template_problem(error)) from None
+
+
+def _location(call: Call) -> str:
+    """Where a subscription's deployment is kept: it has to be given, and stays. Raises `HttpError`."""
+    location = read_location(call, None)
+    before = store.get(call.connection, call.target.key)
+    kept = before.document.get("location") if before is not None else None
+    if kept is not None and kept != location:
+        raise http_error(
+            409,
+            "InvalidDeploymentLocation",
+            f"The deployment '{call.target.name}' already exists in location '{kept}' and cannot be made in "
+            f"'{location}'. Use that location, or another name.",
+            target="location",
+        )
+    return location
 
 
 def _mode(call: Call, value: Any) -> Mode:

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import ENDPOINT_TYPE
-from headrace.arm.kinds.base import changed, new_resource
+from headrace.arm.kinds.base import changed, new_resource, one_of
 from headrace.arm.kinds.tracked import TrackedKind
 from headrace.arm.model import Call
 from headrace.arm.store import Resource
@@ -48,7 +48,10 @@ class Endpoints(TrackedKind):
         """See `TrackedKind.accept`."""
         acls = document["properties"].get("networkAcls")
         access = acls.get("publicNetworkAccess") if isinstance(acls, dict) else None
-        if access not in (None, *_ACCESS):
+        known = one_of(access, _ACCESS)
+        if known is not None:
+            document["properties"]["networkAcls"] = {**acls, "publicNetworkAccess": known}
+        elif access is not None:
             target = "properties.networkAcls.publicNetworkAccess"
             message = f"'publicNetworkAccess' is not {str(access)[:40]!r} but one of: {', '.join(_ACCESS)}."
             cause = Problem("InvalidNetworkAcls", message, target)

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import LOCK_TYPE
-from headrace.arm.kinds.base import clean, find_for_put, invalid, save_put
+from headrace.arm.kinds.base import clean, find_for_put, invalid, one_of, save_put
 from headrace.arm.kinds.scopes import ProxyKind
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
@@ -38,12 +38,13 @@ class Locks(ProxyKind):
         existing = find_for_put(call)
         document = clean(call.body)
         properties = document["properties"]
-        level = next((known for known in _LEVELS if known == properties.get("level")), None)
+        level = one_of(properties.get("level"), _LEVELS)
         if level is None:
             raise invalid(f"The level of a lock is one of {', '.join(_LEVELS)}.", "properties.level")
         notes = properties.get("notes")
         if notes is not None and (not isinstance(notes, str) or len(notes) > 512):
             raise invalid("'notes' is a text of at most 512 characters.", "properties.notes")
+        document["properties"] = {**properties, "level": level}
         item = save_put(call, existing, document)
         return Answer(200 if existing else 201, self.shown(item))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.arm import store
@@ -38,6 +39,7 @@ from headrace.wire.problems import HttpError, http_error
 _NAME = re.compile(r"[\w().-]{0,89}[\w()-]")
 _SHOWN_TYPE = "Microsoft.Resources/resourceGroups"
 _FIELDS = frozenset({"name", "resourcetype", "resourcegroup", "location", "tagname", "tagvalue"})
+_GROUP_FIELDS = frozenset({"name", "location", "tagname", "tagvalue"})
 _HIDDEN = (SUBSCRIPTION_TYPE, GROUP_TYPE, TABLE_TYPE, SAVED_SEARCH_TYPE)
 
 
@@ -65,9 +67,14 @@ class ResourceGroups(Kind):
         return Answer(200, group_document(self._require(call)))
 
     def list(self, call: Call) -> Answer:
-        """GET of a subscription's groups."""
+        """GET of a subscription's groups that `$filter` lets through."""
         require_scope(call)
-        return list_resources(call, self.type, lambda _call, item: group_document(item))
+        terms = parse_filter(call.query.get("$filter"), _GROUP_FIELDS)
+        if not terms:
+            return list_resources(call, self.type, lambda _call, item: group_document(item))
+        after, place = skip_token(call), call.target.subscription
+        items = store.select_page(call.connection, self.type, subscription=place, after=after)
+        return _page(call, [item for item in items if _wanted(item, terms)], group_document)
 
     def put(self, call: Call) -> Answer:
         """PUT of a group: 201 when it is new."""
@@ -146,12 +153,16 @@ class Resources(Kind):
             after=skip_token(call),
         )
         found = [item for item in items if item.type not in _HIDDEN and item.location]
-        found = [item for item in found if _wanted(item, terms)]
-        limit = page_size(call)
-        body: dict[str, Any] = {"value": [_brief(item) for item in found[:limit]]}
-        if len(found) > limit:
-            body["nextLink"] = next_link(call, found[limit - 1].key)
-        return Answer(200, body)
+        return _page(call, [item for item in found if _wanted(item, terms)], _brief)
+
+
+def _page(call: Call, found: Sequence[Resource], shown: Callable[[Resource], dict[str, Any]]) -> Answer:
+    """The first of what was found, with `nextLink` when there are more."""
+    limit = page_size(call)
+    body: dict[str, Any] = {"value": [shown(item) for item in found[:limit]]}
+    if len(found) > limit:
+        body["nextLink"] = next_link(call, found[limit - 1].key)
+    return Answer(200, body)
 
 
 def _brief(item: Resource) -> dict[str, Any]:
@@ -170,7 +181,7 @@ def _brief(item: Resource) -> dict[str, Any]:
 def _wanted(item: Resource, terms: tuple[Term, ...]) -> bool:
     tags = item.document.get("tags")
     tags = tags if isinstance(tags, dict) else {}
-    named = next((term.value for term in terms if term.field == "tagname"), None)
+    named = next((term.value.lower() for term in terms if term.field == "tagname"), None)
     texts = {
         "name": item.name,
         "resourcetype": item.type,
@@ -181,7 +192,7 @@ def _wanted(item: Resource, terms: tuple[Term, ...]) -> bool:
         if term.field == "tagname":
             good = any(term.holds(name) for name in tags)
         elif term.field == "tagvalue":
-            good = any(term.holds(value) for name, value in tags.items() if named in (None, name))
+            good = any(term.holds(value) for name, value in tags.items() if named in (None, name.lower()))
         else:
             good = term.holds(texts[term.field])
         if not good:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.arm.kinds.base import one_of
 from headrace.arm.views import interactive_retention
 from headrace.wire.problems import HttpError, http_error
 
@@ -52,7 +53,7 @@ def read_plan(
 def _name(value: object, before: Plan | None) -> str:
     if value is None:
         return before.name if before is not None else "Analytics"
-    name = next((plan for plan in PLANS if isinstance(value, str) and plan.lower() == value.lower()), None)
+    name = one_of(value, PLANS)
     if name is None:
         raise _invalid(f"The plan is one of {', '.join(PLANS)}.", "plan")
     if before is not None and name != before.name and "Auxiliary" in (name, before.name):

@@ -7,7 +7,16 @@ from typing import Any
 
 from headrace.arm import store
 from headrace.arm.ids import DELETED_WORKSPACE_TYPE, TAGS_TYPE
-from headrace.arm.kinds.base import Kind, changed, check_tags, invalid, not_found, require_scope
+from headrace.arm.kinds.base import (
+    Kind,
+    changed,
+    check_tags,
+    invalid,
+    not_found,
+    one_of,
+    require_scope,
+    without_null_tags,
+)
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
 from headrace.wire.problems import http_error
@@ -31,14 +40,16 @@ class Tags(Kind):
     def patch(self, call: Call) -> Answer:
         """PATCH with an `operation`: Merge, Replace or Delete."""
         item = _tagged(call)
-        operation = call.body.get("operation")
+        operation = one_of(call.body.get("operation"), _OPERATIONS)
         sent, now = _sent(call), _tags(item)
         if operation == "Replace":
             return _set(call, item, sent)
         if operation == "Merge":
             return _set(call, item, {**now, **sent})
         if operation == "Delete":
-            left = {name: value for name, value in now.items() if sent.get(name) != value}
+            # By name and value, or by the name alone.
+            named = _named(call) or {}
+            left = {n: v for n, v in now.items() if n not in named or named[n] not in (v, "", None)}
             return _set(call, item, left)
         raise invalid(f"'operation' is one of {', '.join(_OPERATIONS)}.", "operation")
 
@@ -100,11 +111,15 @@ def _tags(item: Resource) -> dict[str, str]:
     return dict(tags) if isinstance(tags, dict) else {}
 
 
-def _sent(call: Call) -> dict[str, str]:
+def _named(call: Call) -> Any:
     properties = call.body.get("properties")
-    tags = properties.get("tags") if isinstance(properties, dict) else None
-    check_tags({"tags": tags})
-    return dict(tags or {})
+    return properties.get("tags") if isinstance(properties, dict) else None
+
+
+def _sent(call: Call) -> dict[str, str]:
+    sent = without_null_tags({"tags": _named(call)})
+    check_tags(sent)
+    return dict(sent["tags"] or {})
 
 
 def _set(call: Call, item: Resource, tags: dict[str, str]) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace.arm import store
@@ -17,6 +19,7 @@ from headrace.arm.kinds.base import (
     invalid,
     list_resources,
     new_resource,
+    one_of,
     read_location,
     render,
     require,
@@ -25,6 +28,48 @@ from headrace.arm.kinds.base import (
 from headrace.arm.kinds.cascade import remove_resource
 from headrace.arm.model import Answer, Call
 from headrace.arm.store import Resource
+
+_IDENTITIES = ("None", "SystemAssigned", "UserAssigned", "SystemAssigned, UserAssigned")
+
+
+def tracked_document(body: Mapping[str, Any], read_only: Iterable[str]) -> dict[str, Any]:
+    """A PUT's document without what only the server sets. Raises `HttpError` 400 for what no tracked resource takes."""
+    check_tags(body)
+    document = clean(body, read_only)
+    kind, description = document.get("kind"), document["properties"].get("description")
+    if kind is not None and not isinstance(kind, str):
+        raise invalid("'kind' is a text.", "kind")
+    if description is not None and not isinstance(description, str):
+        raise invalid("'description' is a text.", "properties.description")
+    if document.get("identity") is not None:
+        document["identity"] = _identity(document["identity"])
+    return document
+
+
+def _identity(value: object) -> dict[str, Any]:
+    """A managed identity as it is kept. Raises `HttpError` 400."""
+    sent = value if isinstance(value, dict) else {}
+    text = sent.get("type")
+    kind = one_of(
+        text.replace(",", ", ").replace(",  ", ", ") if isinstance(text, str) else None, _IDENTITIES
+    )
+    if kind is None:
+        raise invalid(
+            f"The type of an identity is one of {', '.join(_IDENTITIES[:-1])}, or both.", "identity.type"
+        )
+    users = sent.get("userAssignedIdentities")
+    if users is not None and not isinstance(users, dict):
+        raise invalid("'userAssignedIdentities' is an object.", "identity.userAssignedIdentities")
+    return {"type": kind, **({"userAssignedIdentities": users} if users else {})}
+
+
+def _shown_identity(item: Resource, tenant: str) -> dict[str, Any] | None:
+    """The identity as clients read it: one of the system's has an id, which stays as long as the resource is there."""
+    identity = item.document.get("identity")
+    if not isinstance(identity, dict) or not str(identity.get("type")).startswith("SystemAssigned"):
+        return identity if isinstance(identity, dict) else None
+    own = uuid.uuid5(uuid.NAMESPACE_URL, f"{item.key} {item.created}")
+    return {"principalId": str(own), "tenantId": tenant, **identity}
 
 
 class TrackedKind(Kind):
@@ -39,7 +84,9 @@ class TrackedKind(Kind):
 
     def shown(self, call: Call, item: Resource) -> dict[str, Any]:
         """The resource as it is answered."""
-        return render(item, self.properties(call, item))
+        shown = render(item, self.properties(call, item))
+        identity = _shown_identity(item, call.caller.tenant)
+        return shown if identity is None else {**shown, "identity": identity}
 
     def accept(
         self, call: Call, existing: Resource | None, document: dict[str, Any], location: str
@@ -67,9 +114,9 @@ class TrackedKind(Kind):
         """PUT: create, or replace the document. Unique ids and what the server keeps survive."""
         require_scope(call)
         existing = find_for_put(call)
-        check_tags(call.body)
+        document = tracked_document(call.body, self.read_only)
         location = read_location(call, existing)
-        item = self.accept(call, existing, clean(call.body, self.read_only), location)
+        item = self.accept(call, existing, document, location)
         store.save(call.connection, item)
         return answer(item, self.shown(call, item), 201 if existing is None else 200)
 
@@ -85,6 +132,8 @@ class TrackedKind(Kind):
                 unknown[0][:64],
             )
         document = {**item.document, **{n: v for n, v in call.body.items() if n in self.patchable}}
+        if document.get("identity") is not None:
+            document["identity"] = _identity(document["identity"])
         item = changed(call, item, document)
         store.save(call.connection, item)
         return answer(item, self.shown(call, item))

@@ -18,6 +18,7 @@ from headrace.arm.kinds.base import (
     check_tags,
     invalid,
     new_resource,
+    one_of,
     require,
     require_parent,
     require_scope,
@@ -38,6 +39,11 @@ _DEFAULTS: dict[str, Any] = {
     "publicNetworkAccessForQuery": "Enabled",
 }
 _SKU = "PerGB2018"
+_SKUS = (
+    "Free", "Standard", "Premium", "PerNode", "PerGB2018", "Standalone", "CapacityReservation", "LACluster",
+    "Unlimited",
+)  # fmt: skip
+_ACCESS = ("Enabled", "Disabled", "SecuredByPerimeter")
 
 
 class Workspaces(TrackedKind):
@@ -175,9 +181,10 @@ def _new_keys(before: SharedKeys | None, wanted: Any) -> SharedKeys:
     """Two new keys, or those before with one of them anew: `Primary` (default) or `Secondary`."""
     if before is None:
         return SharedKeys(_new_key(), _new_key())
-    if wanted in (None, "Primary"):
+    kind = one_of(wanted or "Primary", ("Primary", "Secondary"))
+    if kind == "Primary":
         return SharedKeys(_new_key(), before.secondary)
-    if wanted == "Secondary":
+    if kind == "Secondary":
         return SharedKeys(before.primary, _new_key())
     raise invalid("'keyType' is Primary or Secondary.", "keyType")
 
@@ -203,6 +210,28 @@ def _check(properties: dict[str, Any]) -> None:
             "'RetentionInDays' property doesn't match the SKU limits: it is 4 to 730 days.",
             target="properties.retentionInDays",
         )
-    sku = properties.get("sku")
-    if sku is not None and not isinstance(sku, dict):
-        raise invalid("'sku' is an object with a 'name'.", "properties.sku")
+    for name in ("sku", "features", "workspaceCapping"):
+        if properties.get(name) is not None and not isinstance(properties[name], dict):
+            raise invalid(f"'{name}' is an object.", f"properties.{name}")
+    _choose(properties.get("sku") or {}, "name", _SKUS, "properties.sku")
+    for name in ("publicNetworkAccessForIngestion", "publicNetworkAccessForQuery"):
+        _choose(properties, name, _ACCESS, "properties")
+    quota = (properties.get("workspaceCapping") or {}).get("dailyQuotaGb")
+    if quota is not None and (isinstance(quota, bool) or not isinstance(quota, int | float) or quota < -1):
+        raise http_error(
+            400,
+            "InvalidParameter",
+            "'dailyQuotaGb' is a number of gigabytes; -1 is no quota.",
+            target="properties.workspaceCapping.dailyQuotaGb",
+        )
+
+
+def _choose(values: dict[str, Any], name: str, known: tuple[str, ...], where: str) -> None:
+    """Write a value as Azure does, whatever letter case it was sent in. Raises `HttpError` 400 for another."""
+    if values.get(name) is None:
+        return
+    found = one_of(values[name], known)
+    if found is None:
+        message = f"'{name}' is one of {', '.join(known)}."
+        raise http_error(400, "InvalidParameter", message, target=f"{where}.{name}")
+    values[name] = found
