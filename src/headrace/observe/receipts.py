@@ -29,6 +29,7 @@ from headrace.frames import Form
 _LOG = logging.getLogger(__name__)
 
 SITE = "receipts.append"
+SITE_FOLDER = "receipts.folder"
 SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 """All receipts together; the oldest go first. About three million calls."""
@@ -141,12 +142,15 @@ class Receipts:
         self._lock = threading.Lock()
         self._file = -1
         self._end = 0
-        self._dirty = False
+        self._unsynced: set[int] = set()
+        """Files with frames that a power cut may cost."""
         numbers = self._numbers()
         for number in numbers:
             if not self._is_indexed(number):
                 self._seal(number)
         self._number = max(numbers, default=0) + 1
+        self._named = self._number - 1
+        """The newest file whose name is durable."""
         self._prune()
 
     def append(self, frame: Frame) -> Place | None:
@@ -166,7 +170,7 @@ class Receipts:
                 return None
             place = Place(self._number, self._end)
             self._end += len(data)
-            self._dirty = True
+            self._unsynced.add(self._number)
             return place
 
     def visible(self, place: Place | None) -> None:
@@ -205,18 +209,18 @@ class Receipts:
     def sync(self) -> None:
         """Make what was appended survive a power cut; refusals are logged."""
         with self._lock:
-            if not self._dirty or self._file < 0:
-                return
-            self._dirty = False
-            # Appending goes on meanwhile: only the descriptor is needed, and it must not be closed.
-            file = os.dup(self._file)
-            path = self._path(self._number)
+            numbers, self._unsynced = self._unsynced, set()
         try:
-            self._disk.sync_file(path, SITE, file)
+            for number in numbers:
+                # What was dropped meanwhile need not survive.
+                with contextlib.suppress(FileNotFoundError):
+                    self._disk.sync_file(self._path(number), SITE)
+            if max(numbers, default=0) > self._named:
+                self._disk.sync_dir(self._folder, SITE_FOLDER)
+                self._disk.sync_dir(self._folder.parent, SITE_FOLDER)
+                self._named = max(numbers)
         except OSError as error:
             _LOG.warning("receipts may not survive a power cut: %s", type(error).__name__)
-        finally:
-            os.close(file)
 
     def close(self) -> None:
         """Close the file."""

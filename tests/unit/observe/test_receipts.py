@@ -15,6 +15,7 @@ from headrace.disk import RealDisk
 from headrace.journal.model import Entry
 from headrace.observe.answers import make_receipt
 from headrace.observe.receipts import CallRows, Frame, Receipts, id_bytes
+from headrace.testing.powercut import PowerCutDisk
 from headrace.transform.model import find_table
 
 
@@ -99,6 +100,33 @@ def test_a_torn_end_costs_its_frame_alone(opened: Opener, tmp_path: Path) -> Non
     again = opened()
     assert len(again.find(first)) == 1
     assert again.find(last) == []
+
+
+def lost(folder: Path, clock: ManualClock, seed: int, without: frozenset[str] = frozenset()) -> int:
+    """How many of the calls that were synced, in several files, a power cut costs."""
+    root = folder / f"data{seed}"
+    root.mkdir(parents=True)
+    ids = new_ids(60)
+    with PowerCutDisk(root, without=without) as disk:
+        receipts = Receipts(root / "receipts", disk, clock, segment_bytes=2000)
+        for one in ids:
+            receipts.append(frame(one))
+        receipts.sync()
+        assert len(list((root / "receipts").glob("*.index"))) > 1
+        disk.cut(seed)
+        receipts.close()
+        again = Receipts(root / "receipts", disk, clock)
+        again.close()
+        return sum(not again.find(one) for one in ids)
+
+
+def test_what_was_synced_survives_a_power_cut(tmp_path: Path, clock: ManualClock) -> None:
+    assert [lost(tmp_path, clock, seed) for seed in range(6)] == [0] * 6
+
+
+@pytest.mark.parametrize("site", ["receipts.append", "receipts.folder"])
+def test_receipts_need_each_of_their_syncs(tmp_path: Path, clock: ManualClock, site: str) -> None:
+    assert any(lost(tmp_path, clock, seed, frozenset([site])) for seed in range(6))
 
 
 def test_damage_costs_its_frame_alone(opened: Opener, tmp_path: Path) -> None:
