@@ -14,7 +14,7 @@ from headrace.app.common import addresses_of
 from headrace.app.openapi import openapi_route
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
-from headrace.arm.model import ActivitySource, ArmDeps, MetricSource, Note, Published
+from headrace.arm.model import ActivitySource, ArmDeps, MetricSource, Note
 from headrace.arm.routes import arm_routes
 from headrace.arm.views import load_rule
 from headrace.catalog.rules import RuleLimits
@@ -83,9 +83,7 @@ def control_plane_routes(
     `activity` is the log of calls, None where none is kept. `note` is told of the calls that deployments make.
     """
     access = admin.view
-    made = arm_deps(
-        config.settings, admin.database, access, admin.addresses, admin.clock, admin.published, admin.verifier
-    )
+    made = arm_deps(config.settings, admin)
     deps = replace(made, metrics=metrics, activity=activity or made.activity, note=note)
     graph = Graph(admin.database, access, admin.verifier, admin.addresses)
     clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
@@ -150,19 +148,9 @@ def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) 
                 connection, known.client_id, known.client_secret, clock.now()
             )
             first = bootstrap(connection, subscription, clock.now(), reset=stale)
-        access = LiveView(database, load_access, clock=clock)
-        addresses = Addresses("https://localhost")
-        deps = arm_deps(
-            settings,
-            database,
-            access,
-            addresses,
-            clock,
-            published_nowhere,
-            TokenVerifier(access, addresses, clock),
-        )
+        admin = unwatched(database, Addresses("https://localhost"), clock)
         made = bootstrap_sample(
-            deps,
+            arm_deps(settings, admin),
             subscription=subscription,
             principal_id=first.principal_id,
             app_id=first.app_id,
@@ -190,28 +178,26 @@ def prepare_store(folder: DataFolder, settings: Settings, known: Sample | None) 
     )
 
 
-async def published_nowhere(_change: int) -> None:
-    """No gateway runs yet."""
+def unwatched(database: Database, addresses: Addresses, clock: Clock) -> Admin:
+    """What the server's own changes are made with: nobody waits until the gateways have them."""
+    access = LiveView(database, load_access, clock=clock)
+
+    async def published(_change: int) -> None:
+        """Those that run find out by themselves."""
+
+    return Admin(database, access, TokenVerifier(access, addresses, clock), addresses, clock, published)
 
 
-def arm_deps(
-    settings: Settings,
-    database: Database,
-    access: LiveView[Access],
-    addresses: Addresses,
-    clock: Clock,
-    published: Published,
-    verifier: TokenVerifier,
-) -> ArmDeps:
+def arm_deps(settings: Settings, admin: Admin) -> ArmDeps:
     """The control plane's parts."""
     return ArmDeps(
-        database=database,
-        verifier=verifier,
-        access=access,
-        addresses=addresses,
-        clock=clock,
+        database=admin.database,
+        verifier=admin.verifier,
+        access=admin.view,
+        addresses=admin.addresses,
+        clock=admin.clock,
         validate=partial(validate_rule, settings=settings.transform),
-        published=published,
+        published=admin.published,
         endpoint_template=settings.ingest.endpoint_template,
         limits=RuleLimits.azure() if settings.profile == "azure" else RuleLimits(),
     )

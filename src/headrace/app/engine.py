@@ -14,7 +14,7 @@ import maxminddb
 from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.app.common import addresses_of, running_beside, telling_numbers
-from headrace.app.control import arm_deps, published_nowhere
+from headrace.app.control import arm_deps, unwatched
 from headrace.app.deleted import DeletedData
 from headrace.app.ground import Ground, open_ground
 from headrace.app.own_log import OWN_JOURNAL, OwnLog
@@ -26,8 +26,6 @@ from headrace.clock import SECOND, Clock
 from headrace.collector.rules import CollectedRules
 from headrace.data_folder import DataFolder
 from headrace.disk import Disk
-from headrace.identity.access import load_access
-from headrace.identity.verify import TokenVerifier
 from headrace.journal.files import journal_folders, open_free_journal
 from headrace.journal.mending import MendingJournal
 from headrace.journal.model import JournalReader
@@ -215,13 +213,10 @@ def _seen_calls(
 
 def _collected_rules(ground: Ground) -> CollectedRules | None:
     """The rules of what comes by the Data Collector API."""
-    settings, database, clock = ground.settings, ground.database, ground.clock
+    settings = ground.settings
     if not settings.collector.enabled:
         return None
-    access = LiveView(database, load_access, clock=clock)
-    addresses = addresses_of(ground.config)
-    verifier = TokenVerifier(access, addresses, clock)
-    deps = arm_deps(settings, database, access, addresses, clock, published_nowhere, verifier)
+    deps = arm_deps(settings, unwatched(ground.database, addresses_of(ground.config), ground.clock))
     return CollectedRules(ground.catalog, ClassicTables(deps), create=settings.collector.create_tables)
 
 
