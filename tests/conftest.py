@@ -21,6 +21,12 @@ settings.load_profile(os.environ.get("HEADRACE_HYPOTHESIS", "repeatable"))
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asynchronous tests run as the server does."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One ephemeral server that many tests share; each test makes resources of its own."""

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from azure.identity import ClientSecretCredential
@@ -27,22 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from tests.server.kit import PUBLISHER_ROLE
 from tests.servers import ServerProcess
-
-T = TypeVar("T")
-PUBLISHER_ROLE = "3913510d-42f4-4e42-8a64-420c390055eb"
-_WAIT_SECONDS = 30.0
-
-
-def eventually(look: Callable[[], T], good: Callable[[T], bool]) -> T:
-    """What `look` gives once it is good; fails with the last look when that does not come."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        seen = look()
-        if good(seen):
-            return seen
-        assert time.monotonic() < deadline, f"still not as wanted: {seen!r}"
-        time.sleep(0.05)
 
 
 def headrace(server: ServerProcess, *arguments: str) -> Any:

@@ -14,7 +14,8 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.monitor.ingestion import LogsIngestionClient
 
 from headrace.arm.templates.jsonc import parse_json
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure
+from tests.server.kit import eventually
 
 pytestmark = pytest.mark.server
 

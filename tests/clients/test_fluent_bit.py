@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients.conftest import Azure, clients_of, eventually, headrace, running
+from tests.clients.conftest import Azure, clients_of, headrace, running
+from tests.server.kit import eventually
 from tests.servers import ServerProcess, running_server
 
 FLUENT_BIT = os.environ.get("HEADRACE_TEST_FLUENT_BIT") or shutil.which("fluent-bit")

@@ -12,7 +12,8 @@ from azure.identity import CertificateCredential, ClientSecretCredential
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.query import LogsQueryClient
 
-from tests.clients.conftest import Azure, eventually, headrace
+from tests.clients.conftest import Azure, headrace
+from tests.server.kit import eventually
 from tests.servers import ServerProcess
 
 pytestmark = pytest.mark.server

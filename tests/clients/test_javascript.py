@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure
+from tests.server.kit import eventually
 from tests.servers import ServerProcess
 
 NODE = shutil.which("node")

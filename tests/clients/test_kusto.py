@@ -13,7 +13,8 @@ import pytest
 from azure.kusto.data import ClientRequestProperties, KustoClient, KustoConnectionStringBuilder
 from azure.kusto.data.exceptions import KustoApiError, KustoMultiApiError
 
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure
+from tests.server.kit import eventually
 
 pytestmark = pytest.mark.server
 

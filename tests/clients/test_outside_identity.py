@@ -17,8 +17,9 @@ from azure.identity import ManagedIdentityCredential, WorkloadIdentityCredential
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.query import LogsQueryClient
 
-from tests.clients.conftest import connect, eventually, headrace
+from tests.clients.conftest import connect, headrace
 from tests.oidc_issuer import Issuer, running_issuer
+from tests.server.kit import eventually
 from tests.servers import ServerProcess, running_server
 
 pytestmark = pytest.mark.server

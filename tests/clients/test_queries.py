@@ -11,7 +11,8 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.monitor.query import LogsBatchQuery, LogsQueryPartialResult, LogsQueryResult, LogsQueryStatus
 
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure
+from tests.server.kit import eventually
 
 pytestmark = pytest.mark.server
 

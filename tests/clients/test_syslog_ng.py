@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Azure, eventually, running
+from tests.clients.conftest import Azure, running
+from tests.server.kit import eventually
 
 SYSLOG_NG = shutil.which("syslog-ng")
 

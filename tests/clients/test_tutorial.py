@@ -15,7 +15,8 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.monitor.ingestion import LogsIngestionClient
 from azure.monitor.ingestion.aio import LogsIngestionClient as AsyncLogsIngestionClient
 
-from tests.clients.conftest import Azure, eventually
+from tests.clients.conftest import Azure
+from tests.server.kit import eventually
 
 pytestmark = pytest.mark.server
 

@@ -28,15 +28,11 @@ from headrace.journal.model import (
 from headrace.journal.segments import preallocate
 from headrace.journal.syncs import KernelCalls, KernelSyncs, ThreadSyncs
 from headrace.settings import JournalSettings
+from headrace.testing.powercut import PowerCut
 
 pytestmark = pytest.mark.anyio
 
 SETTINGS = JournalSettings(segment_bytes=64 * 1024, max_bytes=16 * 1024 * 1024, group_bytes=256 * 1024)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -321,11 +317,11 @@ async def test_a_trim_that_a_crash_cut_short_is_finished_by_the_next_writer(fold
     class CrashingDisk(RealDisk):
         def sync_dir(self, path: Path, site: str) -> None:
             if site == "journal.trim.dir":
-                raise InterruptedError
+                raise PowerCut
 
     journal = open_journal(folder)
     records = [await journal.append(entry(name, 60_000)) for name in "abc"]
-    with pytest.raises(InterruptedError):
+    with pytest.raises(PowerCut):
         FileJournalReader(folder, CrashingDisk()).trim(1)
     assert len(list(folder.glob("trimmed.*"))) == 1
     journal.abort()

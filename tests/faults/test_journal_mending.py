@@ -24,11 +24,6 @@ pytestmark = pytest.mark.anyio
 REFUSALS = [errno.EROFS, errno.EIO]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class RefusingSystem:
     """The system's calls that write to files, which all fail with an error while it is set."""
 

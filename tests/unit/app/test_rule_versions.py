@@ -19,14 +19,6 @@ OTHER = "dcr-00000000000000000000000000000002"
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "store.db")
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def bench(tmp_path: Path) -> Iterator[PipelineBench]:
     rules = {(RULE, version): make_rule(version=version) for version in (1, 2, 3)}
     with PipelineBench(tmp_path, rules, (make_table(),)) as opened:

@@ -11,11 +11,6 @@ from headrace.journal.files import FileJournalReader
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "journal" / "0d9c3f5e-6a1b-4c2d-8e3f-405162738495"
 

@@ -19,11 +19,6 @@ pytestmark = pytest.mark.anyio
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux syncs in the background")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(params=[thread_syncs, best_syncs])
 def make(request: pytest.FixtureRequest) -> Callable[[Disk, int], Syncs]:
     made: Callable[[Disk, int], Syncs] = request.param

@@ -28,11 +28,6 @@ ENDLESS = (
 WAIT = 60
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Things:
     """Two tables of one workspace with a store, and a query engine over them."""
 

@@ -5,7 +5,6 @@ import importlib.util
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,14 +25,6 @@ from headrace.store.database import (
 )
 from headrace.store.live import LiveView
 from headrace.store.metadata import metadata
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "store.db")
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def row(name: str) -> dict[str, object]:

@@ -20,14 +20,6 @@ def load(_connection: Connection, change: int) -> int:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database.open(tmp_path / "store.db")
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def reader(tmp_path: Path, database: Database) -> Iterator[Database]:
     opened = Database.open(tmp_path / "store.db", read_only=True)
     yield opened
