@@ -285,9 +285,18 @@ async def _keep_house(
     versions: RuleVersionPruner,
 ) -> None:
     """Remove old days, compact, vacuum, drop what deleted tables left, forget old versions of rules, now and then."""
+    failing: set[TableKey] = set()
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
+        done = await asyncio.to_thread(tables.maintain, busy=busy(), retention=retention)
+        for failure in done.failures:
+            if failure.key not in failing:
+                _log.warning(
+                    "the upkeep of table %s does not go on: %s; it is tried again and again",
+                    failure.key.name,
+                    failure.error,
+                )
+        failing = {failure.key for failure in done.failures}
         try:
             await asyncio.to_thread(deleted.look)
             await asyncio.to_thread(versions.look)

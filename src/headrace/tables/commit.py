@@ -17,6 +17,7 @@ from headrace.clock import DAY
 from headrace.tables.concat import concatenate
 from headrace.tables.delta import Addition, DeltaLog
 from headrace.tables.durability import sync_data, sync_log
+from headrace.tables.fresh import fresh_files
 from headrace.tables.model import CommitError, DataFile, StoredFile
 from headrace.tables.state import TableState, Tools, is_covered, last_positions
 from headrace.tables.stats import read_stats
@@ -60,8 +61,9 @@ def commit_published(state: TableState, tools: Tools) -> bool:
         try:
             pending = _uncovered(taken, log)
             plan = _plan(state, tools, pending)
-            additions = _additions(state, tools, plan)
-            sync_data(state, tools, [addition.file.path for addition in additions])
+            with fresh_files() as made:
+                additions = _additions(state, tools, plan, made)
+                sync_data(state, tools, [addition.file.path for addition in additions])
             if pending:
                 log.ensure_columns(schemas)
                 _append(log, additions, last_positions(pending))
@@ -117,7 +119,8 @@ def _plan(state: TableState, tools: Tools, files: Sequence[DataFile]) -> _Plan:
     return _Plan(kept, copied, rewritten)
 
 
-def _additions(state: TableState, tools: Tools, plan: _Plan) -> list[Addition]:
+def _additions(state: TableState, tools: Tools, plan: _Plan, fresh: list[Path]) -> list[Addition]:
+    """What the plan adds to the log; the files that it makes are put into `fresh`."""
     additions = []
     for file in plan.kept:
         addition = stored_file(state, tools, file.path, file.single_day)
@@ -127,10 +130,13 @@ def _additions(state: TableState, tools: Tools, plan: _Plan) -> list[Addition]:
     made: list[tuple[Path, int]] = []
     for (version, day), group in plan.copied.items():
         paths = [state.folder / file.path for file in group]
-        made += [(path, day) for path in concatenate(paths, state.folder / f"v{version}")]
+        joined = concatenate(paths, state.folder / f"v{version}")
+        fresh += joined
+        made += [(path, day) for path in joined]
     for (version, day), group in plan.rewritten.items():
         paths = [state.folder / file.path for file in group]
-        made.append((tools.rewriter.join(paths, state.folder / f"v{version}", day=day), day))
+        fresh.append(tools.rewriter.join(paths, state.folder / f"v{version}", day=day))
+        made.append((fresh[-1], day))
     new = [stored_file(state, tools, path.relative_to(state.folder).as_posix(), day) for path, day in made]
     groups = (*plan.copied.values(), *plan.rewritten.values())
     wanted = {file.path: file.rows for group in groups for file in group}

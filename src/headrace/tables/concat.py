@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from headrace.tables.fresh import fresh_files
 from headrace.tables.model import CommitError
 from headrace.tables.thrift import Field, Items, Struct, ThriftError, decode, encode
 
@@ -44,15 +45,19 @@ class _Footer:
 def concatenate(paths: Sequence[Path], folder: Path) -> list[Path]:
     """New files in `folder` with all row groups of `paths` in their order, one for each schema among them.
 
-    Nothing is synced. Raises `CommitError` when a file is not Parquet or cannot be read or written; what was
-    written until then has a name that nobody knows.
+    Nothing is synced. Raises `CommitError` when a file is not Parquet or cannot be read or written; then there is
+    none.
     """
     try:
         footers = [_read_footer(path) for path in paths]
         groups: dict[bytes, list[_Footer]] = {}
         for footer in footers:
             groups.setdefault(encode([footer.part(_SCHEMA)]), []).append(footer)
-        return [_join(group, folder / f"{uuid.uuid4()}.parquet") for group in groups.values()]
+        with fresh_files() as made:
+            for group in groups.values():
+                made.append(folder / f"{uuid.uuid4()}.parquet")
+                _join(group, made[-1])
+        return made
     except (OSError, ThriftError) as error:
         raise CommitError("the table's files could not be put together") from error
 
@@ -72,7 +77,7 @@ def _read_footer(path: Path) -> _Footer:
         return _Footer(path, decode(file.read(length)), start - len(_MAGIC))
 
 
-def _join(footers: Sequence[_Footer], path: Path) -> Path:
+def _join(footers: Sequence[_Footer], path: Path) -> None:
     rows = 0
     groups: list[Struct] = []
     with path.open("xb") as out:
@@ -89,7 +94,6 @@ def _join(footers: Sequence[_Footer], path: Path) -> Path:
         _field(fields, _GROUPS).value = Items(_items(_field(fields, _GROUPS)).kind, [*groups])
         footer_bytes = encode(fields)
         out.write(footer_bytes + _TAIL.pack(len(footer_bytes), _MAGIC))
-    return path
 
 
 def _copy(footer: _Footer, out: BinaryIO) -> None:

@@ -16,6 +16,7 @@ from headrace.clock import Clock
 from headrace.tables.commit import stored_file
 from headrace.tables.concat import concatenate
 from headrace.tables.durability import sync_checkpoint, sync_data, sync_log
+from headrace.tables.fresh import fresh_files
 from headrace.tables.model import CommitError, StoredFile
 from headrace.tables.state import TableState, Tools, Trash
 
@@ -174,13 +175,14 @@ def _replace_group(state: TableState, tools: Tools, group: list[StoredFile], *, 
     log = state.log()
     day = group[0].day
     try:
-        paths = _joined(state, tools, group, busy=busy)
-        additions = [
-            stored_file(state, tools, path.relative_to(state.folder).as_posix(), day) for path in paths
-        ]
-        if sum(addition.stats.rows for addition in additions) != sum(file.rows for file in group):
-            raise CommitError("compaction did not keep the rows")
-        sync_data(state, tools, [addition.file.path for addition in additions])
+        with fresh_files() as made:
+            made += _joined(state, tools, group, busy=busy)
+            additions = [
+                stored_file(state, tools, path.relative_to(state.folder).as_posix(), day) for path in made
+            ]
+            if sum(addition.stats.rows for addition in additions) != sum(file.rows for file in group):
+                raise CommitError("compaction did not keep the rows")
+            sync_data(state, tools, [addition.file.path for addition in additions])
         if not log.replace(group, additions, tools.clock.now(), data_change=False) and not (
             {addition.file for addition in additions} <= set(log.files())
         ):

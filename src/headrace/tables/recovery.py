@@ -12,14 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headrace.tables.delta import LOG, DeltaLog, checkpoint_file, log_file, read_entry
 from headrace.tables.durability import sync_log
 from headrace.tables.manifest import NAME, is_whole, read_manifest
-from headrace.tables.model import DataFile, Manifest, ManifestError, TableKey
+from headrace.tables.model import CommitError, DataFile, Manifest, ManifestError, TableKey
 from headrace.tables.state import BROKEN_MARK, DROPPED_MARK, TableState, Tools, is_covered
 
 _HINT = "_last_checkpoint"
+_CHECKPOINT = ".checkpoint.parquet"
 
 
 class _Hint(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ def recover_state(state: TableState, tools: Tools) -> Recovered:
     # The mark is missing where the disk took no write at all.
     broken = state.distrusted or (folder / BROKEN_MARK).exists()
     torn = _repair_log(folder, manifest, roll_back=broken and found is not None)
-    log = DeltaLog(folder)
+    log = _open_log(folder)
     if log.version > manifest.delta_version:
         unproven = [
             version for version in _versions(folder / LOG, ".json") if version > manifest.delta_version
@@ -75,6 +78,7 @@ def recover_state(state: TableState, tools: Tools) -> Recovered:
     recovered = replace(
         manifest,
         delta_version=log.version,
+        checkpoint=min(manifest.checkpoint, max(_versions(folder / LOG, _CHECKPOINT), default=-1)),
         published=whole,
         schemas=tuple(schema for schema in manifest.schemas if schema.version in versions),
     )
@@ -83,6 +87,15 @@ def recover_state(state: TableState, tools: Tools) -> Recovered:
     (folder / BROKEN_MARK).unlink(missing_ok=True)
     covered = len(published) - len(waiting)
     return Recovered(state.key, len(whole), covered, len(manifest.published) - covered - len(whole), torn)
+
+
+def unreadable(folder: Path) -> tuple[Path, ...]:
+    """Files of a table's log that are not as they were written, as far as that can be told."""
+    log = folder / LOG
+    entries = (log_file(folder, version) for version in _versions(log, ".json"))
+    checkpoints = (checkpoint_file(folder, version) for version in _versions(log, _CHECKPOINT))
+    damaged = [path for path in entries if read_entry(folder, int(path.stem)) is None]
+    return (*damaged, *(path for path in checkpoints if not _is_parquet(path)))
 
 
 def stored_tables(root: Path) -> Iterator[TableKey]:
@@ -108,6 +121,26 @@ def _trusted_manifest(folder: Path) -> Manifest | None:
         return None
 
 
+def _open_log(folder: Path) -> DeltaLog:
+    """The log; a checkpoint that keeps it from being read goes, if log entries can stand in for it."""
+    try:
+        return DeltaLog(folder)
+    except CommitError:
+        checkpoints = _versions(folder / LOG, _CHECKPOINT)
+        _drop_unsafe_checkpoints(folder, Manifest(), {*_versions(folder / LOG, ".json")})
+        if _versions(folder / LOG, _CHECKPOINT) == checkpoints:
+            raise
+        return DeltaLog(folder)
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        pq.read_table(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
 def _whole_prefix(folder: Path, files: tuple[DataFile, ...]) -> tuple[DataFile, ...]:
     for place, file in enumerate(files):
         if not is_whole(folder, file):
@@ -122,7 +155,7 @@ def _repair_log(folder: Path, manifest: Manifest, *, roll_back: bool) -> int:
         return 0
     versions = _versions(log, ".json")
     _drop_unsafe_checkpoints(folder, manifest, set(versions))
-    checkpoints = _versions(log, ".checkpoint.parquet")
+    checkpoints = _versions(log, _CHECKPOINT)
     following = max(manifest.delta_version, *checkpoints, -1) + 1
     while not roll_back and (entry := read_entry(folder, following)) is not None and entry.whole:
         following += 1
@@ -134,7 +167,7 @@ def _repair_log(folder: Path, manifest: Manifest, *, roll_back: bool) -> int:
 
 def _drop_unsafe_checkpoints(folder: Path, manifest: Manifest, entries: set[int]) -> None:
     """A checkpoint that was not recorded as durable goes, as long as log entries can stand in for it."""
-    checkpoints = _versions(folder / LOG, ".checkpoint.parquet")
+    checkpoints = _versions(folder / LOG, _CHECKPOINT)
     kept = set(checkpoints)
     for version, before in zip(reversed(checkpoints), reversed([-1, *checkpoints][:-1]), strict=True):
         if version > manifest.checkpoint and entries.issuperset(range(before + 1, version + 1)):

@@ -11,6 +11,7 @@ import duckdb
 from sqlglot import exp
 
 from headrace.clock import DAY
+from headrace.tables.fresh import fresh_files
 from headrace.tables.model import DENSE_PREFIX, TIME, CommitError
 from headrace.tables.scan import moment, read_parquet
 
@@ -68,7 +69,8 @@ class Rewriter:
                 )
             ],
         )
-        with self._lock:
+        with fresh_files() as made, self._lock:
+            made.append(path)
             self._run(copy)
         return path
 

@@ -6,6 +6,7 @@ calls `commit_due` and `maintain`; readers in any process use `headrace.tables.r
 
 from __future__ import annotations
 
+import logging
 import stat
 import threading
 import uuid
@@ -24,11 +25,13 @@ from headrace.tables.commit import commit_published
 from headrace.tables.maintenance import Compaction, Effort, maintain, remove_leftovers
 from headrace.tables.manifest import checksum
 from headrace.tables.model import CommitError, DataFile, FileSchema, TableKey, TablesError, version_of
-from headrace.tables.recovery import Recovered, recover_state, stored_tables
+from headrace.tables.recovery import Recovered, recover_state, stored_tables, unreadable
 from headrace.tables.retention import RetentionOf, expire
 from headrace.tables.rewrite import Rewriter
 from headrace.tables.state import DROPPED_MARK, TableState, Tools
 from headrace.tables.stats import read_stats
+
+_LOG = logging.getLogger(__name__)
 
 MAX_PUBLISHED = 96
 """Published files that make a table commit, whatever their size: many small ones slow queries down."""
@@ -209,6 +212,8 @@ class TableStore:
                     expire(state, self._tools, now, days)
                 if maintain(state, self._tools, self._compaction, self._effort, busy=busy):
                     self._turn = place + 1
+                if state.dropped and not state.folder.exists():
+                    self._forget(state)
                 done.append(state.key)
             except (TablesError, OSError) as error:
                 failures.append(Failure(state.key, error))
@@ -236,6 +241,10 @@ class TableStore:
         """Close the engine that rewrites files. Published files stay published."""
         self._tools.rewriter.close()
 
+    def _forget(self, state: TableState) -> None:
+        with self._lock:
+            self._states.pop(state.key, None)
+
     def _all(self) -> tuple[TableState, ...]:
         with self._lock:
             return tuple(self._states.values())
@@ -261,7 +270,9 @@ class TableStore:
     def _recover_state(self, state: TableState) -> Recovered:
         try:
             return recover_state(state, self._tools)
-        except (TablesError, OSError):
+        except (TablesError, OSError) as error:
+            if not state.broken:
+                _tell_broken(state, error)
             state.broken = True
             return Recovered(state.key, failed=True)
 
@@ -278,6 +289,22 @@ class TableStore:
             return True
         share = 0.75 + 0.25 * (zlib.crc32(state.key.incarnation.encode()) / 2**32)
         return self._tools.clock.monotonic() - oldest >= settings.commit_seconds * share
+
+
+def _tell_broken(state: TableState, error: TablesError | OSError) -> None:
+    damaged = unreadable(state.folder)
+    cure = (
+        f"damaged: {', '.join(map(str, damaged))}: put back a copy and start again, or delete the table"
+        if damaged
+        else "it is tried again and again"
+    )
+    _LOG.error(
+        "table %s takes nothing, its rows wait in the journal: %s (%s); %s",
+        state.key.name,
+        error,
+        state.folder,
+        cure,
+    )
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ from headrace.clock import DAY, HOUR, MINUTE, SECOND, ManualClock
 from headrace.settings import TableSettings
 from headrace.tables.maintenance import Compaction, Effort
 from headrace.tables.manifest import read_manifest
+from headrace.tables.model import CommitError, TableKey
 from headrace.tables.reader import TableReader
 
 _SETTINGS = TableSettings(small_file_bytes=0, checkpoint_commits=5)
@@ -212,3 +213,42 @@ def test_a_clock_that_jumps_deletes_nothing_early(tmp_path: Path) -> None:
         bench.clock.set(bench.clock.now() + 400 * DAY)
         bench.store.maintain()
         assert small < _files(bench)
+
+
+@pytest.mark.parametrize("rewritten", [0, 4096])
+def test_what_a_failed_commit_or_compaction_made_is_gone_at_once(tmp_path: Path, rewritten: int) -> None:
+    """On a full disk it would take the room that the next try needs."""
+    settings = TableSettings(rewrite_below_rows=rewritten)
+    with Bench(tmp_path / "tables", settings=settings, compaction=Compaction(least=2)) as bench:
+        for offset in range(3):
+            bench.publish(offset)
+        damaged = bench.folder / bench.publish(3).path
+        content = damaged.read_bytes()
+        before = _files(bench)
+        damaged.write_bytes(content[: len(content) // 2])
+        for _ in range(2):
+            with pytest.raises(CommitError):
+                bench.store.commit(bench.table)
+        assert _files(bench) == before
+        damaged.write_bytes(content)
+        for offset in range(4, 8):
+            assert bench.store.commit(bench.table)
+            bench.publish(offset)
+        before = _files(bench)
+        newest = max((bench.folder / one for one in before), key=lambda path: path.stat().st_mtime_ns)
+        bench.store.commit(bench.table)
+        newest.write_bytes(newest.read_bytes()[:40])
+        assert len(bench.store.maintain().failures) == 1
+        assert _files(bench) == before
+
+
+def test_a_table_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with Bench(tmp_path / "tables", clock=clock) as bench:
+        bench.publish(0)
+        bench.store.drop(TableKey.of(bench.table))
+        assert bench.store.maintain().done == (TableKey.of(bench.table),)
+        clock.advance(DAY)
+        bench.store.maintain()
+        assert not bench.folder.exists()
+        assert bench.store.maintain().done == ()

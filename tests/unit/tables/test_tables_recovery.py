@@ -211,3 +211,40 @@ def test_an_untouched_folder_recovers_to_nothing(tmp_path: Path) -> None:
         assert not any(item.changed for item in again.store.recover())
         assert read_manifest(again.folder) == Manifest(serial=1)
         assert again.places().total() == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 400, b"PAR1 and nothing more"])
+def test_log_entries_stand_in_for_a_damaged_checkpoint(tmp_path: Path, content: bytes) -> None:
+    settings = TableSettings(checkpoint_commits=2)
+    with Bench(tmp_path / "tables", settings=settings) as bench:
+        for offset in range(3):
+            bench.publish(offset)
+            bench.store.commit(bench.table)
+        assert bench.store.maintain().failures == ()
+        (checkpoint,) = bench.folder.glob("_delta_log/*.checkpoint.parquet")
+        checkpoint.write_bytes(content)
+    with _again(bench) as again:
+        assert not any(one.failed for one in again.store.recover())
+        assert again.places() == expected(3)
+        again.replay(4)
+        again.store.commit(bench.table)
+        assert again.store.maintain().failures == ()
+        (made,) = bench.folder.glob("_delta_log/*.checkpoint.parquet")
+        assert made.read_bytes() != content
+    with _again(bench) as again:
+        again.store.recover()
+        assert again.places() == expected(4)
+
+
+def test_a_log_that_cannot_be_read_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Bench(tmp_path / "tables") as bench:
+        for offset in range(2):
+            bench.publish(offset)
+            bench.store.commit(bench.table)
+        path = log_file(bench.folder, 1)
+        path.write_bytes(b"\0" * 100)
+    with _again(bench) as again:
+        assert again.store.recover() == (Recovered(TableKey.of(bench.table), failed=True),)
+        for _ in range(2):
+            assert again.store.repair(bench.table).failed
+    assert caplog.text.count("takes nothing") == caplog.text.count(f"damaged: {path}: put back a copy") == 1
