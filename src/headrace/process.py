@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 
 from headrace.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 Role = Literal["gateway", "engine", "query"]
 
 _COLLECT_AFTER = 20_000
@@ -61,11 +63,21 @@ class ProcessConfig(BaseModel):
 RoleMain = Callable[[ProcessConfig, asyncio.Event], Awaitable[None]]
 
 
-def run_child(load: Callable[[ProcessConfig], RoleMain]) -> int:
-    """Run the role that standard input names until SIGTERM or the end of standard input."""
+def run_child(
+    load: Callable[[ProcessConfig], RoleMain], told_plainly: tuple[type[Exception], ...] = (OSError,)
+) -> int:
+    """Run the role that standard input names until SIGTERM or the end of standard input; the exit code.
+
+    Exceptions that are `told_plainly`, as those of a disk that refuses, take a line of the log: they can come again at
+    every start.
+    """
     config = ProcessConfig.model_validate_json(sys.stdin.buffer.readline())
     configure_logging(config.verbose, config.name)
-    run_event_loop(_run(config, load(config)))
+    try:
+        run_event_loop(_run(config, load(config)))
+    except told_plainly as error:
+        _log.error("%s cannot go on: %s", config.name, error, exc_info=config.verbose)
+        return 1
     return 0
 
 

@@ -28,6 +28,8 @@ _READY_SECONDS = 120.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _STEADY_SECONDS = 10.0
+_SAID_AT_ONCE, _SAID_EVERY_SECONDS = 5, 60.0
+"""So many ends of a process are told as they come, those after them once a minute."""
 _ENVIRONMENT: Mapping[Role, Mapping[str, str]] = {
     "engine": {
         "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
@@ -47,6 +49,7 @@ class Child:
     def __init__(self, config: ProcessConfig, locks: Sequence[int]) -> None:
         self.config = config
         self.restarts = 0
+        self._told = 0.0
         self._locks = tuple(locks)
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
@@ -75,10 +78,18 @@ class Child:
             if loop.time() - started > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE
             self.restarts += 1
-            _log.warning("%s ended with %s; starting it again", self.config.name, code)
+            self._tell(code, loop.time())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _tell(self, code: str, now: float) -> None:
+        """Say that it ended; of one that does so again and again, once a minute."""
+        if self.restarts <= _SAID_AT_ONCE or now - self._told >= _SAID_EVERY_SECONDS:
+            self._told = now
+            _log.warning(
+                "%s ended with %s; starting it again, for the %d. time", self.config.name, code, self.restarts
+            )
 
     async def stop(self) -> None:
         """Ask the process to finish; after a while, make it."""

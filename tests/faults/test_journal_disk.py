@@ -585,3 +585,30 @@ async def test_a_read_only_folder_cannot_be_opened(folder: Path) -> None:
         open_journal(folder, disk)
     journal = open_journal(folder)
     await journal.close()
+
+
+@pytest.mark.parametrize("kept", ["end", "nothing"])
+async def test_offsets_of_a_segment_that_is_lost_are_not_given_again(
+    folder: Path, reader: FileJournalReader, kept: str
+) -> None:
+    """A table that has rows of theirs would take new ones for the same."""
+    journal = open_journal(folder)
+    for name in "abc":
+        await journal.append(entry(name))
+    await journal.close()
+    (path,) = segments(folder)
+    path.write_bytes(bytes(path.stat().st_size))
+    if kept == "nothing":
+        (folder / "end").write_bytes(bytes(64))
+    journal = open_journal(folder)
+    found = await journal.append(entry("d"))
+    await journal.close()
+    assert found.offset == 3 if kept == "end" else found.offset >= 3
+    records: list[Record] = []
+    offset = reader.start()
+    while offset < reader.end():
+        part = reader.read(offset, 1 << 30)
+        records += part
+        offset = part[-1].offset + 1 if part else reader.readable(offset)
+    assert records == [found]
+    assert sum(damage.count for damage in reader.damaged()) == found.offset

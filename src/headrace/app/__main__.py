@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 
+from headrace.journal.model import JournalFormatError
 from headrace.process import ProcessConfig, RoleMain, run_child
+from headrace.store.database import StoreError
 
 
 def load(config: ProcessConfig) -> RoleMain:
@@ -26,4 +28,4 @@ def load(config: ProcessConfig) -> RoleMain:
 
 
 if __name__ == "__main__":
-    sys.exit(run_child(load))
+    sys.exit(run_child(load, (OSError, StoreError, JournalFormatError)))

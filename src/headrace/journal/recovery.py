@@ -14,7 +14,7 @@ from typing import Final
 
 from headrace.disk import Disk
 from headrace.journal.end import End
-from headrace.journal.format import HEADER_BYTES
+from headrace.journal.format import FRAME_BYTES, HEADER_BYTES
 from headrace.journal.segments import SegmentReader, list_segments, remove_spares, segment_name
 
 SITE_RECOVER_FILE: Final = "journal.recover.file"
@@ -52,11 +52,12 @@ def recover(folder: Path, disk: Disk, published: End | None) -> Recovered:
     `JournalFormatError` for a journal of a newer version.
     """
     remove_spares(folder)
-    end, floor = End(0, 0, HEADER_BYTES), 0
+    end, floor, beyond = End(0, 0, HEADER_BYTES), 0, 0
     for first in reversed(list_segments(folder)):
         segment = SegmentReader(folder, first)
         try:
             if not segment.usable:
+                beyond = max(beyond, first + segment.size // FRAME_BYTES)
                 continue
             tail = find_tail(segment, published)
         finally:
@@ -64,9 +65,12 @@ def recover(folder: Path, disk: Disk, published: End | None) -> Recovered:
         _cut(folder / segment_name(first), tail, disk)
         end, floor = End(tail.next, first, tail.position), tail.floor
         break
-    if published is not None and published.offset > end.offset:
-        # Those records were durable and are damaged: their offsets are not given to others.
-        end = End(published.offset, end.segment, end.position)
+    if published is not None:
+        beyond = published.offset
+    if beyond > end.offset:
+        # Those records were durable and are damaged. Their offsets are not given to others, which would be taken for
+        # what the tables have already; where nothing tells how many they were, so many as there may have been.
+        end = End(beyond, end.segment, end.position)
     disk.sync_dir(folder, SITE_RECOVER_DIR)
     return Recovered(end, floor)
 

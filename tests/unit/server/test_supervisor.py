@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -88,3 +89,26 @@ def test_one_that_is_stopped_while_it_starts(tmp_path: Path, monkeypatch: pytest
         await task
 
     run(stopped())
+
+
+def test_one_that_ends_again_and_again_is_told_of_with_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    run(restarted(child_in(tmp_path), 30))
+    assert 5 <= caplog.text.count("starting it again") < 10
+
+
+def test_a_store_that_cannot_be_opened_takes_one_line_of_the_log(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"\0" * 4096 + b"no store at all" * 300)
+    (tmp_path / "run").mkdir()
+    config = child_in(tmp_path).config.model_copy(update={"role": "engine"})
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace.app", config.name],
+        input=config.model_dump_json().encode() + b"\n",
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    (line,) = done.stderr.decode().splitlines()
+    assert str(tmp_path / "store.db") in line
+    assert done.returncode == 1

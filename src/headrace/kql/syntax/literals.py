@@ -54,6 +54,7 @@ _WORDED = re.compile(
     r"\s*(Z|GMT|UTC|[+-]\d{1,2}:?\d{0,2})?\Z",
     re.IGNORECASE,
 )
+_LONGEST_TIMESPAN = 256
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _YEAR = re.compile(r"\d{4}\Z")
 _LISTED = re.compile(r"(\d{4}), (\d{1,2}), (\d{1,2})\Z")
@@ -65,6 +66,9 @@ _GUID = re.compile(
 
 def parse_timespan(text: str) -> int | None:
     """Ticks of a timespan in a literal's form (`1.5h`, `1.02:03:04`, `3` for days); None if it is none."""
+    if len(text) > _LONGEST_TIMESPAN:
+        # Numbers of very many digits take the square of their number to read.
+        return None
     negative = text.startswith("-")
     match = _TIMESPAN_UNIT.match(text.lstrip("-").lower().replace(" ", ""))
     if match:
