@@ -1,15 +1,15 @@
-# Headrace in a container: docs/how-to/container.md.
+# Headrace in a container: docs/how-to/container.md says how to build and run it.
 ARG BASE=python:3.11-slim
 
-# What is needed to install stays in this stage.
+# What installs it stays in this stage.
 FROM ${BASE} AS build
 RUN python -m venv /opt/headrace
 WORKDIR /build
 COPY requirements/runtime.lock requirements/
-# Where packages come from another index: --secret id=pip,src=pip.conf
+# Packages from an index of your own: --secret id=pip,src=pip.conf
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/headrace/bin/pip install --disable-pip-version-check --no-cache-dir --require-hashes \
-    --requirement requirements/runtime.lock
+        --requirement requirements/runtime.lock
 COPY pyproject.toml README.md ./
 COPY src src
 RUN /opt/headrace/bin/pip install --disable-pip-version-check --no-cache-dir --no-deps --no-build-isolation . \
@@ -17,8 +17,8 @@ RUN /opt/headrace/bin/pip install --disable-pip-version-check --no-cache-dir --n
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Headrace" \
-    org.opencontainers.image.description="Azure Monitor's direct log ingestion on your own machine" \
-    org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.description="Azure Monitor's direct log ingestion on your own machine" \
+      org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 headrace \
     && useradd --uid 10001 --gid headrace --home-dir /data --no-create-home --shell /usr/sbin/nologin headrace \
     && install --directory --owner headrace --group headrace --mode 0700 /data
@@ -31,5 +31,6 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8443
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=180s --retries=3 CMD ["python", "-m", "headrace.probe"]
 ENTRYPOINT ["headrace"]
 CMD ["serve"]

@@ -487,12 +487,12 @@ def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, Mapping
 
 def _from_file(file: Path | None) -> list[tuple[str, Mapping[str, object]]]:
     path = file or Path("headrace.toml")
-    if file is None and not path.is_file():
-        return []
     try:
+        if file is None and not path.is_file():
+            return []
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ProblemError(Problem("SettingsFile", f"{path}: {error.strerror}.")) from None
+        raise ProblemError(Problem("SettingsFile", f"{path.absolute()}: {error.strerror}.")) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProblemError(Problem("SettingsFile", f"{path}: {error}.")) from None
     flat: dict[str, object] = {}
