@@ -77,9 +77,15 @@ class _Frame:
 
 @dataclass(slots=True)
 class _Surroundings:
+    """What is before the cursor; `start`, `end` and `prefix` as in `Context`, `calls` those met so far."""
+
     text: str
     tokens: list[Token]
-    frames: list[_Frame] = field(default_factory=list)
+    frames: list[_Frame]
+    start: int
+    end: int
+    prefix: str
+    calls: list[str] = field(default_factory=list)
 
 
 def context_at(text: str, offset: int) -> Context:
@@ -103,8 +109,7 @@ def context_at(text: str, offset: int) -> Context:
     gap = text[before[-1].end if before else 0 : start]
     if "//" in gap and "\n" not in gap[gap.rfind("//") :]:
         return nothing
-    here = _Surroundings(text, before, _frames(before))
-    return _context(here, start, end, text[start:offset])
+    return _context(_Surroundings(text, before, _frames(before), start, end, text[start:offset]))
 
 
 def _in_open_string(position: int, text: str, offset: int) -> bool:
@@ -128,25 +133,29 @@ def _frames(tokens: Sequence[Token]) -> list[_Frame]:
     return frames
 
 
-def _context(here: _Surroundings, start: int, end: int, prefix: str) -> Context:
-    calls: list[str] = []
+def _context(here: _Surroundings) -> Context:
     tokens = here.tokens
     for depth in range(len(here.frames) - 1, -1, -1):
         frame = here.frames[depth]
         if frame.bar is not None:
-            return _in_operator(here, depth, frame.bar + 1, calls, start, end, prefix)
+            return _in_operator(here, depth, frame.bar + 1)
         if frame.open >= 0 and tokens[frame.open].text == "(" and _branches(here, depth):
-            return _in_operator(here, depth, frame.start, calls, start, end, prefix)
+            return _in_operator(here, depth, frame.start)
         if frame.open < 0 or tokens[frame.open].text == "{":
-            return _in_statement(here, depth, calls, start, end, prefix)
+            return _in_statement(here, depth)
         opener = tokens[frame.open - 1] if frame.open else None
         name = opener.text if opener is not None and opener.kind == NAME else ""
         if frame.start == len(tokens) and (name in _TABLE_WORDS or _hosts_query(here, depth)):
             marked = _before_statement(here)
-            return Context(Place.SOURCE, start, end, prefix, marked=marked, previous=tokens[-1])
+            return _place(here, Place.SOURCE, marked=marked, previous=tokens[-1])
         if tokens[frame.open].text == "(" and name and name not in CLAUSE_WORDS:
-            calls.insert(0, name)
-    return Context(Place.NOTHING, start, end)  # pragma: no cover - the outermost frame always answers
+            here.calls.insert(0, name)
+    return _place(here, Place.NOTHING)  # pragma: no cover - the outermost frame always answers
+
+
+def _place(here: _Surroundings, place: Place, *, marked: str = "", previous: Token | None = None) -> Context:
+    """A cursor that stands in no operator."""
+    return Context(place, here.start, here.end, here.prefix, marked=marked, previous=previous)
 
 
 def _branches(here: _Surroundings, depth: int) -> bool:
@@ -189,29 +198,18 @@ def _operator_name(tokens: Sequence[Token], first: int) -> tuple[str, int]:
     return name, place
 
 
-def _in_operator(
-    here: _Surroundings, depth: int, first: int, calls: list[str], start: int, end: int, prefix: str
-) -> Context:
+def _in_operator(here: _Surroundings, depth: int, first: int) -> Context:
     tokens = here.tokens
     marked = _marked(here, depth, first)
-    typed = here.text[tokens[first].start : start] + prefix if first < len(tokens) else prefix
-    if first >= len(tokens) or (re.fullmatch(r"\w+(-\w*)+", typed) and not calls):
-        begin = tokens[first].start if first < len(tokens) else start
-        return Context(Place.OPERATOR, begin, end, typed, marked=marked)
+    begin = tokens[first].start if first < len(tokens) else here.start
+    typed = here.text[begin : here.start] + here.prefix
+    if first >= len(tokens) or (re.fullmatch(r"\w+(-\w*)+", typed) and not here.calls):
+        return Context(Place.OPERATOR, begin, here.end, typed, marked=marked)
     name, after = _operator_name(tokens, first)
-    return _within(here, name, after, calls, start, end, prefix, marked)
+    return _within(here, name, after, marked)
 
 
-def _within(
-    here: _Surroundings,
-    name: str,
-    after: int,
-    calls: list[str],
-    start: int,
-    end: int,
-    prefix: str,
-    marked: str,
-) -> Context:
+def _within(here: _Surroundings, name: str, after: int, marked: str) -> Context:
     tokens = here.tokens
     word = OPERATORS.get(name)
     clause = _clause(tokens, after, name)
@@ -226,12 +224,12 @@ def _within(
         right = _right_rows(here, after)
     return Context(
         place,
-        start,
-        end,
-        prefix,
+        here.start,
+        here.end,
+        here.prefix,
         operator=name,
         clause=clause,
-        calls=tuple(calls),
+        calls=tuple(here.calls),
         after_operand=_is_operand(previous) and after < len(tokens),
         setting=setting,
         previous=previous,
@@ -242,27 +240,25 @@ def _within(
     )
 
 
-def _in_statement(
-    here: _Surroundings, depth: int, calls: list[str], start: int, end: int, prefix: str
-) -> Context:
+def _in_statement(here: _Surroundings, depth: int) -> Context:
     tokens, frame = here.tokens, here.frames[depth]
     marked = _before_statement(here, depth)
     inside = tokens[frame.start :]
     if not inside:
-        return Context(Place.STATEMENT, start, end, prefix, marked=marked)
+        return _place(here, Place.STATEMENT, marked=marked)
     name, after = _operator_name(tokens, frame.start)
     if inside[0].text == "let":
         equals = next((i for i, token in enumerate(inside) if token.text == "="), None)
         if equals is None:
-            return Context(Place.NOTHING, start, end)
+            return _place(here, Place.NOTHING)
         if equals == len(inside) - 1:
-            return Context(Place.SOURCE, start, end, prefix, marked=marked, previous=tokens[-1])
+            return _place(here, Place.SOURCE, marked=marked, previous=tokens[-1])
         after = frame.start + equals + 1
     elif name not in _STARTERS:
-        if _is_operand(tokens[-1]) and not calls:
-            return Context(Place.NOTHING, start, end, prefix)
+        if _is_operand(tokens[-1]) and not here.calls:
+            return _place(here, Place.NOTHING)
         name, after = "", frame.start
-    return _within(here, name, after, calls, start, end, prefix, marked)
+    return _within(here, name, after, marked)
 
 
 def _marked(here: _Surroundings, depth: int, first: int) -> str:

@@ -32,9 +32,8 @@ MAX_TEXT = 300
 
 def plan_text(statement: Statement) -> str:
     """The plan of a statement after its rewrites, the last step first, what a step reads below it."""
-    lines = [f"Result: {', '.join(f'{column.name}: {column.type}' for column in statement.columns)}"]
-    plan: p.Plan = statement._bound.plan
-    _tree(plan, "", "", lines, set(), 0)
+    columns = ", ".join(f"{column.name}: {column.type}" for column in statement.columns)
+    lines = [f"Result: {columns}", *_tree(statement._bound.plan, set())]
     return "\n".join(lines) + "\n"
 
 
@@ -56,25 +55,19 @@ def _named_scan(scan: Scan) -> exp.Query:
     return exp.Select(expressions=items or [exp.Literal.number(1)]).from_(table)
 
 
-def _tree(
-    plan: p.Plan, first: str, rest: str, lines: list[str], shared: set[str], depth: int, label: str = ""
-) -> None:
-    lines.append(f"{first}{label}{_headline(plan)}")
+def _tree(plan: p.Plan, shared: set[str], depth: int = 0) -> list[str]:
+    """The lines of a plan and of what it reads; what several read (`shared`, by name) is told once."""
+    lines = [_headline(plan)]
     if depth >= MAX_DEPTH:
-        lines.append(f"{rest}...")
-        return
+        return [*lines, "..."]
     inputs = list(_inputs(plan, shared))
     for place, (name, child) in enumerate(inputs):
         last = place == len(inputs) - 1
-        _tree(
-            child,
-            rest + ("└─ " if last else "├─ "),
-            rest + ("   " if last else "│  "),
-            lines,
-            shared,
-            depth + 1,
-            f"{name}: " if name else "",
-        )
+        label = f"{name}: " if name else ""
+        first, *rest = _tree(child, shared, depth + 1)
+        lines.append(("└─ " if last else "├─ ") + label + first)
+        lines.extend(("   " if last else "│  ") + line for line in rest)
+    return lines
 
 
 def _inputs(plan: p.Plan, shared: set[str]) -> Iterator[tuple[str, p.Plan]]:
