@@ -39,6 +39,11 @@ def test_a_type_holds_all_values(values: list[Any], kind: KustoType) -> None:
     assert column.type is kind
 
 
+def test_the_records_that_have_a_value_are_counted() -> None:
+    found = infer([{"a": 1, "b": None}, {"a": 2}, {"a": None}])
+    assert [(column.property, column.seen) for column in found.columns] == [("a", 2), ("b", 0)]
+
+
 def test_the_time_is_the_property_named_most_like_one() -> None:
     moment = "2026-01-01T00:00:00Z"
     found = infer([{"Seen": moment, "@timestamp": moment, "Time": "no"}])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,17 @@ def test_others_come_to_turn_between_steps() -> None:
     assert len(pauses) >= 8_000_000 // (256 * 1024)
     with pytest.raises(GzipError):
         inflate_in_steps(body[:-1], 8_000_000, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [(b'\n [{"a": 1}]', "looks like plain JSON"), (zlib.compress(b"[]"), "zlib data are not taken")],
+)
+def test_what_is_no_gzip_is_told_by_its_name(body: bytes, cause: str) -> None:
+    with pytest.raises(GzipError, match=cause):
+        inflate(body, 100)
+    with pytest.raises(GzipError, match=cause):
+        inflate_in_steps(body, 100, lambda: None)
 
 
 @given(st.binary(max_size=200), st.data())
