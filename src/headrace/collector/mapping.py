@@ -81,39 +81,63 @@ def map_shapes(shapes: Sequence[Shape], columns: Mapping[str, KustoType], *, gro
     added as far as a table may have more. What has none then goes into `REST`, where the table has that column
     or may get it, and else nowhere.
     """
-    there = set(columns)
-    room = MAX_COLUMNS - len(there | {column.name for column in FIXED} | {REST}) if grow else 0
-    usable = {name for name, kusto in columns.items() if TYPES.get(name[-1]) is kusto}
-    suffixes: dict[str, tuple[str, ...]] = {}
-    new: list[SchemaColumn] = [column for column in FIXED if grow and column.name not in there]
-    rest: dict[str, None] = {}
-    taken: dict[str, str] = {}
+    mapper = _Mapper(columns, grow=grow)
     for shape in sorted(shapes, key=lambda shape: (shape.property, shape.suffix)):
+        mapper.take(shape)
+    return mapper.columns()
+
+
+class _Mapper:
+    """Gives shapes their columns, one after the other; those of a property come together."""
+
+    def __init__(self, columns: Mapping[str, KustoType], *, grow: bool) -> None:
+        self._grow = grow
+        self._there = set(columns)
+        fixed = {column.name for column in FIXED}
+        self._room = MAX_COLUMNS - len(self._there | fixed | {REST}) if grow else 0
+        self._usable = {name for name, kusto in columns.items() if TYPES.get(name[-1]) is kusto}
+        self._takes_rest = columns.get(REST, KustoType.DYNAMIC) is KustoType.DYNAMIC
+        self._new = [column for column in FIXED if grow and column.name not in self._there]
+        self._suffixes: dict[str, tuple[str, ...]] = {}
+        self._rest: dict[str, None] = {}
+        self._owners: dict[str, str] = {}
+        """The property that has the columns of a name: another one that comes to the same name has none."""
+
+    def take(self, shape: Shape) -> None:
+        """Find a column for a shape."""
         base = column_base(shape.property)
-        if base is None or taken.setdefault(base, shape.property) != shape.property:
-            rest[shape.property] = None
-            continue
-        known = suffixes.setdefault(shape.property, tuple(s for s in TYPES if f"{base}_{s}" in usable))
+        if base is None or self._owners.setdefault(base, shape.property) != shape.property:
+            self._rest[shape.property] = None
+            return
+        usable = tuple(suffix for suffix in TYPES if f"{base}_{suffix}" in self._usable)
+        known = self._suffixes.setdefault(shape.property, usable)
         if shape.fits(known):
-            continue
-        name = f"{base}_{shape.suffix}"
-        if room > 0 and name not in there:
-            room -= 1
-            new.append(SchemaColumn(name, TYPES[shape.suffix]))
-            there.add(name)
-            suffixes[shape.property] = (*known, shape.suffix)
+            return
+        if self._add(f"{base}_{shape.suffix}", TYPES[shape.suffix]):
+            self._suffixes[shape.property] = (*known, shape.suffix)
         elif not known:
-            del suffixes[shape.property]
-            taken.pop(base)
-            rest[shape.property] = None
-    if rest and grow and REST not in there:
-        new.append(SchemaColumn(REST, KustoType.DYNAMIC))
-        there.add(REST)
-    return Columns(
-        {name: found for name, found in suffixes.items() if found},
-        tuple(rest) if columns.get(REST, KustoType.DYNAMIC) is KustoType.DYNAMIC and REST in there else (),
-        tuple(new),
-    )
+            del self._suffixes[shape.property], self._owners[base]
+            self._rest[shape.property] = None
+
+    def _add(self, name: str, kusto: KustoType) -> bool:
+        """Make a column; whether there was room for it."""
+        if self._room <= 0 or name in self._there:
+            return False
+        self._room -= 1
+        self._there.add(name)
+        self._new.append(SchemaColumn(name, kusto))
+        return True
+
+    def columns(self) -> Columns:
+        """What came of all shapes."""
+        if self._rest and self._grow and REST not in self._there:
+            self._new.append(SchemaColumn(REST, KustoType.DYNAMIC))
+            self._there.add(REST)
+        return Columns(
+            {name: found for name, found in self._suffixes.items() if found},
+            tuple(self._rest) if self._takes_rest and REST in self._there else (),
+            tuple(self._new),
+        )
 
 
 def column_base(name: str) -> str | None:
