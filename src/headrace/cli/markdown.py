@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 MADE = "<!-- Printed from the code by `make docs`. -->\n"
 """First line of a generated page."""
+TABLE_START = "<!-- This table is printed from the code by `make docs`. -->\n"
+TABLE_END = "<!-- Here it ends. -->\n"
+"""Around the one generated table of a page that is written by hand."""
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

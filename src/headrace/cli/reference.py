@@ -16,18 +16,18 @@ from pydantic_core import PydanticUndefined
 
 from headrace.cli.kql_reference import kql_page
 from headrace.cli.main import app
-from headrace.cli.markdown import MADE, code, table
+from headrace.cli.markdown import MADE, TABLE_END, TABLE_START, code, table
 from headrace.observe.metrics import METRICS
 from headrace.settings import AZURE_LIMITS, MIB, Settings, setting_fields, variable_name
 
 
-def pages() -> dict[str, str]:
-    """The text of every generated page, by file name."""
+def pages(folder: Path) -> dict[str, str]:
+    """The text of every page in `folder` that is printed, whole or in part, by file name."""
     return {
         "cli.md": cli_page(),
         "settings.md": settings_page(),
         "kql.md": kql_page(),
-        "metrics.md": metrics_page(),
+        "metrics.md": metrics_page((folder / "metrics.md").read_text("utf-8")),
     }
 
 
@@ -85,8 +85,10 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
-def metrics_page() -> str:
-    """Every metric with its kind and labels."""
+def metrics_page(page: str) -> str:
+    """The page with its table of every metric as the code has it; all else on it is written by hand."""
+    head, _, rest = page.partition(TABLE_START)
+    _, _, tail = rest.partition(TABLE_END)
     rows = [
         (
             code(metric.name),
@@ -96,51 +98,8 @@ def metrics_page() -> str:
         )
         for metric in METRICS
     ]
-    parts = [
-        MADE,
-        "# Metrics\n",
-        "`GET /metrics` of the server answers Prometheus text with the numbers of all its processes. It takes no\n"
-        "token; the setting `server.metrics` narrows it to callers on the same machine (`local`) or switches it\n"
-        "`off`.\n",
-        table(("Metric", "Kind", "Labels", "What it tells"), rows),
-        "## How the numbers add up\n",
-        "For each flow, `headrace_flow_rows_received_total` is at any moment the sum of its results in\n"
-        "`headrace_flow_rows_total`: no row vanishes. A stream that several data flows take counts in each, and so\n"
-        "does a flow for each workspace that it sends to. What was accepted and is on its way is the difference to\n"
-        "`headrace_rows_accepted_total`; it lies in the journal and shows in `headrace_journal_records_waiting`\n"
-        "and `headrace_pipeline_lag_seconds`.\n",
-        "`headrace_flow_undeclared_payloads_total` counts calls, not rows, by the same flows; of a long one only\n"
-        "the first and the last rows are looked at. The call's receipt has the names.\n",
-        "Counters begin at 0 when their process starts, as Prometheus expects (`rate()` and `increase()`\n"
-        "see through it); `headrace_process_restarts_total` tells when. Rows that a restarted pipeline finds in the\n"
-        "tables already are not counted again. `rule` is the immutableId; `gateway` the gateway's number.\n",
-        "## By Azure's names\n",
-        "`GET {rule}/providers/Microsoft.Insights/metrics?api-version=2024-02-01` of the control plane answers\n"
-        "the numbers of one rule by the minute, for 93 days and within 256 MiB: `BytesReceived_Count`,\n"
-        "`ApiCallReceived_Count` (by `ResponseCode`), `RowsReceived_Count`, `RowsDropped_Count` (filtered or dead\n"
-        "letters), `TransformationErrors_Count` (by `ErrorType`) and `TransformationRuntime_DurationMs` (these\n"
-        "two also as `TransformErrors_Count` and `TransformRuntime_DurationMs`), each by\n"
-        "`InputStreamId`; `metricDefinitions` lists them. Parameters are Azure's: `metricnames`, `timespan`,\n"
-        "`interval`, `aggregation`, `$filter`, `top`. What came within the last five seconds may still be missing.\n",
-        "## In the workspaces\n",
-        "The tables `Usage` and `Operation` hold what Azure's hold, as far as it exists here; their rows go\n"
-        "through a journal and the pipeline like any others, under rules of the server's own (`headrace-` and\n"
-        "the workspace's id), which show in the numbers of the flows.\n",
-        "- `Usage`: a row for each table and hour (UTC) that it took rows in, soon after that hour. `Quantity`\n"
-        "  is in MB (10^6): the JSON of its calls after inflate, less the share of rows that the transform\n"
-        "  filtered. A crash may cost the last seconds' count.\n"
-        "- `Operation`: starts and what they mended, the volume of each day, and, once an hour as long as they\n"
-        "  last, rows that wait longer than a minute, a journal that is 80 % full, payloads that the disk\n"
-        "  cannot give back. They go to every workspace that ever took a row.\n",
-        "## Examples\n",
-        "```promql\n"
-        "sum by (rule) (rate(headrace_rows_accepted_total[5m]))\n"
-        'increase(headrace_flow_rows_total{result="dead_lettered"}[1h]) > 0\n'
-        "increase(headrace_flow_undeclared_payloads_total[1h]) > 0\n"
-        "headrace_pipeline_lag_seconds > 5\n"
-        "```\n",
-    ]
-    return "\n".join(parts)
+    made = table(("Metric", "Kind", "Labels", "What it tells"), rows)
+    return f"{head}{TABLE_START}\n{made}\n{TABLE_END}{tail}"
 
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -201,8 +160,7 @@ def _paragraphs(text: str) -> str:
 
 def main(folder: Path) -> None:
     """Write the pages into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in pages().items():
+    for name, text in pages(folder).items():
         (folder / name).write_text(text, "utf-8")
 
 
