@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -108,16 +109,23 @@ def _start_of(unit: str) -> Callable[[Sequence[KustoType], Sequence[Any], KustoT
     return rule
 
 
+# Functions read more forms of text than literals have, and some otherwise: what both read alike is folded.
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?)?Z?", re.ASCII)
+_TIMESPAN = re.compile(r"-?(?:\d{1,6}(?:d|h|m|s|ms)|(?:\d{1,6}\.)?[01]\d:[0-5]\d:[0-5]\d)", re.ASCII)
+
+
 def _to_datetime(types: Sequence[KustoType], values: Sequence[Any], result: KustoType) -> Value:
     if types[0] is _T.DATETIME:
         return int(values[0])
-    return parse_datetime(values[0]) if types[0] is _T.STRING else None
+    plain = types[0] is _T.STRING and _DATETIME.fullmatch(values[0])
+    return parse_datetime(values[0]) if plain else None
 
 
 def _to_timespan(types: Sequence[KustoType], values: Sequence[Any], result: KustoType) -> Value:
     if types[0] is _T.TIMESPAN:
         return int(values[0])
-    return parse_timespan(values[0]) if types[0] is _T.STRING else None
+    plain = types[0] is _T.STRING and _TIMESPAN.fullmatch(values[0])
+    return parse_timespan(values[0]) if plain else None
 
 
 _Rule = Callable[[Sequence[KustoType], Sequence[Any], KustoType], Value]

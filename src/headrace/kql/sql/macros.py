@@ -28,7 +28,8 @@ MACROS = (
     """kql_tick_digit(s) AS CASE WHEN substr(s, 20, 1) = '.'
        THEN greatest(strpos('0123456789', substr(s, 27, 1)) - 1, 0) WHEN contains(s, '.') THEN
        coalesce(try_cast(regexp_extract(s, '\\.\\d{6}(\\d)', 1) AS BIGINT), 0) ELSE 0 END""",
-    """kql_iso_ticks(s) AS CASE WHEN substr(s, 5, 1) = '-' AND substr(s, 8, 1) = '-'
+    """kql_iso_ticks(s) AS CASE
+       WHEN substr(s, 5, 1) = '-' AND substr(s, 8, 1) = '-' AND substr(s, 11, 1) IN ('', 'T', ' ')
        THEN epoch_us(try_cast(s AS TIMESTAMPTZ)) * 10 + kql_tick_digit(s) END""",
     """kql_ticks(s) AS CASE WHEN s = '' THEN NULL
        ELSE coalesce(kql_iso_ticks(s), try_cast(kql_call('todatetime', s) AS BIGINT)) END""",

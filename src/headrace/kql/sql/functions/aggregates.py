@@ -184,9 +184,14 @@ def _make_set(arguments: Sequence[Typed], condition: exp.Expression | None) -> e
     known = b.is_not_null(b.again(argument.sql)) if argument.type is not STRING else None
     if known is not None:
         condition = known if condition is None else b.both(condition, known)
-    listed = filtered(b.call("list", _distinct(to_dynamic_of(argument))), condition)
+    listed = filtered(b.call("list", _distinct(argument.sql)), condition)
     if argument.type is DYNAMIC:
         listed = b.call("list_distinct", b.call("kql_flat_list", listed))
+    # In order, so that the same rows give the same text, and the same elements where not all are wanted.
+    listed = b.call("list_sort", listed)
+    if argument.type is not DYNAMIC:
+        element = Typed(b.name_("e_"), argument.type)
+        listed = b.call("list_transform", listed, b.lambda_("e_", to_dynamic_of(element)))
     return _cut(listed, arguments)
 
 

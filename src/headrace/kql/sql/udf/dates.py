@@ -24,7 +24,8 @@ _CLOCK = (
     r"(?:[T\s]\s*(?P<hour>\d{1,2}):(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d{1,9}))?)?"
     r"\s*(?P<half>[AP]M)?)?"
 )
-_ZONE = r"\s*(?P<zone>Z|GMT|UTC|[+-]\d{1,2}(?::?\d{2})?)?"
+# Behind a date alone an offset is written out: else it could be taken out of what is no date.
+_ZONE = r"\s*(?P<zone>Z|GMT|UTC|[+-]\d{2}:\d{2}|(?(hour)[+-]\d{1,2}(?::?\d{2})?|(?!)))?"
 _WEEKDAY = r"(?:(?:Mon|Tue|Tues|Wed|Wednes|Thu|Thurs|Fri|Sat|Satur|Sun)(?:day)?,?\s+)?"
 
 # ISO 8601 and its relatives; RFC 822 and RFC 850; month first; the date without dashes.
