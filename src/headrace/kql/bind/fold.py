@@ -65,7 +65,9 @@ def _subtract(types: Sequence[KustoType], values: Sequence[Any], result: KustoTy
 
 
 def _multiply(types: Sequence[KustoType], values: Sequence[Any], result: KustoType) -> Value:
-    return _checked(values[0] * values[1], result) if _T.DECIMAL not in types else None
+    if _T.DECIMAL in types or (result is _T.TIMESPAN and _T.REAL in types):
+        return None
+    return _checked(values[0] * values[1], result)
 
 
 def _negate(types: Sequence[KustoType], values: Sequence[Any], result: KustoType) -> Value:

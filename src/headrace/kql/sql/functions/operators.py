@@ -76,7 +76,7 @@ def subtract(arguments: Sequence[Typed]) -> exp.Expression:
 
 @lowers("__multiply")
 def multiply(arguments: Sequence[Typed]) -> exp.Expression:
-    """A timespan times a real is cut to whole ticks."""
+    """Integers that run over are null."""
     left, right = arguments
     if left.type is DYNAMIC:
         return _dynamic_arithmetic("*", arguments)
@@ -86,16 +86,15 @@ def multiply(arguments: Sequence[Typed]) -> exp.Expression:
 
 
 def _scaled(kind: type[exp.Binary], left: Typed, right: Typed) -> exp.Expression:
-    """A timespan times or by a number: exact where the number is a whole constant."""
+    """A timespan times or by a number, rounded to whole ticks: exact times a whole constant."""
     span, factor = (left, right) if left.type is TIMESPAN else (right, left)
-    constant = factor.constant.value if factor.constant else None
-    if isinstance(constant, int | float) and float(constant).is_integer() and abs(constant) < 2**53:
-        amount = b.long(int(constant))
-        if kind is exp.Mul:
-            return b.attempt(b.multiply(span.sql, amount))
-        return b.whole(span.sql, amount)
-    doubles = [b.cast(span.sql, "DOUBLE"), factor.sql]
-    result = b.multiply(*doubles) if kind is exp.Mul else b.ratio(*doubles)
+    if kind is exp.Div:
+        result: exp.Expression = b.ratio(b.cast(span.sql, "DOUBLE"), factor.sql)
+    else:
+        constant = factor.constant.value if factor.constant else None
+        if isinstance(constant, int | float) and float(constant).is_integer() and abs(constant) < 2**53:
+            return b.attempt(b.multiply(span.sql, b.long(int(constant))))
+        result = b.multiply(b.cast(span.sql, "DOUBLE"), factor.sql)
     return b.try_cast(b.call("round", result), "BIGINT")
 
 
