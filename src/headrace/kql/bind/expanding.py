@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from headrace.kql.bind.base import BindProblem
 from headrace.kql.bind.functions.registry import conversion_cure
+from headrace.kql.bind.operators import free_name
 from headrace.kql.bind.queries import UNKNOWN, QueryBinder
 from headrace.kql.bind.scope import Relation
 from headrace.kql.plan.depth import inputs_of
@@ -126,10 +127,17 @@ class ExpandingBinder(QueryBinder):
                 bound.append((name, value, item.type or _T.DYNAMIC))
         return rows.with_plan(self.compute(rows, computed)), bound
 
+    def _index_column(
+        self, rows: Relation, name: str | None, bound: Sequence[tuple[str, Expr, KustoType]]
+    ) -> Column:
+        """The column of an element's place, beside those of the rows and of the elements."""
+        taken = {*(column.name for column in rows.columns), *(element for element, _, _ in bound)}
+        return self.new_column(free_name(name, taken) if name else "", _T.LONG)
+
     def mv_expand(self, rows: Relation, operator: t.MvExpand) -> Relation:
         """`mv-expand`."""
         rows, bound = self.expand_items(rows, operator.items, "mv-expand")
-        index = self.new_column(operator.index_name or "", _T.LONG)
+        index = self._index_column(rows, operator.index_name, bound)
         made = [(self.new_column(name, type), value, type) for name, value, type in bound]
         items = tuple(ExpandItem(column, value, type) for column, value, type in made)
         limit = self.row_count(operator.limit, "`mv-expand`") if operator.limit is not None else None
@@ -148,7 +156,7 @@ class ExpandingBinder(QueryBinder):
         rows, bound = self.expand_items(rows, operator.items, "mv-apply")
         row = self.new_column("", _T.LONG)
         rows = rows.with_plan(self.compute(rows, [(row, self.call("row_number"))]))
-        index = self.new_column(operator.index_name or "", _T.LONG)
+        index = self._index_column(rows, operator.index_name, bound)
         made = [(self.new_column(name, type), value, type) for name, value, type in bound]
         items = tuple(ExpandItem(column, value, type) for column, value, type in made)
         limit = self.row_count(operator.limit, "`mv-apply`") if operator.limit is not None else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from headrace.kql.bind.aggregates import Keys
 from headrace.kql.bind.base import BindProblem, long_literal
 from headrace.kql.bind.functions.operators import comparison_type
-from headrace.kql.bind.operators import Names, unique
+from headrace.kql.bind.operators import Names, free_name
 from headrace.kql.bind.plugins import PluginBinder
 from headrace.kql.bind.scope import Relation, SharedBinding
 from headrace.kql.plan.expressions import Column, Expr, ref
@@ -51,9 +51,9 @@ class NestingBinder(PluginBinder):
             value = self.as_type(value, others.type)
         taken = {column.name for column in nest.rows.columns} if nest is not None else set()
         name = level.value.names[0] if level.value.names else self.own_name(level.value.value) or "Column1"
-        key = self.column_for(_free(name, taken), value)
+        key = self.column_for(free_name(name, taken), value)
         given = level.aggregate.names[0] if level.aggregate.names else f"aggregated_{name}"
-        grouped = self._nested_groups(rows, level, [*above, (key, value)], _free(given, taken))
+        grouped = self._nested_groups(rows, level, [*above, (key, value)], free_name(given, taken))
         top = self._best(grouped, level, width=len(above))
         if others is not None:
             top = self._nested_others(source, level, nest, top, others)
@@ -142,10 +142,3 @@ class NestingBinder(PluginBinder):
         columns = (*nest.rows.plan.columns, *top.plan.columns, *filled.values())
         plan = Join(columns, nest.rows.plan, top.plan, JoinKind.LEFTOUTER, pairs, tuple(filled.items()))
         return Relation(plan, (*nest.rows.columns, filled.get(key, key), filled.get(amount, amount)))
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """`name`, with a number where it is taken; then it is taken."""
-    free = unique(name, taken) if name in taken else name
-    taken.add(free)
-    return free

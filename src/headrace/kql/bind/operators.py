@@ -399,6 +399,13 @@ def unique(name: str, taken: set[str]) -> str:
     return f"{name}{number}"
 
 
+def free_name(name: str, taken: set[str]) -> str:
+    """`name`, with a number where it is taken; then it is taken."""
+    free = unique(name, taken) if name in taken else name
+    taken.add(free)
+    return free
+
+
 def glob(pattern: str, name: str) -> bool:
     """Whether a name fits a pattern with `*`, in time linear in both."""
     head, *parts = pattern.split("*")
