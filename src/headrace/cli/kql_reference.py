@@ -9,6 +9,7 @@ from headrace.cli.markdown import MADE, code, table
 from headrace.kql.api import KqlError, QueryOptions, compile_query, compile_transform
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Param, Signature, Surface
+from headrace.kql.editor.reference import ERROR_CODES
 from headrace.kql.model import Database
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
@@ -44,6 +45,10 @@ def kql_page() -> str:
         parts.append(f"## {title}\n")
         rows = [(_signatures(f), _doc(f), *_surfaces(f)) for f in sorted(found, key=lambda f: f.name)]
         parts.append(table(("Function", "What it gives", *_SURFACES), rows))
+    parts.append("## Problems and warnings\n")
+    parts.append("By the code that stands before a message.\n")
+    codes = [(code(item.code), item.severity.value, item.meaning, item.cure) for item in ERROR_CODES]
+    parts.append(table(("Code", "Kind", "Meaning", "Cure"), codes))
     return "\n".join(parts)
 
 

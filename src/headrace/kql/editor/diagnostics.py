@@ -10,7 +10,7 @@ from headrace.kql.api import Compiled, compile_query, compile_transform
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.editor.lints import lint
 from headrace.kql.editor.model import Severity, Target
-from headrace.kql.editor.reference import error_codes
+from headrace.kql.editor.reference import ERROR_CODES
 from headrace.kql.editor.signatures import signature_text
 from headrace.kql.model import KqlError
 
@@ -57,7 +57,7 @@ def _with_cure(problem: Problem) -> Problem:
     if problem.hint is not None:
         return problem
     if problem.code in _GENERAL:
-        cure = next(item.cure for item in error_codes() if item.code == problem.code)
+        cure = next(item.cure for item in ERROR_CODES if item.code == problem.code)
         return replace(problem, hint=cure)
     if problem.code != "KQL0109":
         return problem

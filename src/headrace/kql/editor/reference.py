@@ -1,4 +1,4 @@
-"""Every diagnostic's code with its meaning and cure, for the documentation."""
+"""Every diagnostic's code with its meaning and cure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.kql.editor.model import Severity
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """A code, what it says, an example of it (empty where none is short), and the cure."""
+    """A code, what it says, and the cure."""
 
     code: str
     severity: Severity
@@ -165,16 +165,9 @@ _WARNINGS = (
 )
 
 
-def error_codes() -> tuple[ErrorCode, ...]:
-    """All codes in their order: syntax, binding, surface, warnings."""
-    return (
-        *(ErrorCode(code, Severity.ERROR, meaning, cure) for code, meaning, cure in _ERRORS),
-        *(ErrorCode(code, Severity.WARNING, meaning, cure) for code, meaning, cure in _WARNINGS),
-    )
-
-
-def error_table() -> str:
-    """All codes as a Markdown table."""
-    lines = ["| code | kind | meaning | cure |", "| --- | --- | --- | --- |"]
-    lines.extend(f"| {c.code} | {c.severity} | {c.meaning} | {c.cure} |" for c in error_codes())
-    return "\n".join(lines) + "\n"
+ERROR_CODES = tuple(
+    ErrorCode(code, severity, meaning, cure)
+    for severity, listed in ((Severity.ERROR, _ERRORS), (Severity.WARNING, _WARNINGS))
+    for code, meaning, cure in listed
+)
+"""All codes in their order: syntax, binding, surface, warnings."""

@@ -11,7 +11,7 @@ import pytest
 import headrace.kql
 from headrace.kql.conformance import Tables
 from headrace.kql.editor import Severity, Target, diagnose, lint
-from headrace.kql.editor.reference import error_codes, error_table
+from headrace.kql.editor.reference import ERROR_CODES
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 LOGS = Schema(
@@ -90,7 +90,7 @@ def test_an_error_says_its_cure(text: str, cure: str) -> None:
 
 
 def test_the_register_has_every_code_once() -> None:
-    registered = [item.code for item in error_codes()]
+    registered = [item.code for item in ERROR_CODES]
     assert len(set(registered)) == len(registered)
     assert all(CODE.match(code) for code in registered)
     used = set()
@@ -104,11 +104,10 @@ def test_the_register_has_every_code_once() -> None:
 
 
 def test_the_register_says_warnings_by_their_number() -> None:
-    for item in error_codes():
+    for item in ERROR_CODES:
         assert (item.severity is Severity.WARNING) == item.code.startswith("KQL03")
         assert item.meaning.endswith(".")
         assert item.cure.endswith(".")
-    assert error_table().count("\n") == len(error_codes()) + 2
 
 
 def test_messages_are_sentences() -> None:
