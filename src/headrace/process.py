@@ -71,7 +71,11 @@ def run_child(
     Exceptions that are `told_plainly`, as those of a disk that refuses, take a line of the log: they can come again at
     every start.
     """
-    config = ProcessConfig.model_validate_json(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        # The supervisor was gone before it could say.
+        return 0
+    config = ProcessConfig.model_validate_json(line)
     configure_logging(config.verbose, config.name)
     try:
         run_event_loop(_run(config, load(config)))

@@ -120,6 +120,7 @@ async def _run_way(ground: Ground, stack: contextlib.AsyncExitStack) -> _Way:
         seen=seen,
         receipts=receipts,
         usage=usage,
+        passing=(StoreError, SQLAlchemyError),
     )
     pipeline = Pipeline(
         _journal_readers(folder, seen),

@@ -59,6 +59,7 @@ class FlowRunner:
         self._derived = neighbours.derived
         self._catalog = neighbours.catalog
         self._seen = neighbours.seen
+        self._unanswered: tuple[type[Exception], ...] = (LookupError, *neighbours.passing)
         self._settings = settings
         self._counters = counters
         self._step = step
@@ -82,7 +83,7 @@ class FlowRunner:
             return None
         try:
             return self._rule(entry.rule, entry.rule_version)[1]
-        except LookupError:
+        except self._unanswered:
             return None
 
     def run(

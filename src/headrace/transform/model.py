@@ -115,7 +115,8 @@ class Neighbours:
 
     `materialise` is called before rows of a standard table that no rule names are published. `derived` makes the
     rules of records that came without one. Without `seen`, repeated calls are stored again; without `receipts` and
-    `usage` nobody is told what became of the rows.
+    `usage` nobody is told what became of the rows. `passing` are exceptions of `rules`, `catalog` and `derived` that
+    tell of a trouble which passes, as a full disk does: what they keep from going on is tried again.
     """
 
     rules: RuleSource
@@ -127,6 +128,7 @@ class Neighbours:
     seen: SeenCalls | None = None
     receipts: Receipts | None = None
     usage: UsageMeter | None = None
+    passing: tuple[type[Exception], ...] = ()
 
 
 def find_table(catalog: Catalog, workspace: str, name: str) -> Table | None:

@@ -9,6 +9,7 @@ and what tables and dead letters already have is skipped.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,6 +43,7 @@ DISCOVER_SECONDS = 1.0
 COMMIT_SECONDS = 0.1
 CHECKPOINT_SECONDS = 1.0
 REPAIR_SECONDS = 5.0
+TOLD_SECONDS = 60.0
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 FULL_SHARE = 0.25
 """Share of a journal's bound that may wait for a commit; beyond it every table commits at once."""
@@ -72,6 +74,7 @@ class Pipeline:
         self._letters = neighbours.letters
         self._receipts = neighbours.receipts
         self._seen = neighbours.seen
+        self._passing: tuple[type[Exception], ...] = (EngineError, OSError, TablesError, *neighbours.passing)
         self._settings = settings
         self._clock = clock
         self._prepare = prepare
@@ -92,6 +95,7 @@ class Pipeline:
         self._mended: dict[TableKey, Table] = {}
         self._uncommitted: set[TableKey] = set()
         self._retries = 0
+        self._told: dict[str, float] = {}
         self._waits = False
         self._hidden = False
         self._worked = 0.0
@@ -360,19 +364,25 @@ class Pipeline:
                 self._broken[TableKey.of(error.table)] = error.table
             for batch in batches:
                 self._lanes.abandon(batch)
-        except (EngineError, OSError, TablesError) as error:
-            reason = error.reason if isinstance(error, EngineError) else type(error).__name__
+        except self._passing as error:
+            why = error.reason if isinstance(error, EngineError) else type(error).__name__
             if isinstance(error, EngineError) and error.fault == "lost":
                 self._reopen(engine)
             self._retries += 1
+            self._tell_retry(batches[0], why)
             for batch in batches:
-                _LOG.warning(
-                    "batch of rule %s at offset %d will be tried again: %s", batch.key[1], batch.first, reason
-                )
                 self._lanes.retry(batch, RETRY_SECONDS[min(batch.attempt, len(RETRY_SECONDS) - 1)])
         else:
             for batch, needed in zip(batches, needs, strict=True):
                 self._lanes.finish(batch, needed)
+
+    def _tell_retry(self, batch: Batch, why: str) -> None:
+        """Say it of the first batch; of the many that a full disk, say, holds up for the same reason one a minute."""
+        now = self._clock.monotonic()
+        if now - self._told.get(why, -math.inf) >= TOLD_SECONDS:
+            self._told[why] = now
+            text = "batch of rule %s at offset %d will be tried again, as others may be: %s"
+            _LOG.warning(text, batch.key[1], batch.first, why)
 
     def _open_session(self, engine: Engine) -> Session:
         session = engine.session()

@@ -112,3 +112,9 @@ def test_a_store_that_cannot_be_opened_takes_one_line_of_the_log(tmp_path: Path)
     (line,) = done.stderr.decode().splitlines()
     assert str(tmp_path / "store.db") in line
     assert done.returncode == 1
+
+
+def test_one_whose_supervisor_is_gone_at_once_ends_without_a_word() -> None:
+    command = [sys.executable, "-m", "headrace.app", "query-0"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

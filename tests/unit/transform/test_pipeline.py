@@ -25,6 +25,8 @@ from headrace.catalog.rules import Rule
 from headrace.clock import DAY, MINUTE, iso
 from headrace.tables.reader import TableReader
 from headrace.transform.dead_letters import WHOLE
+from headrace.transform.model import Neighbours
+from headrace.transform.pipeline import Pipeline
 from headrace.transform.progress import FlowCounts
 
 
@@ -485,3 +487,36 @@ def test_a_journal_that_cannot_be_trimmed_is_gone_on_with(
 def _drained(bench: PipelineBench) -> list[tuple[object, ...]]:
     bench.drain()
     return bench.rows("Id")
+
+
+class _StoreRefusesError(Exception):
+    """As the resource store's, which the pipeline does not know."""
+
+
+def test_a_rule_that_cannot_be_looked_up_for_now_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusing = True
+
+    def rules(rule: str, version: int) -> Rule:
+        if refusing:
+            raise _StoreRefusesError
+        return make_rule()
+
+    with PipelineBench(tmp_path, {}, (make_table(),)) as bench:
+        assert bench.store is not None
+        assert bench.letters is not None
+        assert bench.reader is not None
+        readers = {JOURNAL: bench.reader}
+        neighbours = Neighbours(rules, bench.view, bench.store, bench.letters, passing=(_StoreRefusesError,))
+        pipeline = Pipeline(lambda: readers, neighbours, bench.settings, bench.clock)
+        for number in range(3):
+            bench.send([{"Id": number}])
+        pipeline.start()
+        while pipeline.progress().retries < 2:
+            time.sleep(0.005)
+        refusing = False
+        wait_idle(pipeline)
+        assert pipeline.stop()
+        assert [row[0] for row in bench.rows("Id")] == [0, 1, 2]
+    assert caplog.text.count("will be tried again") == 1
