@@ -77,6 +77,8 @@ class TableStore:
         self._steady = SteadyClock(clock)
         self._lock = threading.Lock()
         self._states: dict[TableKey, TableState] = {}
+        self._gone: set[TableKey] = set()
+        """Dropped tables whose folders are removed: of them no more than this is remembered."""
 
     def recover(self) -> tuple[Recovered, ...]:
         """Mend every table after a crash; call it once, before anything else. What was done, by table.
@@ -244,6 +246,7 @@ class TableStore:
     def _forget(self, state: TableState) -> None:
         with self._lock:
             self._states.pop(state.key, None)
+            self._gone.add(state.key)
 
     def _all(self) -> tuple[TableState, ...]:
         with self._lock:
@@ -255,6 +258,9 @@ class TableStore:
             if state is not None:
                 return state
             state = TableState(key, key.folder(self._tools.root))
+            if key in self._gone:
+                state.dropped = True
+                return state
             if state.folder.exists():
                 self._recover_state(state)
             self._states[key] = state
