@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -38,6 +39,8 @@ _LOOK_SECONDS = 1.0
 _LOOKS_A_WEIGHING = 5
 """Adding up the memory of all processes takes 25 ms of processor time, and holds each of them for 10."""
 _SAMPLE_SECONDS = 0.02
+_MAKERS = 8
+"""Rules that are made at once."""
 _ROLES = ("gateway", "engine", "query")
 
 
@@ -73,10 +76,12 @@ class Target:
         self.workspace_id = ""
         workspace = self._make_workspace(shape)
         self._let_send()
-        self.urls = [
-            self._make_rule(shape, workspace, number, self._tables[number % tables])
-            for number in range(rules)
-        ]
+        with ThreadPoolExecutor(_MAKERS) as makers:
+            made = [
+                makers.submit(self._make_rule, shape, workspace, number, self._tables[number % tables])
+                for number in range(rules)
+            ]
+            self.urls = [one.result() for one in made]
 
     def token(self, scope: str) -> str:
         """An access token of the sample app."""

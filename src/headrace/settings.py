@@ -286,7 +286,7 @@ class TransformSettings(Section):
     batch_seconds: float = Field(0.25, ge=0, description="longest wait for a batch to fill")
     threads: int = Field(2, ge=1, le=64, description="transforms that run at once")
     queue_bytes: int = Field(
-        96 * MIB, ge=MIB, description="JSON bytes held in memory between journal and transform"
+        160 * MIB, ge=MIB, description="JSON bytes held in memory between journal and transform"
     )
     memory_limit: str = Field("512MB", description="memory of the pipeline's SQL engine")
     max_field_bytes: int = Field(64 * 1024, ge=16, description="longer values are cut")

@@ -228,11 +228,9 @@ def _session_preparer(settings: Settings) -> Callable[[duckdb.DuckDBPyConnection
 
 async def _stop_on_failure(pipeline: Pipeline, stop: asyncio.Event) -> None:
     """End the process when the pipeline cannot go on: the next one replays what this one did not finish."""
-    while pipeline.progress().failure is None:
+    while (failure := pipeline.failure()) is None:
         await asyncio.sleep(_FAILURE_LOOK_SECONDS)
-    _log.critical(
-        "the pipeline failed (%s); the process ends to be started again", pipeline.progress().failure
-    )
+    _log.critical("the pipeline failed (%s); the process ends to be started again", failure)
     stop.set()
 
 

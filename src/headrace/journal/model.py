@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
@@ -58,6 +58,22 @@ class Record:
         if self.memory is None or self.entry.encoding != "gzip":
             return None
         return self.memory.find(self.offset, self.entry.length, self.entry.body)
+
+    def holding(self) -> Record:
+        """The record with what its body inflates to, so far as its writer's memory still has it: that soon forgets."""
+        text = self.inflated()
+        return self if text is None else replace(self, memory=_Held(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """`Inflated` of one record."""
+
+    text: bytes
+
+    def find(self, offset: int, length: int, body: bytes) -> bytes:
+        """The text."""
+        return self.text
 
 
 Pending = asyncio.Future[Record]

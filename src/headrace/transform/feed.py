@@ -115,7 +115,7 @@ class JournalFeed:
         if rule in self._late or self.checkpoint.covers(rule, record.offset):
             return
         if not self.lanes.is_crowded(self.key, rule):
-            self.lanes.put(record)
+            self.lanes.put(record.holding())
             return
         if len(self._followers) < MOST_FOLLOWERS:
             self._followers += (_Follower(record.offset, {rule: record.offset}, rule),)

@@ -11,6 +11,7 @@ from itertools import count
 
 from headrace.catalog.model import Table
 from headrace.catalog.rules import DataFlow, Rule
+from headrace.catalog.standard import is_standard
 from headrace.errors import Problem, ProblemError
 from headrace.journal.model import Record
 from headrace.observe.log_errors import STREAM as LOG_ERRORS
@@ -69,6 +70,8 @@ class FlowRunner:
         self._ways = WayRunner(tables, self._lettering, self._receipting, counters, neighbours.usage, step)
         self._lock = threading.Lock()
         self._compiled: OrderedDict[Hashable, LiveFlow | ProblemError] = OrderedDict()
+        self._alike: OrderedDict[Hashable, LiveFlow | ProblemError] = OrderedDict()
+        """The same, whatever the table is called: many tables mostly have few forms."""
         self._known_rules: OrderedDict[tuple[str, int], tuple[Rule, int]] = OrderedDict()
         self._plans: OrderedDict[Hashable, int] = OrderedDict()
         self._numbers = count()
@@ -265,19 +268,24 @@ class FlowRunner:
         return found
 
     def _live(self, rule: Rule, flow: DataFlow, table: Table) -> LiveFlow | ProblemError:
-        """The compiled flow, for all rules that have the same."""
+        """The compiled flow, for all rules and tables that have the same."""
         key = (_flow_plan(rule, flow), table.incarnation, table.schema.version)
         with self._lock:
             live = self._compiled.get(key)
         if live is None:
-            try:
-                live = compile_flow(rule, flow, table, self._settings.transform)
-            except ProblemError as error:
-                live = error
+            form = (_transform_plan(rule, flow), table.schema, is_standard(table.name))
             with self._lock:
-                self._compiled[key] = live
-                while len(self._compiled) > MAX_COMPILED:
-                    self._compiled.popitem(last=False)
+                live = self._alike.get(form)
+            if live is None:
+                try:
+                    live = compile_flow(rule, flow, table, self._settings.transform)
+                except ProblemError as error:
+                    live = error
+            with self._lock:
+                self._compiled[key] = self._alike[form] = live
+                for kept in (self._compiled, self._alike):
+                    while len(kept) > MAX_COMPILED:
+                        kept.popitem(last=False)
         return live
 
 
@@ -287,9 +295,14 @@ def _plan(rule: Rule) -> Hashable:
 
 
 def _flow_plan(rule: Rule, flow: DataFlow) -> Hashable:
+    return (flow.index, flow.table, *_transform_plan(rule, flow))
+
+
+def _transform_plan(rule: Rule, flow: DataFlow) -> tuple[Hashable, ...]:
+    """What a flow does with rows, whatever table they go into."""
     declared = tuple((name, rule.streams.get(name)) for name in flow.streams)
     # As text, in which `true` is not 1.
-    return (flow.index, flow.table, flow.transform, repr(flow.stages), flow.target, declared)
+    return (flow.transform, repr(flow.stages), flow.target, declared)
 
 
 def _bodies(records: Sequence[Record]) -> list[Body]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from headrace.clock import Clock
 from headrace.journal.model import Record
+from headrace.tables.model import TableKey
 from headrace.transform.batch import Batch, LaneKey, Need
 
 IN_FLIGHT = 2
@@ -34,6 +35,9 @@ RUN_SECONDS = 0.02
 
 LONGEST_WAIT = 2.0
 """Seconds that a batch waits to fill, with however many lanes."""
+
+HURRIED = 3 / 4
+"""When so much of the queue's bound is taken, batches start before they are full or old: what is behind them waits."""
 
 _LONGEST_NAP = 0.1
 """Seconds; a waiting thread looks at the clock at least so often."""
@@ -91,6 +95,11 @@ class _Lane:
             times.append(self.queue[0].record.received)
         return min(times, default=None)
 
+    def may_settle(self, tables: Collection[TableKey] | None) -> bool:
+        """Whether its first batch that is not settled needs one of `tables`, or nothing; of None, any."""
+        needs = self.unsettled[0].needs
+        return tables is None or not needs or any(TableKey.of(need.table) in tables for need in needs)
+
     def may_start(self) -> bool:
         """Whether the next batch may run now, besides those that run."""
         if self.returned or self.abandoned or not self.queue:
@@ -125,6 +134,8 @@ class Lanes:
         self._ready: list[tuple[float, int, _Lane]] = []
         self._tickets = count()
         self._weight = 0
+        self._unsettled: Counter[str] = Counter()
+        """Wire bytes by journal; see `unsettled_bytes`."""
         self._running = 0
         self._draining = False
         self._paused = False
@@ -200,6 +211,7 @@ class Lanes:
             lane.attempt = 0
             lane.ready = 0.0
             lane.unsettled.append(_Unsettled(batch.first, batch.last, wire, tuple(needs)))
+            self._unsettled[lane.key[0]] += wire
             self._go_on(lane)
             self._changed.notify_all()
 
@@ -235,16 +247,22 @@ class Lanes:
                 lane.abandoned.append(batch)
             self._changed.notify_all()
 
-    def settle(self, durable: Callable[[Need], bool]) -> None:
-        """Let go of the batches whose needs are all durable; for one thread."""
+    def settle(self, durable: Callable[[Need], bool], tables: Collection[TableKey] | None = None) -> None:
+        """Let go of the batches whose needs are all durable; for one thread.
+
+        With `tables` only those are looked at that need one of them, or nothing.
+        """
         with self._changed:
-            lanes = [lane for lane in self._lanes.values() if lane.unsettled]
+            lanes = [lane for lane in self._lanes.values() if lane.unsettled and lane.may_settle(tables)]
         for lane in lanes:
             while lane.unsettled and all(durable(need) for need in lane.unsettled[0].needs):
                 with self._changed:
                     if not lane.unsettled:
                         break
-                    self._settled[lane.key] = lane.unsettled.popleft().last
+                    one = lane.unsettled.popleft()
+                    self._settled[lane.key] = one.last
+                    if self._lanes.get(lane.key) is lane:
+                        self._unsettled[lane.key[0]] -= one.wire_bytes
         with self._changed:
             for lane in lanes:
                 # After a reset meanwhile, another lane may have the key.
@@ -279,12 +297,7 @@ class Lanes:
     def unsettled_bytes(self, journal: str) -> int:
         """Wire bytes of records whose rows are published and not yet durable."""
         with self._changed:
-            return sum(
-                one.wire_bytes
-                for key, lane in self._lanes.items()
-                if key[0] == journal
-                for one in lane.unsettled
-            )
+            return self._unsettled[journal]
 
     def is_idle(self) -> bool:
         """Whether nothing is queued or running."""
@@ -318,6 +331,7 @@ class Lanes:
             self._lanes.clear()
             self._sharing.clear()
             self._ready.clear()
+            self._unsettled.clear()
             self._weight = 0
             self._paused = False
             self._changed.notify_all()
@@ -366,7 +380,8 @@ class Lanes:
     def _push(self, lane: _Lane, when: float) -> None:
         lane.ticket = next(self._tickets)
         heapq.heappush(self._ready, (when, lane.ticket, lane))
-        self._changed.notify()
+        if self._ready[0][2] is lane or self._is_hurried():
+            self._changed.notify()
 
     def _pop(self) -> _Lane | None:
         if self._paused:
@@ -376,11 +391,15 @@ class Lanes:
             if lane.ticket != ticket:
                 heapq.heappop(self._ready)
                 continue
-            if when > self._clock.monotonic():
+            now = self._clock.monotonic()
+            if when > now and not (self._is_hurried() and lane.ready <= now):
                 return None
             heapq.heappop(self._ready)
             return lane
         return None
+
+    def _is_hurried(self) -> bool:
+        return self._weight >= self._queue_bytes * HURRIED
 
     def _nap(self) -> float:
         if not self._ready or self._paused:

@@ -41,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.01
 DISCOVER_SECONDS = 1.0
 COMMIT_SECONDS = 0.1
+SETTLE_SECONDS = 1.0
+"""All batches that wait for a commit are looked at so often; those of a table that was committed, at once."""
 CHECKPOINT_SECONDS = 1.0
 REPAIR_SECONDS = 5.0
 TOLD_SECONDS = 60.0
@@ -98,6 +100,7 @@ class Pipeline:
         self._told: dict[str, float] = {}
         self._waits = False
         self._hidden = False
+        self._settled = -math.inf
         self._worked = 0.0
         self._looks = 0
         self._failure: str | None = None
@@ -141,6 +144,7 @@ class Pipeline:
             journal.close()
         try:
             if self._failure is None:
+                self._settled = -math.inf
                 self._commit(everything=True)
                 self._checkpoint()
                 self._trim()
@@ -163,6 +167,10 @@ class Pipeline:
         # In this order: a record leaves the first condition only once the second has it.
         read = all(one.place() >= one.end for one in journals) and self._lanes.is_idle()
         return read and not (self._broken or self._mended or self._reset.is_set())
+
+    def failure(self) -> str | None:
+        """`Progress.failure` alone, which costs nothing."""
+        return self._failure
 
     def oldest(self) -> int | None:
         """`Progress.oldest` alone, which costs little."""
@@ -420,9 +428,10 @@ class Pipeline:
     def _commit(self, *, everything: bool) -> None:
         self._step("commit")
         done = self._tables.commit_due(everything=everything)
-        for key in self._uncommitted.intersection(done.done):
+        committed = frozenset(done.done)
+        for key in self._uncommitted & committed:
             _LOG.info("table %s is committed again", key.name)
-        self._uncommitted.difference_update(done.done)
+        self._uncommitted -= committed
         for failure in done.failures:
             if failure.key not in self._uncommitted:
                 self._uncommitted.add(failure.key)
@@ -433,7 +442,12 @@ class Pipeline:
                 )
             if isinstance(failure.error, TableBrokenError):
                 self._note_broken(failure.key)
-        self._lanes.settle(self._is_durable)
+        now = self._clock.monotonic()
+        if now - self._settled >= SETTLE_SECONDS:
+            self._settled = now
+            self._lanes.settle(self._is_durable)
+        elif committed:
+            self._lanes.settle(self._is_durable, committed)
 
     def _note_broken(self, key: TableKey) -> None:
         for need in self._lanes.needed():

@@ -203,9 +203,12 @@ async def test_a_journal_hands_inflated_bodies_to_its_readers(tmp_path: Path) ->
     assert with_memory.inflated() == data
     assert without.inflated() is None
     assert with_memory.entry == without.entry == entry
+    held, as_before = with_memory.holding(), without.holding()
     await journal.close()
     assert not (folder / INFLATED_NAME).exists()
     again = FileJournal.open(folder, JournalSettings(), RealDisk(), ManualClock())
     assert FileJournalReader(folder).read(0, 1 << 20)[0].inflated() is None
     await again.close()
     reader.close()
+    assert held.inflated() == data, "it does not go with the writer's memory"
+    assert as_before.inflated() is None

@@ -8,6 +8,7 @@ from tests.transform_kit import make_table
 
 from headrace.clock import SECOND, ManualClock
 from headrace.journal.model import Entry, Record
+from headrace.tables.model import TableKey
 from headrace.transform.batch import Batch, Need
 from headrace.transform.lanes import Lanes
 
@@ -211,6 +212,29 @@ def test_with_many_lanes_batches_wait_longer_to_fill() -> None:
     assert len([take(some) for _ in range(100)]) == 100
 
 
+def test_when_the_queue_is_nearly_full_batches_do_not_wait_to_fill() -> None:
+    """What is behind them could not be read; the one that waits longest goes first."""
+    clock = ManualClock()
+    some = lanes(clock, queue_bytes=400)
+    for offset in range(30):
+        some.put(record(offset, rule=f"r{offset % 20}"))
+    assert taken(take(some)) == ("r0", [0, 20])
+    some.put(record(30, rule="r0"))
+    assert taken(take(some)) == ("r1", [1, 21])
+
+
+def test_a_nearly_full_queue_shortens_no_rest_after_a_failure() -> None:
+    clock = ManualClock()
+    some = lanes(clock, queue_bytes=40)
+    for offset in range(3):
+        some.put(record(offset, rule="failed"))
+    some.retry(take(some), 60.0)
+    some.put(record(3, rule="other"))
+    assert taken(take(some)) == ("other", [3])
+    clock.advance(60 * SECOND)
+    assert taken(take(some)) == ("failed", [0, 1, 2])
+
+
 def test_a_busy_lane_does_not_delay_a_quiet_one() -> None:
     clock = ManualClock()
     some = lanes(clock, batch_bytes=10, queue_bytes=10_000)
@@ -257,6 +281,30 @@ def test_the_watermark_is_the_first_record_that_is_not_durable() -> None:
     assert some.watermark("j", 4) == 4
     assert some.watermark("other", 9) == 9
     assert some.settled_above("j", 4) == {}
+
+
+def test_batches_of_one_table_settle_by_themselves() -> None:
+    """A commit makes the rows of its table durable; the others need not be asked about."""
+    clock = ManualClock()
+    some = lanes(clock, batch_bytes=20)
+    other = make_table("Other_CL", incarnation="inc-2")
+    for offset, rule in enumerate("aabbcc"):
+        some.put(record(offset, rule))
+    some.finish(take(some), [Need(TABLE, "a", 1)])
+    some.finish(take(some), [Need(other, "b", 3)])
+    some.finish(take(some), [])
+    asked: list[str] = []
+
+    def durable(need: Need) -> bool:
+        asked.append(need.app_id)
+        return True
+
+    some.settle(durable, {TableKey.of(other)})
+    assert asked == ["b"]
+    assert some.settled_above("j", 0) == {"b": 3, "c": 5}
+    assert some.unsettled_bytes("j") == 20
+    some.settle(durable)
+    assert (some.watermark("j", 6), some.unsettled_bytes("j")) == (6, 0)
 
 
 def test_a_retry_keeps_the_order_and_waits() -> None:

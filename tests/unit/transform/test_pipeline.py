@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.tables_kit import FailingDisk
 from tests.transform_kit import (
+    COLUMNS,
     JOURNAL,
     RULE,
     STREAM,
@@ -158,6 +159,30 @@ def test_rules_that_do_the_same_share_a_file_and_keep_their_own_places_and_count
             ("dcr-c", 0): FlowCounts(received=1, stored=1),
         }
         assert pipeline.progress().journals[JOURNAL].watermark == 4
+
+
+def test_a_transform_into_tables_of_other_columns_gives_each_its_own(tmp_path: Path) -> None:
+    """Tables of one form share what is compiled; one that lacks a column, or is another's namesake, does not."""
+    tables = (
+        make_table("A_CL"),
+        make_table("B_CL", incarnation="inc-2"),
+        make_table("C_CL", COLUMNS[:2], incarnation="inc-3"),
+    )
+    rules = rules_of(
+        *(
+            make_rule(make_flow(transform="source | where Id > 1", table=table.name), immutable_id=table.name)
+            for table in tables
+        )
+    )
+    with PipelineBench(tmp_path, rules, tables) as bench:
+        for name in ("A_CL", "B_CL", "C_CL"):
+            bench.send([{"Id": 1}, {"Id": 2, "Text": name}], rule=name)
+        bench.drain()
+        assert bench.letters is not None
+        assert not len(bench.letters)
+        assert bench.rows("Id", "Text", table=tables[0]) == [(2, "A_CL")]
+        assert bench.rows("Id", "Text", table=tables[1]) == [(2, "B_CL")]
+        assert bench.rows("Id", table=tables[2]) == [(2,)]
 
 
 def test_a_bad_row_of_one_rule_costs_only_itself_in_a_shared_run(tmp_path: Path) -> None:
