@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from headrace.clock import Clock
+from headrace.clock import SECOND, Clock
 from headrace.journal.model import Record
 from headrace.tables.model import TableKey
 from headrace.transform.batch import Batch, LaneKey, Need
@@ -40,7 +40,10 @@ HURRIED = 3 / 4
 """When so much of the queue's bound is taken, batches start before they are full or old: what is behind them waits."""
 
 _LONGEST_NAP = 0.1
-"""Seconds; a waiting thread looks at the clock at least so often."""
+"""Seconds; a waiting thread looks at the clock at least so often where something waits."""
+
+_IDLE_NAP = 1.0
+"""The same where nothing does: then whatever comes wakes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ class Lanes:
     """All lanes of a pipeline. Thread-safe.
 
     `batch_bytes` and `queue_bytes` count JSON bytes after inflate; the queue's bound includes what runs. Records for
-    which `shares` gives the same, other than None, may be in one run.
+    which `shares` gives the same, other than None, may be in one run. Up to `unread_seconds` between a record's receipt
+    and `put` count as time that it waited.
     """
 
     def __init__(
@@ -121,12 +125,14 @@ class Lanes:
         queue_bytes: int,
         clock: Clock,
         shares: Callable[[Record], Hashable | None] = lambda _: None,
+        unread_seconds: float = 0.0,
     ) -> None:
         self._batch_bytes = batch_bytes
         self._batch_seconds = batch_seconds
         self._queue_bytes = queue_bytes
         self._clock = clock
         self._shares = shares
+        self._unread_seconds = unread_seconds
         self._changed = threading.Condition()
         self._lanes: dict[LaneKey, _Lane] = {}
         self._sharing: dict[tuple[str, Hashable], dict[LaneKey, _Lane]] = {}
@@ -146,18 +152,21 @@ class Lanes:
         """Queue a record behind the others of its lane."""
         weight = _weight(record)
         key = (record.journal, record.entry.rule)
-        one = _Waiting(record, weight, self._clock.monotonic(), self._shares(record))
+        one = _Waiting(record, weight, self._since(record), self._shares(record))
         with self._changed:
             lane = self._lanes.get(key)
             if lane is None:
                 lane = self._lanes[key] = _Lane(key)
             lane.queue.append(one)
             lane.weight += weight
+            hurried = self._is_hurried()
             self._weight += weight
             if len(lane.queue) == 1:
                 self._note_front(lane)
             if not lane.full or lane.ticket is None:
                 self._schedule(lane)
+            if self._is_hurried() and not hurried:
+                self._changed.notify_all()
 
     def room(self) -> int:
         """JSON bytes that may still be queued; none or negative when the queue is full."""
@@ -178,7 +187,11 @@ class Lanes:
             while not self._closed:
                 lane = self._pop()
                 if lane is not None:
-                    return self._start_run(lane)
+                    batches = self._start_run(lane)
+                    if self._ready:
+                        # Who is called sleeps until the next is ready.
+                        self._changed.notify()
+                    return batches
                 self._changed.wait(self._nap())
             return None
 
@@ -299,6 +312,11 @@ class Lanes:
         with self._changed:
             return self._unsettled[journal]
 
+    def is_settled(self) -> bool:
+        """Whether nothing is published that is not durable, nor queued or running."""
+        with self._changed:
+            return not self._lanes
+
     def is_idle(self) -> bool:
         """Whether nothing is queued or running."""
         with self._changed:
@@ -365,6 +383,11 @@ class Lanes:
         elif lane.ticket is None:
             self._push(lane, max(lane.queue[0].since + self._patience(), lane.ready))
 
+    def _since(self, record: Record) -> float:
+        """From when on a record that is put now has waited, in monotonic seconds."""
+        unread = (self._clock.now() - record.received) / SECOND
+        return self._clock.monotonic() - min(max(unread, 0.0), self._unread_seconds)
+
     def _patience(self) -> float:
         """Seconds that a batch waits to fill: a fixed time, more where many lanes have something to run."""
         return max(self._batch_seconds, min(RUN_SECONDS * len(self._sharing), LONGEST_WAIT))
@@ -380,7 +403,7 @@ class Lanes:
     def _push(self, lane: _Lane, when: float) -> None:
         lane.ticket = next(self._tickets)
         heapq.heappush(self._ready, (when, lane.ticket, lane))
-        if self._ready[0][2] is lane or self._is_hurried():
+        if self._ready[0][2] is lane:
             self._changed.notify()
 
     def _pop(self) -> _Lane | None:
@@ -403,7 +426,7 @@ class Lanes:
 
     def _nap(self) -> float:
         if not self._ready or self._paused:
-            return _LONGEST_NAP
+            return _IDLE_NAP
         return min(max(self._ready[0][0] - self._clock.monotonic(), 0.001), _LONGEST_NAP)
 
     def _start_run(self, lane: _Lane) -> Sequence[Batch]:

@@ -39,8 +39,13 @@ from headrace.transform.run import Engine, EngineError, Session
 _LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.01
+IDLE_POLL_SECONDS = 0.1
+"""Where nothing comes, the journals are looked at ever more rarely, down to this and to twice in the time that a batch
+waits to fill. That time counts from a record's receipt, so its rows show no later for that."""
 DISCOVER_SECONDS = 1.0
 COMMIT_SECONDS = 0.1
+IDLE_COMMIT_SECONDS = 0.5
+"""The same where nothing is published that is not durable."""
 SETTLE_SECONDS = 1.0
 """All batches that wait for a commit are looked at so often; those of a table that was committed, at once."""
 CHECKPOINT_SECONDS = 1.0
@@ -85,12 +90,23 @@ class Pipeline:
         self._counters = Counters()
         self._flows = FlowRunner(neighbours, settings, self._counters, step)
         own = settings.transform
-        self._lanes = Lanes(own.batch_bytes, own.batch_seconds, own.queue_bytes, clock, self._flows.shares)
+        self._idle_poll = max(POLL_SECONDS, min(IDLE_POLL_SECONDS, own.batch_seconds / 2))
+        self._lanes = Lanes(
+            own.batch_bytes,
+            own.batch_seconds,
+            own.queue_bytes,
+            clock,
+            self._flows.shares,
+            unread_seconds=self._idle_poll,
+        )
         self._journals: dict[str, JournalFeed] = {}
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._sessions: set[Session] = set()
         self._stopping = threading.Event()
+        self._look = threading.Event()
+        """Someone waits for the reader to look at the journals."""
+        self._ended = threading.Event()
         self._read_out = threading.Event()
         self._reset = threading.Event()
         self._broken: dict[TableKey, Table] = {}
@@ -130,9 +146,11 @@ class Pipeline:
         """
         deadline = self._clock.monotonic() + timeout
         self._stopping.set()
+        self._look.set()
         self._lanes.drain()
         done = self._wait_until(lambda: self._read_out.is_set() and self._lanes.is_idle(), deadline)
         self._lanes.close()
+        self._ended.set()
         if not done:
             with self._lock:
                 running = tuple(self._sessions)
@@ -160,13 +178,18 @@ class Pipeline:
         """
         seen = self._looks
         limit = self._clock.monotonic() + DISCOVER_SECONDS
-        if not self._wait_until(lambda: self._looks >= seen + 2, limit):
+        if not self._wait_until(lambda: self._looked_since(seen), limit):
             return False
         with self._lock:
             journals = tuple(self._journals.values())
         # In this order: a record leaves the first condition only once the second has it.
         read = all(one.place() >= one.end for one in journals) and self._lanes.is_idle()
         return read and not (self._broken or self._mended or self._reset.is_set())
+
+    def _looked_since(self, looks: int) -> bool:
+        """Whether the reader has begun a look at the journals, and ended it, since it had ended so many."""
+        self._look.set()
+        return self._looks >= looks + 2
 
     def failure(self) -> str | None:
         """`Progress.failure` alone, which costs nothing."""
@@ -225,6 +248,7 @@ class Pipeline:
             _LOG.error("pipeline stopped: %s%s", type(error).__name__, why)
             self._failure = type(error).__name__
             self._lanes.close()
+            self._ended.set()
             self._stopping.set()
 
     # -- reading ------------------------------------------------------------------------------------
@@ -254,6 +278,7 @@ class Pipeline:
 
     def _read_loop(self) -> None:
         looked = self._clock.monotonic()
+        nap = POLL_SECONDS
         ends: dict[str, int] | None = None
         while self._failure is None:
             if self._stopping.is_set():
@@ -282,8 +307,10 @@ class Pipeline:
             self._looks += 1
             if self._lanes.is_closed():
                 return
+            nap = POLL_SECONDS if any(moved) or not self._lanes.is_idle() else min(nap * 1.2, self._idle_poll)
             if not any(moved):
-                _nap()
+                self._look.wait(nap)
+                self._look.clear()
 
     def _note(self, key: str, records: Sequence[Record]) -> bool:
         """Tell repeated calls; whether that was possible."""
@@ -413,7 +440,7 @@ class Pipeline:
     def _commit_loop(self) -> None:
         saved = repaired = self._clock.monotonic()
         while not self._lanes.is_closed():
-            _nap(COMMIT_SECONDS)
+            self._ended.wait(IDLE_COMMIT_SECONDS if self._lanes.is_settled() else COMMIT_SECONDS)
             bound = FULL_SHARE * self._settings.journal.max_bytes
             with self._lock:
                 keys = list(self._journals)
@@ -512,7 +539,3 @@ def _trim(journal: JournalFeed) -> bool:
     journal.reader.trim(wanted)
     journal.trimmed = wanted
     return True
-
-
-def _nap(seconds: float = POLL_SECONDS) -> None:
-    threading.Event().wait(seconds)

@@ -212,6 +212,20 @@ def test_with_many_lanes_batches_wait_longer_to_fill() -> None:
     assert len([take(some) for _ in range(100)]) == 100
 
 
+def test_time_until_a_record_is_read_counts_as_waiting_up_to_a_bound() -> None:
+    """A journal that is looked at more rarely while nothing comes makes no row show later."""
+    clock = ManualClock()
+    some = Lanes(100, 1.0, 1000, clock, unread_seconds=0.1)
+    for place, (rule, age) in enumerate({"old": 5.0, "late": 0.05, "new": 0.0}.items()):
+        entry = record(place, rule).entry
+        some.put(Record("j", place, clock.now() - int(age * SECOND), entry))
+    order = []
+    for waited in (0.9, 0.05, 0.05):
+        clock.advance(int(waited * SECOND))
+        order.append(taken(take(some))[0])
+    assert order == ["old", "late", "new"]
+
+
 def test_when_the_queue_is_nearly_full_batches_do_not_wait_to_fill() -> None:
     """What is behind them could not be read; the one that waits longest goes first."""
     clock = ManualClock()

@@ -444,6 +444,21 @@ def test_work_that_comes_while_it_runs_is_taken(tmp_path: Path) -> None:
         assert [row[0] for row in bench.rows("Id")] == [0, 1, 2]
 
 
+def test_a_pipeline_that_rested_takes_what_comes_then(tmp_path: Path) -> None:
+    """While nothing comes the journals are looked at more rarely; whoever waits for rows has them looked at at once."""
+    with PipelineBench(
+        tmp_path, rules_of(make_rule()), (make_table(),), transform={"batch_seconds": 0.2}
+    ) as bench:
+        pipeline = bench.pipeline()
+        pipeline.start()
+        for number in range(3):
+            time.sleep(0.3)
+            bench.send([{"Id": number}])
+            wait_idle(pipeline)
+            assert len(bench.rows("Id")) == number + 1
+        assert pipeline.stop()
+
+
 def test_a_damaged_record_does_not_hold_up_the_others(tmp_path: Path) -> None:
     with PipelineBench(tmp_path, rules_of(make_rule()), (make_table(),)) as bench:
         bench.send([{"Id": 1}])
