@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -200,7 +201,8 @@ def _rows_by_offset(path: Path, written: Written) -> Mapping[int, int]:
     """How many rows of a written file each payload gave."""
     if not written.rows:
         return {}
-    with pq.ParquetFile(path) as opened:
-        column = opened.read(columns=[system.OFFSET.physical]).column(0)
+    with pa.OSFile(str(path)) as file, pq.ParquetFile(file) as opened:
+        # One small column: another thread costs more than it saves.
+        column = opened.read(columns=[system.OFFSET.physical], use_threads=False).column(0)
     counts = pc.value_counts(column)
     return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
