@@ -17,6 +17,7 @@ from headrace.arm.ids import (
     CHECK_ACCESS_TYPE,
     DEFINITION_TYPE,
     DEPLOYMENT_TYPE,
+    METRIC_BATCH_TYPE,
     PERMISSION_TYPE,
     PROVIDER_OPERATION_TYPE,
     PROVIDER_TYPE,
@@ -42,7 +43,13 @@ from headrace.wire.versions import require_arm_version
 
 _WRITES = ("PUT", "PATCH", "DELETE", "POST")
 _VERBS = {"PUT": "write", "PATCH": "write", "DELETE": "delete"}
-_OPEN_LISTS = (SUBSCRIPTION_TYPE, "Microsoft.Resources/tenants", PERMISSION_TYPE, CHECK_ACCESS_TYPE)
+_OPEN_LISTS = (
+    SUBSCRIPTION_TYPE,
+    "Microsoft.Resources/tenants",
+    PERMISSION_TYPE,
+    CHECK_ACCESS_TYPE,
+    METRIC_BATCH_TYPE,
+)
 _OPEN_AT_THE_ROOT = (DEFINITION_TYPE, PROVIDER_TYPE, PROVIDER_OPERATION_TYPE)
 
 

@@ -40,7 +40,8 @@ EVENT_TYPE = "Microsoft.Insights/eventtypes/values"
 METRIC_TYPE = "Microsoft.Insights/metrics"
 METRIC_DEFINITION_TYPE = "Microsoft.Insights/metricDefinitions"
 METRIC_NAMESPACE_TYPE = "Microsoft.Insights/metricNamespaces"
-ASKED_TYPES = frozenset({CHECK_ACCESS_TYPE, METRIC_TYPE})
+METRIC_BATCH_TYPE = f"{RESOURCES}/metrics:getbatch"
+ASKED_TYPES = frozenset({CHECK_ACCESS_TYPE, METRIC_TYPE, METRIC_BATCH_TYPE})
 """Types whose collections are asked by POST, too, which changes nothing."""
 SOLUTION_TYPE = "Microsoft.OperationsManagement/solutions"
 KEPT_IN_WORKSPACES = tuple(
@@ -91,7 +92,9 @@ _KNOWN = (
     DELETED_WORKSPACE_TYPE,
     GROUP_TYPE,
 )
-_BARE = frozenset({"subscriptions", "tenants", "providers", "locations", "resources", "tagnames"})
+_BARE = frozenset(
+    {"subscriptions", "tenants", "providers", "locations", "resources", "tagnames", "metrics:getbatch"}
+)
 """Types of Microsoft.Resources, lower-case, whose paths leave out its name: no resource has two paths."""
 _CANONICAL = {known.lower(): known for known in _KNOWN}
 _NAMESPACES = {known.partition("/")[0].lower(): known.partition("/")[0] for known in _KNOWN}

@@ -6,12 +6,12 @@ Pure: numbers by minute in, the document out. Source: Azure Monitor's REST refer
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.clock import DAY, FIRST, HOUR, LAST, MINUTE, SECOND, from_iso, to_datetime
-from headrace.observe.rule_metrics import DEFINITIONS, STREAM, Definition, Point
+from headrace.observe.rule_metrics import DEFINITIONS, NAMESPACE, STREAM, Definition, Point
 from headrace.wire.problems import HttpError, http_error
 
 INTERVALS: Mapping[str, int] = {
@@ -24,7 +24,10 @@ MAX_POINTS = 150_000
 """Points of one answer: the whole retention by the minute of one series."""
 _MOST_SERIES = 1000
 _LONGEST_FILTER = 4000
-_TERM = re.compile(r"\s*(\w+)\s+(eq|ne|sw|startswith)\s+'((?:[^']|'')*)'\s*", re.IGNORECASE)
+_TERM = re.compile(r"\s*([\w.]+)\s+(eq|ne|sw|startswith)\s+'((?:[^']|'')*)'\s*", re.IGNORECASE)
+_ORDER = re.compile(r"\s*(\w+)(?:\s+(asc|desc))?\s*", re.IGNORECASE)
+RESOURCE = "Microsoft.ResourceId"
+"""The dimension that tells resources apart where several are asked at once."""
 _DURATION = re.compile(r"P(?:(\d{1,4})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})S)?)?", re.IGNORECASE)
 
 
@@ -43,7 +46,9 @@ class _Condition:
 class MetricQuery:
     """What is asked. Times are UTC microseconds; `end` is not included.
 
-    `definitions` are by their places in `DEFINITIONS`, under the names that they were asked by.
+    `definitions` are by their places in `DEFINITIONS`, under the names that they were asked by. Conditions on the
+    dimensions `rolled` narrow without splitting. `order` is the aggregation that series are ranked by, the least first
+    where `ascending`.
     """
 
     definitions: Mapping[int, Definition]
@@ -52,8 +57,20 @@ class MetricQuery:
     interval: str
     aggregations: tuple[str, ...]
     conditions: tuple[_Condition, ...]
+    rolled: frozenset[str]
     top: int
+    order: str
+    ascending: bool
     metadata_only: bool
+
+    @property
+    def split(self) -> tuple[_Condition, ...]:
+        """The conditions whose dimensions have a series for each of their values."""
+        return tuple(one for one in self.conditions if one.dimension not in self.rolled)
+
+    def takes(self, resource_id: str) -> bool:
+        """Whether the conditions let a resource through."""
+        return all(one.passes(resource_id) for one in self.conditions if one.dimension == RESOURCE)
 
     @property
     def step(self) -> int:
@@ -61,23 +78,34 @@ class MetricQuery:
         return INTERVALS.get(self.interval, max(self.end - self.start, MINUTE))
 
 
-def read_query(query: Mapping[str, str], now: int) -> MetricQuery:
-    """The query that parameters (names in lower case) ask. Raises `HttpError` 400 with the parameter and the cure."""
+def read_query(query: Mapping[str, str], now: int, *, across: bool = False) -> MetricQuery:
+    """The query that parameters (names in lower case) ask; `across` several resources, which `$filter` may name.
+
+    Raises `HttpError` 400 with the parameter and the cure.
+    """
     start, end = _timespan(query.get("timespan", "PT1H"), now)
-    interval = query.get("interval") or "PT1M"
-    known = {name.upper(): name for name in INTERVALS}
-    interval = known.get(interval.upper(), interval)
-    if interval not in INTERVALS and interval.upper() != "FULL":
-        raise _bad("interval", f"'{interval[:40]}' is none of {', '.join((*INTERVALS, 'FULL'))}.")
+    interval = _interval(
+        query.get("interval") or "PT1M", adjust=_is(query, "autoadjusttimegrain", default=False)
+    )
+    namespace = query.get("metricnamespace") or NAMESPACE
+    if namespace.lower() != NAMESPACE.lower():
+        raise _bad("metricnamespace", f"'{namespace[:80]}' is not the one that there is: {NAMESPACE}.")
     definitions = _definitions(query.get("metricnames", ""))
+    known = {name.lower(): name for definition in definitions.values() for name in definition.dimensions}
+    if across:
+        known[RESOURCE.lower()] = RESOURCE
+    order, ascending = _order(query.get("orderby") or "total desc")
     asked = MetricQuery(
         definitions,
         start - start % MINUTE,
         end,
         interval,
         _aggregations(query.get("aggregation", "")),
-        _conditions(query.get("$filter", ""), definitions.values()),
-        _top(query.get("top", "10")),
+        _conditions(query.get("$filter", ""), known, strict=_is(query, "validatedimensions", default=True)),
+        frozenset(known.get(name.strip().lower(), name) for name in query.get("rollupby", "").split(",")),
+        _top(query.get("top") or "10"),
+        order,
+        ascending,
         query.get("resulttype", "Data").lower() == "metadata",
     )
     if (asked.end - asked.start) // asked.step > MAX_POINTS:
@@ -88,29 +116,33 @@ def read_query(query: Mapping[str, str], now: int) -> MetricQuery:
 
 
 def answer(
-    asked: MetricQuery, resource_id: str, location: str, points: Iterable[tuple[int, Point]]
+    asked: MetricQuery,
+    scope_id: str,
+    location: str,
+    sources: Iterable[tuple[str, Iterable[tuple[int, Point]]]],
 ) -> dict[str, Any]:
-    """The document; `points` are the rule's numbers by minute."""
+    """The document about a resource or scope; `sources` are the numbers by minute of each resource, by its id."""
     wanted = asked.definitions
     series: dict[int, dict[tuple[str, ...], dict[int, list[Point]]]] = {place: {} for place in wanted}
-    for minute, point in points:
+    splitting = asked.split
+    for resource_id, minute, point in _each(sources):
         definition = wanted.get(point.metric)
         if definition is None or not asked.start <= minute < asked.end:
             continue
-        values = {STREAM: point.stream, definition.detail: point.detail}
+        values = {STREAM: point.stream, definition.detail: point.detail, RESOURCE: resource_id}
         if all(one.passes(values.get(one.dimension, "")) for one in asked.conditions):
-            split = tuple(values.get(one.dimension, "") for one in asked.conditions)
+            split = tuple(values.get(one.dimension, "") for one in splitting)
             slot = (minute - asked.start) // asked.step
             series[point.metric].setdefault(split, {}).setdefault(slot, []).append(point)
     return {
         "cost": max(0, (asked.end - asked.start) // MINUTE - 1),
         "timespan": f"{_iso(asked.start)}/{_iso(asked.end)}",
         "interval": asked.interval,
-        "namespace": "microsoft.insights/datacollectionrules",
+        "namespace": NAMESPACE,
         "resourceregion": location,
         "value": [
             {
-                "id": f"{resource_id}/providers/Microsoft.Insights/metrics/{definition.name}",
+                "id": f"{scope_id}/providers/Microsoft.Insights/metrics/{definition.name}",
                 "type": "Microsoft.Insights/metrics",
                 "name": {"value": definition.name, "localizedValue": definition.display},
                 "displayDescription": definition.display,
@@ -123,6 +155,14 @@ def answer(
     }
 
 
+def _each(
+    sources: Iterable[tuple[str, Iterable[tuple[int, Point]]]],
+) -> Iterator[tuple[str, int, Point]]:
+    for resource_id, points in sources:
+        for minute, point in points:
+            yield resource_id, minute, point
+
+
 def definitions_of(resource_id: str) -> dict[str, Any]:
     """The document of `metricDefinitions`."""
     return {"value": [_defined(resource_id, definition) for definition in DEFINITIONS]}
@@ -132,7 +172,7 @@ def _defined(resource_id: str, definition: Definition) -> dict[str, Any]:
     return {
         "id": f"{resource_id}/providers/microsoft.insights/metricdefinitions/{definition.name}",
         "resourceId": resource_id,
-        "namespace": "microsoft.insights/datacollectionrules",
+        "namespace": NAMESPACE,
         "name": {"value": definition.name, "localizedValue": definition.display},
         "displayDescription": definition.display,
         "isDimensionRequired": False,
@@ -150,11 +190,12 @@ def _timeseries(
     series: Mapping[tuple[str, ...], Mapping[int, Sequence[Point]]],
 ) -> list[dict[str, Any]]:
     kinds = asked.aggregations or (definition.primary,)
-    if not asked.conditions:
+    splitting = asked.split
+    if not splitting:
         series = series or {(): {}}
     slots = -(-(asked.end - asked.start) // asked.step)
-    ranked = sorted(series.items(), key=lambda item: -sum(p.total for ps in item[1].values() for p in ps))
-    most = max(1, min(asked.top if asked.conditions else 1, MAX_POINTS // max(slots, 1)))
+    ranked = sorted(series.items(), key=lambda item: _rank(asked, item[1]), reverse=not asked.ascending)
+    most = max(1, min(asked.top if splitting else 1, MAX_POINTS // max(slots, 1)))
     shown = []
     for split, found in ranked[:most]:
         metadata = [
@@ -162,7 +203,7 @@ def _timeseries(
                 "name": {"value": one.dimension.lower(), "localizedValue": one.dimension.lower()},
                 "value": value,
             }
-            for one, value in zip(asked.conditions, split, strict=False)
+            for one, value in zip(splitting, split, strict=True)
         ]
         data = [
             {"timeStamp": _iso(asked.start + slot * asked.step), **_aggregate(kinds, found.get(slot, ()))}
@@ -172,6 +213,11 @@ def _timeseries(
     return shown
 
 
+def _rank(asked: MetricQuery, found: Mapping[int, Sequence[Point]]) -> float:
+    points = [point for slot in found.values() for point in slot]
+    return _aggregate((asked.order,), points).get(asked.order.lower(), 0.0)
+
+
 def _aggregate(kinds: Sequence[str], points: Sequence[Point]) -> dict[str, float]:
     total, count = sum(point.total for point in points), sum(point.count for point in points)
     each = [point.total / point.count for point in points if point.count]
@@ -179,6 +225,33 @@ def _aggregate(kinds: Sequence[str], points: Sequence[Point]) -> dict[str, float
     if each and count:
         values |= {"Average": total / count, "Minimum": min(each), "Maximum": max(each)}
     return {kind.lower(): values[kind] for kind in kinds if kind in values}
+
+
+def _is(query: Mapping[str, str], name: str, *, default: bool) -> bool:
+    return query.get(name, str(default)).lower() == "true"
+
+
+def _interval(text: str, *, adjust: bool) -> str:
+    """The interval as Azure writes it; with `adjust` the next longer one that there is."""
+    if text.upper() in (*INTERVALS, "FULL"):
+        return text.upper()
+    if adjust:
+        try:
+            wanted = _length(text)
+        except ValueError:
+            wanted = 0
+        if wanted > 0:
+            return next((name for name, length in INTERVALS.items() if length >= wanted), "P1D")
+    raise _bad("interval", f"'{text[:40]}' is none of {', '.join((*INTERVALS, 'FULL'))}.")
+
+
+def _order(text: str) -> tuple[str, bool]:
+    match = _ORDER.fullmatch(text)
+    known = {name.lower(): name for name in (*AGGREGATIONS, "Sum")}
+    name = known.get(match[1].lower()) if match is not None else None
+    if match is None or name is None:
+        raise _bad("orderby", f"it is one of {', '.join(AGGREGATIONS)}, and asc or desc behind it.")
+    return ("Total" if name == "Sum" else name), (match[2] or "desc").lower() == "asc"
 
 
 def _definitions(names: str) -> dict[int, Definition]:
@@ -217,29 +290,33 @@ def _top(text: str) -> int:
     return int(text)
 
 
-def _conditions(text: str, definitions: Collection[Definition]) -> tuple[_Condition, ...]:
-    """`A eq 'x' and (B eq 'y' or B eq 'z')`: every dimension once, `eq '*'` for each of its values."""
+def _conditions(text: str, known: Mapping[str, str], *, strict: bool) -> tuple[_Condition, ...]:
+    """`A eq 'x' and (B eq 'y' or B eq 'z')`: every dimension once, `eq '*'` for each of its values.
+
+    `known` are the dimensions by their lower-case names; others are left out unless `strict`.
+    """
     if not text.strip():
         return ()
     if len(text) > _LONGEST_FILTER:
         raise _bad("$filter", f"it has more than {_LONGEST_FILTER} characters.")
-    known = {name.lower(): name for definition in definitions for name in definition.dimensions}
     found: dict[str, list[tuple[str, str]]] = {}
     for part in re.split(r"\s+and\s+(?=[(\w])", text.strip(), flags=re.IGNORECASE):
         inner = part.strip()
         inner = inner[1:-1] if inner.startswith("(") and inner.endswith(")") else inner
-        terms = re.split(r"\s+or\s+(?=\w+\s+(?:eq|ne|sw|startswith)\s)", inner, flags=re.IGNORECASE)
+        terms = re.split(r"\s+or\s+(?=[\w.]+\s+(?:eq|ne|sw|startswith)\s)", inner, flags=re.IGNORECASE)
         names = set()
         for term in terms:
             match = _TERM.fullmatch(term)
             if match is None:
                 raise _bad("$filter", "it has the form: Dimension eq 'value' and Other eq '*'.")
             name = known.get(match[1].lower())
-            if name is None:
+            if name is None and strict:
                 raise _bad(
                     "$filter",
                     f"'{match[1][:80]}' is no dimension of the metrics asked for: {', '.join(known.values())}.",
                 )
+            if name is None:
+                continue
             names.add(name)
             found.setdefault(name, []).append((match[2].lower(), match[3].replace("''", "'")))
         if len(names) > 1:

@@ -27,7 +27,7 @@ from headrace.arm.kinds.diagnostics import DiagnosticCategories, DiagnosticSetti
 from headrace.arm.kinds.endpoints import Endpoints
 from headrace.arm.kinds.kept import kept_kinds
 from headrace.arm.kinds.locks import Locks
-from headrace.arm.kinds.metrics import MetricDefinitions, MetricNamespaces, Metrics
+from headrace.arm.kinds.metrics import MetricDefinitions, MetricNamespaces, Metrics, MetricsBatch
 from headrace.arm.kinds.operations import Operations, ProviderOperations
 from headrace.arm.kinds.providers import Providers
 from headrace.arm.kinds.resourcegroups import ResourceGroups, Resources
@@ -88,6 +88,7 @@ def all_kinds() -> tuple[Kind, ...]:
         DiagnosticCategories(),
         Events(),
         Metrics(),
+        MetricsBatch(),
         MetricDefinitions(),
         MetricNamespaces(),
     )
@@ -96,7 +97,7 @@ def all_kinds() -> tuple[Kind, ...]:
         Operations(name, [kind for kind in kinds if kind.type.startswith(f"{name}/")]) for name in namespaces
     ]
     kinds = (*kinds, *listed, ProviderOperations(kinds))
-    tracked = {kind.type: isinstance(kind, TrackedKind) for kind in kinds}
+    tracked = {kind.type: isinstance(kind, TrackedKind) for kind in kinds if ":" not in kind.type}
     return (*kinds, Providers(dict.fromkeys(_ASKED_ELSEWHERE, False) | tracked))
 
 

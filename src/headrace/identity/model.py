@@ -73,6 +73,10 @@ ARM = Surface(
             "https://management.core.chinacloudapi.cn",
             "https://management.usgovcloudapi.net",
             "https://management.core.usgovcloudapi.net",
+            # Where metrics of several resources are asked for.
+            "https://metrics.monitor.azure.com",
+            "https://metrics.monitor.azure.cn",
+            "https://metrics.monitor.azure.us",
             "797f4846-ba00-4fd7-ba43-dac1f8f63013",
         }
     ),

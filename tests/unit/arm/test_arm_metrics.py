@@ -12,6 +12,7 @@ from headrace.clock import HOUR, MINUTE, iso
 from headrace.observe.rule_metrics import Point
 from headrace.wire.problems import HttpError
 
+NOBODY = "00000000-0000-0000-0000-000000000001"
 NOW = 480_000 * HOUR + 30 * MINUTE
 POINTS = [
     (NOW - 3 * MINUTE, Point(1, "Custom-A", "204", 10, 1)),
@@ -28,7 +29,7 @@ def ask(**query: str) -> list[dict[str, Any]]:
     asked = read_query(
         {"timespan": span, **{names.get(name, name): text for name, text in query.items()}}, NOW
     )
-    document = answer(asked, "/rules/r", "eastus", POINTS)
+    document = answer(asked, "/rules/r", "eastus", [("/rules/r", POINTS)])
     assert document["namespace"] == "microsoft.insights/datacollectionrules"
     series: list[dict[str, Any]] = document["value"][0]["timeseries"]
     return series
@@ -63,6 +64,46 @@ def test_dimensions_split_and_narrow() -> None:
     assert ask(metricnames=name, filter="InputStreamId eq 'Nope'") == []
 
 
+def test_dimensions_rolled_up_narrow_and_do_not_split() -> None:
+    name, narrow = "ApiCallReceived_Count", "ResponseCode eq '204' and InputStreamId eq '*'"
+    (one,) = ask(metricnames=name, filter=narrow, rollupby="inputstreamid,responsecode")
+    assert (one["metadatavalues"], totals(one)) == ([], [0, 10, 5, 0])
+    split = ask(metricnames=name, filter=narrow, rollupby="ResponseCode")
+    assert [item["metadatavalues"][0]["value"] for item in split] == ["Custom-A", "Custom-B"]
+
+
+def test_series_are_ranked_as_asked() -> None:
+    for order, first in (("total asc", "Custom-B"), ("Sum desc", "Custom-A"), ("count", "Custom-A")):
+        series = ask(
+            metricnames="ApiCallReceived_Count", filter="InputStreamId eq '*'", orderby=order, top="1"
+        )
+        assert [one["metadatavalues"][0]["value"] for one in series] == [first], order
+
+
+def test_an_interval_is_adjusted_and_unknown_dimensions_left_out_where_that_is_asked_for() -> None:
+    for given, wanted in (("PT2M", "PT5M"), ("PT1S", "PT1M"), ("P9D", "P1D"), ("pt1h", "PT1H")):
+        assert read_query({"interval": given, "autoadjusttimegrain": "true"}, NOW).interval == wanted
+    assert read_query({"$filter": "Nope eq 'x'", "validatedimensions": "false"}, NOW).conditions == ()
+
+
+def test_several_resources_are_told_apart_by_their_dimension() -> None:
+    resources = " or ".join(f"Microsoft.ResourceId eq '{name}'" for name in ("/rules/R", "/rules/s"))
+    text = f"({resources}) and (InputStreamId eq 'Custom-A')"
+    query = {
+        "timespan": f"{iso(NOW - 4 * MINUTE)}/{iso(NOW)}", "metricnames": "ApiCallReceived_Count", "$filter": text
+    }  # fmt: skip
+    asked = read_query(query, NOW, across=True)
+    assert asked.takes("/rules/r") and not asked.takes("/rules/t")
+    document = answer(asked, "/subscriptions/1", "", [("/rules/r", POINTS), ("/rules/s", POINTS[:1])])
+    found = {
+        tuple(one["value"] for one in item["metadatavalues"]): totals(item)
+        for item in document["value"][0]["timeseries"]
+    }
+    assert found == {("/rules/r", "Custom-A"): [0, 12, 0, 0], ("/rules/s", "Custom-A"): [0, 10, 0, 0]}
+    with pytest.raises(HttpError):
+        read_query(query, NOW)
+
+
 def test_intervals_and_aggregations() -> None:
     (series,) = ask(
         metricnames="TransformRuntime_DurationMs",
@@ -92,6 +133,9 @@ def test_intervals_and_aggregations() -> None:
         ("timespan", "P"),
         ("timespan", "P1D/0001-01-01T00:00:00Z"),
         ("timespan", "9999-12-31T12:00:00Z/PT13H"),
+        ("interval", "PT2M"),
+        ("metricnamespace", "Microsoft.Compute/virtualMachines"),
+        ("orderby", "size"),
         ("top", "0"),
         ("top", "many"),
         ("top", "\u00b2"),
@@ -171,3 +215,64 @@ def test_only_rules_have_metrics_and_only_readers_see_them(world: World) -> None
     assert world.call("GET", f"{RULE}{path}", token=world.other_app()).status_code == 403
     reader = world.other_app(("Monitoring Reader", GROUP))
     assert world.call("GET", f"{RULE}{path}", token=reader).status_code == 200
+
+
+def test_a_subscriptions_rules_are_asked_together(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    subscription = f"/subscriptions/{SUBSCRIPTION}"
+    path = f"{subscription}/providers/microsoft.insights/metrics"
+    namespace = "microsoft.insights/dataCollectionRules"
+    shared = f"region=East US&metricnamespace={namespace}&metricnames=RowsReceived_Count"
+    shown = world.get(f"{path}?{shared}", version="2021-05-01")
+    assert (
+        shown["value"][0]["id"].startswith(f"{subscription}/providers/")
+        and shown["resourceregion"] == "East US"
+    )
+    before = world.database.change()
+    body = {"filter": f"Microsoft.ResourceId eq '{RULE}'", "metricNames": "RowsDropped_Count", "top": 3}
+    posted = world.call("POST", f"{path}?{shared}", body, version="2021-05-01").json()
+    assert [one["name"]["value"] for one in posted["value"]] == ["RowsDropped_Count"]
+    assert world.database.change() == before
+    wrong = world.call("POST", path, {"filter": []}, version="2021-05-01").json()["error"]
+    assert wrong["target"] == "filter"
+    defined = world.get(
+        f"{subscription}/providers/microsoft.insights/metricdefinitions?metricnamespace={namespace}"
+    )
+    assert len(defined["value"]) == 6
+    reader = world.other_app(("Monitoring Reader", GROUP))
+    assert world.call("GET", f"{path}?{shared}", token=reader).status_code == 403
+
+
+def batch(world: World, *ids: object, query: str = "", **options: Any) -> Any:
+    path = f"/subscriptions/{SUBSCRIPTION}/metrics:getBatch?metricnamespace=Microsoft.Insights/dataCollectionRules"
+    return world.call("POST", f"{path}&{query}", {"resourceids": list(ids)}, version="2024-02-01", **options)
+
+
+def test_a_batch_has_an_answer_for_each_rule(world: World) -> None:
+    world.basics()
+    for path in (RULE, f"{RULE}b"):
+        world.put(path, rule_body())
+    start = iso(world.clock.now() - HOUR)
+    names, narrow = "RowsReceived_Count,BytesReceived_Count", "InputStreamId eq '*'"
+    query = f"metricnames={names}&starttime={start}&interval=PT5M&filter={narrow}"
+    token = world.token(audience="https://metrics.monitor.azure.com")
+    values = batch(world, RULE, f"{RULE}b", query=query, token=token).json()["values"]
+    assert [one["resourceid"] for one in values] == [RULE, f"{RULE}b"]
+    assert (values[0]["interval"], values[0]["resourceregion"]) == ("PT5M", "eastus")
+    assert values[0]["starttime"] == f"{start[:16]}:00Z"
+    assert [one["name"]["value"] for one in values[0]["value"]] == [
+        "RowsReceived_Count",
+        "BytesReceived_Count",
+    ]
+
+
+def test_a_batch_takes_rules_that_the_caller_may_read(world: World) -> None:
+    world.basics()
+    world.put(RULE, rule_body())
+    for ids in ((), (5,), ("x",), (WORKSPACE,), (RULE.replace(SUBSCRIPTION, NOBODY),), (RULE,) * 51):
+        refused = batch(world, *ids)
+        assert (refused.status_code, refused.json()["error"]["target"]) == (400, "resourceids"), ids
+    assert batch(world, f"{RULE}x").status_code == 404
+    assert batch(world, RULE, token=world.other_app()).status_code == 403
+    assert batch(world, RULE, token=world.other_app(("Monitoring Reader", RULE))).status_code == 200
