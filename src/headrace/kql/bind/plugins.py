@@ -180,7 +180,7 @@ class PluginBinder(LookupBinder):
         for label in labels:
             column = self.new_column(label, applied.type)
             same = self.call("__equal", self.as_type(ref(pivoted), _T.STRING), text_literal(label))
-            items.append(((column,), self._conditional(call, applied, same)))
+            items.append(((column,), self._conditional(applied, same)))
             made.append(column)
         group = [(self.new_column(column.name, column.type), ref(column)) for column in keys]
         columns = (*(column for column, _ in group), *made)
@@ -192,7 +192,7 @@ class PluginBinder(LookupBinder):
     def _zero(self, column: Column) -> Expr:
         return self.call("coalesce", ref(column), self.as_type(long_literal(0), column.type))
 
-    def _conditional(self, node: n.Call, applied: Apply, condition: Expr) -> Apply:
+    def _conditional(self, applied: Apply, condition: Expr) -> Apply:
         """The aggregate over the rows of one value: its arguments are missing elsewhere."""
         if applied.function.name == "count":
             return self.call("countif", condition)

@@ -106,17 +106,17 @@ def _mark(node: n.Node, tokens: Sequence[Token], starts: list[int], marks: _Mark
         case n.Index():
             _mark_next(tokens, bisect_left(starts, node.operand.end), "[", marks.tight_open)
         case t.Setting():
-            equals = (place for place in _within(node, tokens, starts) if tokens[place].text == "=")
+            equals = (place for place in _within(node, starts) if tokens[place].text == "=")
             marks.tight_equals.update(islice(equals, 1))
             marks.after_setting.add(bisect_left(starts, node.end))
         case t.PatternPart():
-            for place in _within(node, tokens, starts):
+            for place in _within(node, starts):
                 if tokens[place].text == ":":
                     marks.tight_colons.add(place)
                 if tokens[place].text == "*" and tokens[place].kind == OP:
                     marks.stars.add(place)
         case n.Wildcard():
-            places = _within(node, tokens, starts)
+            places = _within(node, starts)
             marks.stars.update(place for place in places if tokens[place].text == "*")
             marks.glued.update(place for place in places if tokens[place].start > node.start)
         case t.Evaluate() if node.columns is not None:
@@ -127,7 +127,7 @@ def _mark(node: n.Node, tokens: Sequence[Token], starts: list[int], marks: _Mark
             _mark_options(node.options, tokens, starts, marks)
 
 
-def _within(node: n.Node, tokens: Sequence[Token], starts: list[int]) -> range:
+def _within(node: n.Node, starts: list[int]) -> range:
     """The places of the tokens that begin within a node."""
     return range(bisect_left(starts, node.start), bisect_left(starts, node.end))
 
