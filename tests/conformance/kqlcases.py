@@ -36,7 +36,7 @@ from headrace.kql.api import (
     compile_transform,
     sql_text,
 )
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.types import Schema, SchemaColumn
 
 _HEADING = re.compile(r"^//# *(.*)$", re.MULTILINE)

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from headrace.kql.api import KqlError, Statement, compile_query
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare
 from headrace.kql.types import KustoType
 from tests.conformance.kqlcases import Case, Runner, read_cases

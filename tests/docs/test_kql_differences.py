@@ -12,7 +12,7 @@ from tests.conformance.kqlcases import read_cases
 
 from headrace.kql.api import KqlError, compile_query
 from headrace.kql.bind.functions.gaps import GAPS
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "kql-differences.md"

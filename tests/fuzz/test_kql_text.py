@@ -9,12 +9,11 @@ from sqlglot import exp
 
 from headrace.kql.api import Scan, compile_query
 from headrace.kql.bind.functions import FUNCTIONS
-from headrace.kql.conformance import Tables
 from headrace.kql.editor import Target, complete, diagnose, format_text, hover, lint, signature_help
 from headrace.kql.editor.diagnostics import compile_for
 from headrace.kql.editor.explain import plan_text, sql_text
 from headrace.kql.editor.words import BINARY_WORDS, OPERATORS
-from headrace.kql.model import KqlError, QueryOptions
+from headrace.kql.model import KqlError, QueryOptions, Tables
 from headrace.kql.syntax.lexer import MAX_TEXT, SourceText, tokenize
 from headrace.kql.syntax.parser import parse
 from headrace.kql.syntax.walk import shape

@@ -10,7 +10,7 @@ from headrace.kql.api import KqlError, QueryOptions, compile_query, compile_tran
 from headrace.kql.bind.functions import FUNCTIONS
 from headrace.kql.bind.functions.registry import OPERATORS, Function, Kind, Param, Signature, Surface
 from headrace.kql.editor.reference import ERROR_CODES
-from headrace.kql.model import Database
+from headrace.kql.model import Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 
@@ -85,19 +85,6 @@ def _param(param: Param) -> str:
     return f"[{text}]" if param.optional else text
 
 
-class _Example:
-    """The one table that the examples are about."""
-
-    def find_table(self, name: str) -> Schema | None:
-        return _SCHEMA if name in ("Logs_CL", "Hosts_CL") else None
-
-    def table_names(self) -> tuple[str, ...]:
-        return ("Logs_CL", "Hosts_CL")
-
-    def workspace(self, name: str) -> Database | None:
-        return None
-
-
 _SCHEMA = Schema(
     (
         SchemaColumn("TimeGenerated", KustoType.DATETIME),
@@ -108,6 +95,8 @@ _SCHEMA = Schema(
         SchemaColumn("Properties", KustoType.DYNAMIC),
     )
 )
+_EXAMPLE = Tables({"Logs_CL": _SCHEMA, "Hosts_CL": _SCHEMA})
+"""What the examples are about."""
 
 EXAMPLES: dict[str, tuple[str, str]] = {
     "where": ("keeps rows; also `filter`", "where Level == 'Error'"),
@@ -206,7 +195,7 @@ def _compiles(text: str, functions: Literal["documented", "extended"]) -> bool:
 
 def _answers(text: str) -> bool:
     try:
-        compile_query(text, _Example(), QueryOptions(now=0, probe=lambda _statement: [("Level", "string")]))
+        compile_query(text, _EXAMPLE, QueryOptions(now=0, probe=lambda _statement: [("Level", "string")]))
     except KqlError:
         return False
     return True

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from headrace.catalog import standard
-from headrace.catalog.system import query_schema
+from headrace.catalog.system import StandardTables
 from headrace.cli.documents import read_text
 from headrace.errors import Problem, ProblemError
 from headrace.kql.editor import Target
-from headrace.kql.model import Database, Functions
+from headrace.kql.model import Functions
 from headrace.kql.types import Schema, SchemaColumn, parse_type
-
-_NO_WORKSPACE = "00000000-0000-0000-0000-000000000000"
-
-
-@cache
-def _schema(name: str) -> Schema | None:
-    table = standard.untouched(_NO_WORKSPACE, name)
-    return query_schema(table) if table is not None else None
-
-
-class StandardTables:
-    """A database of Microsoft's standard tables; other workspaces look the same."""
-
-    def find_table(self, name: str) -> Schema | None:
-        """The columns of a standard table, the system columns included."""
-        return _schema(name)
-
-    def table_names(self) -> Iterable[str]:
-        """Every standard table."""
-        return standard.names()
-
-    def workspace(self, name: str) -> Database | None:
-        """Any workspace has the standard tables."""
-        return self
 
 
 def target_for(

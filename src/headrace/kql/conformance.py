@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 from sqlglot import exp
 
-from headrace.catalog import standard
-from headrace.catalog.system import query_schema
-from headrace.kql.api import Database, KqlError, QueryOptions, Scan, Statement, compile_query, sql_text
+from headrace.catalog.system import StandardTables
+from headrace.kql.api import KqlError, QueryOptions, Scan, Statement, compile_query, sql_text
+from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare
 from headrace.kql.syntax.dynamic import format_datetime, format_timespan
 from headrace.kql.types import (
@@ -35,25 +35,6 @@ _SQL_TYPES = {
     KustoType.TIMESPAN: "VARCHAR",
     KustoType.DECIMAL: "VARCHAR",
 }
-
-
-class Tables:
-    """A database of given schemas."""
-
-    def __init__(self, schemas: Mapping[str, Schema]) -> None:
-        self.schemas = schemas
-
-    def find_table(self, name: str) -> Schema | None:
-        """The columns of a table."""
-        return self.schemas.get(name)
-
-    def table_names(self) -> Iterable[str]:
-        """The names of all tables."""
-        return self.schemas
-
-    def workspace(self, name: str) -> Database | None:
-        """There is only one workspace, whatever it is called."""
-        return self
 
 
 def run(query: str, tables: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[list[Any]]]:
@@ -132,23 +113,6 @@ def _value(type: KustoType, value: Any) -> Any:
         except ValueError:
             return value
     return value
-
-
-class StandardTables:
-    """The standard tables of Azure Monitor, as queries see them."""
-
-    def find_table(self, name: str) -> Schema | None:
-        """The columns of a standard table."""
-        table = standard.untouched("", name)
-        return query_schema(table) if table is not None else None
-
-    def table_names(self) -> Iterable[str]:
-        """The names of all standard tables."""
-        return standard.names()
-
-    def workspace(self, name: str) -> Database | None:
-        """Every workspace has the standard tables."""
-        return self
 
 
 def check(query: str) -> list[dict[str, Any]]:

@@ -110,6 +110,25 @@ class Database(Protocol):
         ...
 
 
+class Tables:
+    """A database of given schemas; there is only one workspace, whatever it is called."""
+
+    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+        self.schemas = schemas
+
+    def find_table(self, name: str) -> Schema | None:
+        """See `Database`."""
+        return self.schemas.get(name)
+
+    def table_names(self) -> Iterable[str]:
+        """See `Database`."""
+        return self.schemas
+
+    def workspace(self, name: str) -> Database | None:
+        """See `Database`."""
+        return self
+
+
 class NoTables:
     """A database without tables or other workspaces."""
 

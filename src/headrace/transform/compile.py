@@ -29,6 +29,7 @@ from headrace.kql.api import (
 from headrace.kql.model import Functions
 from headrace.kql.types import KustoType, Schema
 from headrace.settings import TransformSettings
+from headrace.tables.scan import SQL_TYPES
 from headrace.transform import coerce
 from headrace.transform.carry import carry_columns
 from headrace.transform.stages import staged_transform
@@ -46,17 +47,6 @@ Source: Azure Monitor, 'Standard columns in Azure Monitor Logs', TimeGenerated.
 
 BATCH = "h_batch"
 """The query's input."""
-
-_SQL_TYPES = {
-    KustoType.STRING: "VARCHAR",
-    KustoType.INT: "INTEGER",
-    KustoType.LONG: "BIGINT",
-    KustoType.REAL: "DOUBLE",
-    KustoType.BOOL: "BOOLEAN",
-    KustoType.DATETIME: "TIMESTAMPTZ",
-    KustoType.DYNAMIC: "VARCHAR",
-    KustoType.GUID: "VARCHAR",
-}
 
 _DOTNET_NAMES = {
     KustoType.BOOL: "Boolean",
@@ -289,7 +279,7 @@ def _value(
 ) -> exp.Expr:
     if produced is None:
         empty = exp.Literal.string("") if column.type is KustoType.STRING else exp.null()
-        return exp.cast(empty, _SQL_TYPES[column.type], dialect="duckdb")
+        return exp.cast(empty, SQL_TYPES[column.type], dialect="duckdb")
     if column.type is KustoType.DATETIME:
         micros = rows.micros(produced)
         return _call("make_timestamptz", _near_receipt(micros) if column.name == TIME else micros)

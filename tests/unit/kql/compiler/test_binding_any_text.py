@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from headrace.kql.api import KqlError, Output, Scan, compile_query, compile_transform, sql_text
 from headrace.kql.bind.functions import FUNCTIONS
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 

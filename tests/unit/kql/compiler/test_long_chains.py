@@ -7,7 +7,7 @@ import pytest
 from sqlglot import exp
 
 from headrace.kql.api import KqlError, Scan, Statement, compile_query, sql_text
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare
 
 LENGTH = 700

@@ -10,7 +10,7 @@ import pytest
 from sqlglot import exp
 
 from headrace.kql.api import KqlError, QueryOptions, Scan, Statement, compile_query, sql_text
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 

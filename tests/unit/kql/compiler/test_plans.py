@@ -15,7 +15,7 @@ from headrace.kql.api import (
     compile_transform,
     sql_text,
 )
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 EVENTS = Schema(

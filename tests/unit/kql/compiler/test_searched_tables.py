@@ -6,7 +6,7 @@ import pytest
 
 from headrace.kql.api import QueryOptions, compile_query
 from headrace.kql.bind.queries import MANY_TABLES
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 SCHEMA = Schema((SchemaColumn("Name", KustoType.STRING),))

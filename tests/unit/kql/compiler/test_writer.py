@@ -12,7 +12,7 @@ from sqlglot import exp, parse_one
 from tests.conformance.kqlcases import Case, read_cases
 
 from headrace.kql.api import KqlError, Scan, compile_query
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.sql.writer import SqlWriter
 from headrace.kql.types import Schema, SchemaColumn
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.kql.conformance import Tables
 from headrace.kql.editor import CompletionItem, ItemKind, Target, complete
-from headrace.kql.model import QueryOptions
+from headrace.kql.model import QueryOptions, Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 LOGS = Schema(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.kql.conformance import Tables
 from headrace.kql.editor import Target
 from headrace.kql.editor.diagnostics import compile_for
 from headrace.kql.editor.explain import plan_text, sql_text
+from headrace.kql.model import Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 LOGS = Schema(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.kql.conformance import Tables
 from headrace.kql.editor import SignatureHelp, Target, hover, signature_help
+from headrace.kql.model import Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 LOGS = Schema(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import headrace.kql
-from headrace.kql.conformance import Tables
 from headrace.kql.editor import Severity, Target, diagnose, lint
 from headrace.kql.editor.reference import ERROR_CODES
+from headrace.kql.model import Tables
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
 LOGS = Schema(

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from headrace.kql.api import KqlError, compile_query, sql_text
-from headrace.kql.conformance import Tables
+from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare
 
 HOSTILE = "((a+)+)+$"
