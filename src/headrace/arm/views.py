@@ -18,7 +18,7 @@ from headrace.arm.ids import DIAGNOSTIC_TYPE, SAVED_SEARCH_TYPE, WORKSPACE_TYPE
 from headrace.arm.store import Resource, TableRow
 from headrace.catalog import standard
 from headrace.catalog.model import Catalog, Column, Table, TableSchema, Workspace
-from headrace.catalog.ruledocument import canonical_kind
+from headrace.catalog.ruledocument import WORKSPACE_TRANSFORMS, canonical_kind
 from headrace.catalog.rules import Rule, RuleLimits, parse_rule
 from headrace.errors import ProblemError
 from headrace.kql.types import KustoType
@@ -217,13 +217,16 @@ def _head(connection: Connection, row: store.RuleHeadRow) -> RuleHead:
     found = store.rule_document(connection, row.immutable_id, row.version)
     document: Mapping[str, object] = found[1] if found is not None else {}
     location = document.get("location")
+    streams: tuple[str, ...] = ()
     try:
-        streams: tuple[str, ...] = tuple(
-            _parse(document, row.immutable_id, row.version, row.resource_id).streams
-        )
+        rule = _parse(document, row.immutable_id, row.version, row.resource_id)
+        if (
+            rule.kind != WORKSPACE_TRANSFORMS
+        ):  # their streams are ways into the workspace, and nobody sends to them
+            streams = tuple(rule.streams)
     except ProblemError:
         # A rule that only another version of Headrace could read takes nothing until it is put again.
-        streams = ()
+        pass
     return RuleHead(
         row.immutable_id,
         row.resource_id.lower(),

@@ -40,7 +40,14 @@ PASS_THROUGH = "source"
 _MAX_PROBLEMS = 50
 _MAX_NAME = 256
 _SHOWN = 128
-_KINDS = ("Direct", "Linux", "Windows", "AgentSettings", "PlatformTelemetry", "WorkspaceTransforms")
+WORKSPACE_TRANSFORMS = "WorkspaceTransforms"
+"""The kind of rules that change what comes to a workspace by other ways than rules."""
+
+_KINDS = (
+    "AgentDirectToStore", "AgentSettings", "Direct", "Linux", "PlatformTelemetry", "Windows", WORKSPACE_TRANSFORMS,
+)  # fmt: skip
+_OF_TABLE = f"{MICROSOFT}Table-"
+"""How the streams of such rules begin; the table's name follows."""
 _WORKSPACE = ("subscriptions", "resourcegroups", "providers", "microsoft.operationalinsights", "workspaces")
 
 
@@ -69,18 +76,17 @@ class RuleReader:
             self._add("InvalidPayload", "'properties' is an object.", "properties")
 
     def read(self) -> tuple[dict[str, Stream], tuple[DataFlow, ...]]:
-        """The input streams that can be sent to, by name, and the data flows of those streams."""
-        if self.kind == "WorkspaceTransforms":
-            self._add(
-                "InvalidKind",
-                "Data collection rules of kind 'WorkspaceTransforms' are not supported.",
-                "kind",
-                "Put the transformation into the data flow of the rule that sends to the table.",
-            )
-            return {}, ()
+        """The input streams with their columns, by name, and the data flows of those streams."""
         self._named = TransformationReader(self._add).read(self._transformations())
         self.declared = self._declarations()
         workspaces, names = self._destinations()
+        if self.kind == WORKSPACE_TRANSFORMS and len(workspaces) != 1:
+            self._add(
+                "InvalidDestination",
+                f"A rule of kind '{self.kind}' has one Log Analytics destination, this one has {len(workspaces)}.",
+                "properties.destinations.logAnalytics",
+                "Make a rule for each workspace.",
+            )
         produced = self._data_sources()
         return self._flows(self.declared, workspaces, names, produced)
 
@@ -255,22 +261,22 @@ class RuleReader:
 
     def _data_sources(self) -> set[str]:
         """The streams that the rule's data sources produce: known by that, whatever their columns."""
-        section = self._section("dataSources", dict, "InvalidDataSource")
         produced: set[str] = set()
-        count = 0
-        for kind, items in section.items():
-            where = f"properties.dataSources.{_shown(kind)}"
-            for place, item in enumerate(items if isinstance(items, list) else [items]):
-                if not isinstance(item, dict):
-                    continue
-                count += 1
-                self._data_source(kind, item, f"{where}[{place}]")
-                streams = item.get("streams")
-                if isinstance(streams, list):
-                    produced.update(stream for stream in streams if isinstance(stream, str))
-        self._too_many(
-            "Data Sources", count, self._limits.data_sources, "InvalidDataSource", "properties.dataSources"
-        )
+        for name in ("dataSources", "directDataSources"):
+            count = 0
+            for kind, items in self._section(name, dict, "InvalidDataSource").items():
+                where = f"properties.{name}.{_shown(kind)}"
+                for place, item in enumerate(items if isinstance(items, list) else [items]):
+                    if not isinstance(item, dict):
+                        continue
+                    count += 1
+                    self._data_source(kind, item, f"{where}[{place}]")
+                    streams = item.get("streams")
+                    if isinstance(streams, list):
+                        produced.update(stream for stream in streams if isinstance(stream, str))
+            most = self._limits.data_sources
+            self._too_many("Data Sources", count, most, "InvalidDataSource", f"properties.{name}")
+        section = self._section("dataSources", dict, "InvalidDataSource")
         extensions = section.get("extensions")
         if isinstance(extensions, list):
             where = "properties.dataSources.extensions"
@@ -318,7 +324,7 @@ class RuleReader:
             if not isinstance(item, dict):
                 self._add("InvalidDataFlow", "A data flow is an object.", target)
                 continue
-            sources = self._flow_streams(item, target, declared, produced)
+            sources = self._flow_streams(item, target, declared, produced, workspaces)
             chosen = self._flow_destinations(item, target, names)
             transform = self._transform(item, target, len(sources))
             stages = self._stages(item, target, tuple(sources))
@@ -345,22 +351,51 @@ class RuleReader:
         return streams, tuple(flows)
 
     def _flow_streams(
-        self, item: Mapping[str, Any], target: str, declared: Mapping[str, Stream], produced: set[str]
+        self,
+        item: Mapping[str, Any],
+        target: str,
+        declared: Mapping[str, Stream],
+        produced: set[str],
+        workspaces: Mapping[str, str],
     ) -> dict[str, Stream | None]:
-        """The flow's input streams; None for one that only agents send."""
+        """The flow's input streams; None for one whose columns nobody needs to know here.
+
+        Those are Microsoft's streams that agents send, and all that go past every workspace: to metrics, storage or
+        event hubs, where nothing is said about columns.
+        """
+        listed = item.get("destinations")
+        stored = not isinstance(listed, list) or any(
+            name in workspaces for name in listed if isinstance(name, str)
+        )
+        agents = {name for name in produced if name.startswith(MICROSOFT)} if stored else produced
         found: dict[str, Stream | None] = {}
         for place, name in self._strings(item, "streams", "Streams", target):
-            if name in declared:
+            where = f"{target}.streams[{place}]"
+            if self.kind == WORKSPACE_TRANSFORMS:
+                found[name] = self._table_stream(name, where)
+            elif name in declared:
                 found[name] = declared[name]
-                continue
-            table = standard.find_stream(name)
-            if table is not None:
+            elif (table := standard.find_stream(name)) is not None:
                 found[name] = Stream(name, table.columns)
-            elif name in produced and not name.startswith(CUSTOM):
+            elif name in agents or (name.startswith(MICROSOFT) and not stored):
                 found[name] = None
             else:
-                self._unknown_stream(name, f"{target}.streams[{place}]", declared)
+                self._unknown_stream(name, where, declared)
         return found
+
+    def _table_stream(self, name: str, target: str) -> Stream | None:
+        """What comes to a table of the workspace by other ways; None where its columns are the workspace's own."""
+        table = name.removeprefix(_OF_TABLE)
+        if table in ("", name):
+            self._add(
+                "InvalidStream",
+                f"'Streams' stream '{_shown(name)}' of a rule of kind '{self.kind}' is not '{_OF_TABLE}' and the name "
+                "of a table.",
+                target,
+            )
+            return None
+        known = standard.find(table)
+        return Stream(name, known.columns) if known is not None else None
 
     def _unknown_stream(self, name: str, target: str, declared: Mapping[str, Stream]) -> None:
         shown = _shown(name)
@@ -473,7 +508,7 @@ class RuleReader:
     def _output(self, item: Mapping[str, Any], name: str, stream: Stream | None, target: str) -> str | None:
         output = item.get("outputStream")
         if output is None or output == "":
-            return name
+            return name.replace(_OF_TABLE, MICROSOFT, 1) if self.kind == WORKSPACE_TRANSFORMS else name
         text = output if isinstance(output, str) else ""
         prefix = next((p for p in (CUSTOM, MICROSOFT) if text.startswith(p)), None)
         if prefix is None or len(text) == len(prefix) or len(text) > _MAX_NAME:

@@ -97,6 +97,26 @@ def test_direct_endpoints_show_from_the_version_that_has_them(world: World) -> N
     assert "endpoints" not in world.put(plain, {**rule_body(), "kind": "Direct"})["properties"]
 
 
+def test_a_rule_of_workspace_transforms_is_checked_and_kept_and_takes_nothing(world: World) -> None:
+    world.basics()
+    flow = {
+        "streams": ["Microsoft-Table-Event"],
+        "destinations": ["la"],
+        "transformKql": "source | where true",
+    }
+    body = {
+        **rule_body(streamDeclarations=None, dataSources={}, dataFlows=[flow]),
+        "kind": "WorkspaceTransforms",
+    }
+    made = world.put(RULE, body)
+    assert (made["kind"], made["properties"]["dataFlows"]) == ("WorkspaceTransforms", [flow])
+    checked, _ = world.validated[-1]
+    assert [(one.table, one.transform) for one in checked.flows] == [("Event", "source | where true")]
+    assert heads(world)[made["properties"]["immutableId"]].streams == ()
+    world.faults.append(Problem("InvalidTransformQuery", "No.", "properties.dataFlows[0]"))
+    assert world.call("PUT", RULE, body).status_code == 400
+
+
 def test_structural_problems_are_all_named_at_once(world: World) -> None:
     world.basics()
     body = rule_body(

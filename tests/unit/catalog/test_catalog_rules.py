@@ -253,11 +253,71 @@ def test_a_stream_goes_to_one_workspace() -> None:
     ]
 
 
-def test_workspace_transforms_are_refused_by_name() -> None:
-    body = {**document(), "kind": "workspacetransforms"}
+def test_what_goes_past_every_workspace_needs_no_columns() -> None:
+    destinations = {
+        "logAnalytics": [{"workspaceResourceId": WORKSPACE, "name": "la"}],
+        "monitoringAccounts": [{"accountResourceId": "/x", "name": "account"}],
+        "storageBlobsDirect": [{"storageAccountResourceId": "/x", "containerName": "c", "name": "blob"}],
+    }
+    sources = {
+        "dataSources": {"logFiles": [{"streams": ["Custom-Lines"], "format": "text", "name": "lines"}]},
+        "directDataSources": {"otelMetrics": [{"streams": ["Custom-Otlp"], "name": "otlp"}]},
+    }
+    flow = {"streams": ["Custom-A"], "destinations": ["la"], "outputStream": "Custom-T_CL"}
+    past = [
+        {"streams": ["Custom-Lines"], "destinations": ["blob"]},
+        {"streams": ["Custom-Otlp", "Microsoft-RemoteWrite"], "destinations": ["account"]},
+    ]
+    rule = parse(destinations=destinations, dataFlows=[*past, flow], **sources)
+    assert (list(rule.streams), [one.place for one in rule.flows]) == (["Custom-A"], [2])
+    wanted = [("InvalidStream", f"{FLOW0}.streams[0]")]
+    for name in ("Custom-Lines", "Microsoft-RemoteWrite"):
+        stored = {"streams": [name], "destinations": ["blob", "la"]}
+        assert faults(destinations=destinations, dataFlows=[stored, flow], **sources) == wanted
+    nobody = {"streams": ["Custom-Nobody"], "destinations": ["blob"]}
+    assert faults(destinations=destinations, dataFlows=[nobody, flow], **sources) == wanted
+
+
+def test_a_rule_of_workspace_transforms_has_the_streams_of_tables() -> None:
+    body = document(
+        streamDeclarations=None,
+        dataFlows=[
+            {
+                "streams": ["Microsoft-Table-Syslog"],
+                "destinations": ["la"],
+                "transformKql": "source | take 0",
+            },
+            {"streams": ["Microsoft-Table-Own_CL"], "destinations": ["la"], "transformKql": "source"},
+        ],
+    )
+    rule = parse_rule({**body, "kind": "workspacetransforms"}, IMMUTABLE, 1)
+    assert rule.kind == "WorkspaceTransforms"
+    assert list(rule.streams) == ["Microsoft-Table-Syslog"]
+    assert [(flow.place, flow.table, flow.output_stream) for flow in rule.flows] == [
+        (0, "Syslog", "Microsoft-Syslog")
+    ]
+
+
+@pytest.mark.parametrize("stream", ["Microsoft-Syslog", "Microsoft-Table-", "Custom-A"])
+def test_a_rule_of_workspace_transforms_has_no_other_streams(stream: str) -> None:
+    body = {
+        **document(dataFlows=[{"streams": [stream], "destinations": ["la"]}]),
+        "kind": "WorkspaceTransforms",
+    }
     with pytest.raises(ProblemError) as raised:
         parse_rule(body, IMMUTABLE, 1)
-    assert "WorkspaceTransforms" in raised.value.problems[0].message
+    assert [(one.code, one.target) for one in raised.value.problems] == [
+        ("InvalidStream", f"{FLOW0}.streams[0]")
+    ]
+
+
+def test_a_rule_of_workspace_transforms_is_for_one_workspace() -> None:
+    both = [{"workspaceResourceId": f"{WORKSPACE}{n}", "name": f"la{n}"} for n in range(2)]
+    flow = {"streams": ["Microsoft-Table-Event"], "destinations": ["la0"]}
+    body = document(destinations={"logAnalytics": both}, dataFlows=[flow])
+    with pytest.raises(ProblemError) as raised:
+        parse_rule({**body, "kind": "WorkspaceTransforms"}, IMMUTABLE, 1)
+    assert [one.target for one in raised.value.problems] == ["properties.destinations.logAnalytics"]
 
 
 def test_limits_are_azures_where_asked_for() -> None:
@@ -282,6 +342,7 @@ def test_limits_are_azures_where_asked_for() -> None:
 
 def test_kinds_are_trimmed() -> None:
     assert parse_rule({**document(), "kind": "  direct "}, IMMUTABLE, 1).kind == "Direct"
+    assert parse_rule({**document(), "kind": "agentdirecttostore"}, IMMUTABLE, 1).kind == "AgentDirectToStore"
     assert parse_rule({**document(), "kind": None}, IMMUTABLE, 1).kind == ""
 
 

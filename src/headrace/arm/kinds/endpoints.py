@@ -70,6 +70,8 @@ class Endpoints(TrackedKind):
             "immutableId": item.unique_id,
             "configurationAccess": {"endpoint": call.base},
             "logsIngestion": {"endpoint": address},
+            # Nobody answers metrics there; templates hand the address on.
+            "metricsIngestion": {"endpoint": address},
             "provisioningState": "Succeeded",
         }
 

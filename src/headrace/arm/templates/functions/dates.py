@@ -17,28 +17,44 @@ _DURATION = re.compile(
     r"(?P<sign>-?)P(?:(?P<y>\d{1,4})Y)?(?:(?P<m>\d{1,4})M)?(?:(?P<w>\d{1,5})W)?(?:(?P<d>\d{1,6})D)?"
     r"(?:T(?:(?P<h>\d{1,7})H)?(?:(?P<n>\d{1,8})M)?(?:(?P<s>\d{1,9})S)?)?"
 )
-_FORMAT = re.compile(r"yyyy|MM|dd|HH|mm|ss|f{1,7}|'[^']*'|\\.|[TZ]|[A-Za-z]+?(?=[TZ]|[^A-Za-z]|$)|[^A-Za-z]")
-_PARTS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
+_FORMAT = re.compile(r"([yMdHhmsft])\1*|'[^']*'|\\.|.", re.DOTALL)
+_WORDS = {"ddd": "%a", "dddd": "%A", "MMM": "%b", "MMMM": "%B"}
 _STANDARD = {"u": "yyyy-MM-dd HH:mm:ss'Z'", "d": "MM/dd/yyyy", "s": "yyyy-MM-dd'T'HH:mm:ss"}
 
 
 def write(moment: datetime, form: str) -> str:
-    """A time in a .NET format: the parts of a date and time, `f`s, quoted texts, and `u`, `s`, `d`."""
-    text = ""
-    for piece in _FORMAT.findall(_STANDARD.get(form, form)):
-        if piece in _PARTS:
-            text += moment.strftime(_PARTS[piece]).zfill(len(piece))
-        elif piece.startswith("f"):
-            text += f"{moment.microsecond:06d}0"[: len(piece)]
-        elif piece.startswith("'"):
-            text += piece[1:-1]
-        elif piece.startswith("\\"):
-            text += piece[1]
-        elif piece[0].isalpha() and piece not in ("T", "Z"):
-            raise TemplateError(f"The format '{shown(form)}' has '{piece}', which is not supported.")
-        else:
-            text += piece
-    return text
+    """A time in a .NET format: the parts of a date and time, quoted texts, other characters, and `u`, `s`, `d`.
+
+    Raises `TemplateError` for a format of a single letter that is none of these.
+    """
+    if len(form) == 1 and form not in _STANDARD:
+        raise TemplateError(
+            f"The format '{shown(form)}' is not supported. There are: {', '.join(_STANDARD)}."
+        )
+    pieces = (match[0] for match in _FORMAT.finditer(_STANDARD.get(form, form)))
+    return "".join(_piece(moment, piece) for piece in pieces)
+
+
+def _piece(moment: datetime, piece: str) -> str:
+    if piece in _WORDS:
+        return moment.strftime(_WORDS[piece])
+    if piece[0] in "'\\" and len(piece) > 1:
+        return piece.strip("'") if piece[0] == "'" else piece[1]
+    if piece[0] == "f":
+        return f"{moment.microsecond:06d}0"[: len(piece)]
+    if piece[0] == "t":
+        return moment.strftime("%p")[: len(piece)]
+    number = {
+        "y": moment.year % 100 if len(piece) <= 2 else moment.year,
+        "M": moment.month,
+        "d": moment.day,
+        "H": moment.hour,
+        "h": moment.hour % 12 or 12,
+        "m": moment.minute,
+        "s": moment.second,
+    }.get(piece[0])
+    # All other characters stand for themselves.
+    return piece if number is None else str(number).zfill(len(piece))
 
 
 def read(name: str, value: Any) -> datetime:
