@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import ssl
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,16 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headrace.disk import Disk, RealDisk, replace_durably, write_replacement
 from headrace.errors import Problem, ProblemError
+
+_log = logging.getLogger(__name__)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CA_LIFE = timedelta(days=3650)
@@ -60,8 +65,7 @@ def ensure_tls_files(
         hosts=hosts,
     )
     ca_key_path = folder / "ca.key"
-    if not (files.ca.exists() and ca_key_path.exists()):
-        _make_ca(files.ca, ca_key_path, moment, disk or RealDisk())
+    _ensure_ca(files, ca_key_path, moment, disk or RealDisk())
     if not _leaf_is_good(files, moment):
         _make_leaf(files, ca_key_path, moment, disk or RealDisk())
     write_replacement(files.bundle, _system_roots() + b"\n" + files.ca.read_bytes())
@@ -127,11 +131,9 @@ def server_context(certificate: Path, key: Path, client_cas: tuple[Path, ...] = 
 def with_client_certificate(files: TlsFiles, folder: Path) -> TlsFiles:
     """The files with a certificate of the local CA for the server's own commands, where mutual TLS is asked for."""
     moment = datetime.now(UTC)
-    ca, ca_key_path = folder / "ca.pem", folder / "ca.key"
-    if not (ca.exists() and ca_key_path.exists()):
-        _make_ca(ca, ca_key_path, moment, RealDisk())
-    certificate, key = folder / "client.pem", folder / "client.key"
-    made = replace(files, ca=ca, certificate=certificate, key=key, hosts=("headrace-command",))
+    certificate, key, ca_key_path = folder / "client.pem", folder / "client.key", folder / "ca.key"
+    made = replace(files, ca=folder / "ca.pem", certificate=certificate, key=key, hosts=("headrace-command",))
+    _ensure_ca(made, ca_key_path, moment, RealDisk())
     if not _leaf_is_good(made, moment):
         _make_leaf(made, ca_key_path, moment, RealDisk(), ExtendedKeyUsageOID.CLIENT_AUTH)
     return replace(files, client_certificate=certificate, client_key=key)
@@ -162,6 +164,41 @@ def _name(common_name: str) -> x509.Name:
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
     )
+
+
+def _ensure_ca(files: TlsFiles, key_path: Path, now: datetime, disk: Disk) -> None:
+    """A local CA that can be used: the one that is there, mended where its certificate is damaged, or a new one."""
+    if not (files.ca.exists() and key_path.exists()):
+        _make_ca(files.ca, key_path, now, disk)
+        return
+    if not _certificates(files.ca):
+        # A certificate that it signed has it behind itself.
+        for kept in _certificates(files.certificate)[1:2]:
+            _log.warning("%s is damaged, and taken from %s again", files.ca, files.certificate)
+            replace_durably(disk, files.ca, kept.public_bytes(serialization.Encoding.PEM), "tls.ca")
+    readable = _certificates(files.ca)
+    if readable and (_leaf_is_good(files, now) or _public_key(key_path) == readable[0].public_key()):
+        return
+    text = "%s or %s is damaged: a new CA is made, which clients have to be given (in the env file, for one)"
+    _log.warning(text, files.ca, key_path)
+    _make_ca(files.ca, key_path, now, disk)
+    files.certificate.unlink(missing_ok=True)
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    """What a file has; none where it is not there or damaged."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def _public_key(path: Path) -> PublicKeyTypes | None:
+    """Of a private key's file; None where it is damaged."""
+    try:
+        return serialization.load_pem_private_key(path.read_bytes(), password=None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
 
 
 def _make_ca(path: Path, key_path: Path, now: datetime, disk: Disk) -> None:
@@ -227,12 +264,11 @@ def _leaf_is_good(files: TlsFiles, now: datetime) -> bool:
         return False
     try:
         leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
-        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound):
         return False
-    if key.public_key() != leaf.public_key():
-        # A crash fell between the two.
+    if _public_key(files.key) != leaf.public_key():
+        # A crash fell between the two, or one is damaged.
         return False
     covered = {str(name.value).lower() for name in names}
     # One that was made while the clock was ahead begins too late.

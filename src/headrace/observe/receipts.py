@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from headrace.clock import DAY, SECOND, Clock, SteadyClock
-from headrace.disk import Disk, write_replacement
+from headrace.disk import Disk, reason, write_replacement
 from headrace.frames import Form
 
 _LOG = logging.getLogger(__name__)
@@ -142,6 +142,7 @@ class Receipts:
         self._lock = threading.Lock()
         self._file = -1
         self._end = 0
+        self._refused = False
         self._unsynced: set[int] = set()
         """Files with frames that a power cut may cost."""
         numbers = self._numbers()
@@ -166,8 +167,13 @@ class Receipts:
                 if os.pwrite(self._file, data, self._end) != len(data):
                     raise OSError("short write")
             except OSError as error:
-                _LOG.warning("receipts are not kept: %s", type(error).__name__)
+                if not self._refused:
+                    _LOG.warning(
+                        "receipts are not kept: %s; it is tried again with each batch", reason(error)
+                    )
+                self._refused = True
                 return None
+            self._refused = False
             place = Place(self._number, self._end)
             self._end += len(data)
             self._unsynced.add(self._number)
@@ -220,7 +226,7 @@ class Receipts:
                 self._disk.sync_dir(self._folder.parent, SITE_FOLDER)
                 self._named = max(numbers)
         except OSError as error:
-            _LOG.warning("receipts may not survive a power cut: %s", type(error).__name__)
+            _LOG.warning("receipts may not survive a power cut: %s", reason(error))
 
     def close(self) -> None:
         """Close the file."""
@@ -252,7 +258,7 @@ class Receipts:
             content = table.tobytes()
             write_replacement(path, content + _CHECK.pack(_INDEX_MAGIC, zlib.crc32(content)))
         except OSError as error:
-            _LOG.warning("receipts in %s are not indexed: %s", path, type(error).__name__)
+            _LOG.warning("receipts in %s are not indexed: %s", path, reason(error))
 
     def _is_indexed(self, number: int) -> bool:
         """Whether a file has its index, and as it was written."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.clock import DAY, MINUTE, Clock, SteadyClock
-from headrace.disk import write_replacement
+from headrace.disk import reason, write_replacement
 from headrace.frames import Form
 from headrace.observe.metrics import Snapshot
 
@@ -245,7 +245,7 @@ class RuleMetrics:
             self._put(last)
             self._prune()
         except OSError as error:
-            _LOG.warning("metrics of rules are not kept: %s", type(error).__name__)
+            _LOG.warning("metrics of rules are not kept: %s", reason(error))
 
     def _read_last(self) -> _Last | None:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.clock import DAY, HOUR, Clock, iso
-from headrace.disk import write_replacement
+from headrace.disk import reason, write_replacement
 
 _LOG = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class UsageMeter:
             write_replacement(self._path, msgspec.json.encode(entries))
         except OSError as error:
             self._changed = True
-            _LOG.warning("usage is not kept: %s", type(error).__name__)
+            _LOG.warning("usage is not kept: %s", reason(error))
 
     def _pop_day(self, key: tuple[int, str]) -> tuple[int, int]:
         rows, size = self._days.pop(key)

@@ -51,6 +51,7 @@ SETTLE_SECONDS = 1.0
 CHECKPOINT_SECONDS = 1.0
 REPAIR_SECONDS = 5.0
 TOLD_SECONDS = 60.0
+_KEPT = "kept"
 RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 FULL_SHARE = 0.25
 """Share of a journal's bound that may wait for a commit; beyond it every table commits at once."""
@@ -319,7 +320,7 @@ class Pipeline:
                 self._seen.note(records)
             except OSError as error:
                 if not self._waits:
-                    _LOG.warning("journals wait: calls of %s cannot be noted: %s", key, type(error).__name__)
+                    _LOG.warning("journals wait: calls of %s cannot be noted: %s", key, reason(error))
                 self._waits = True
                 return False
             self._waits = False
@@ -465,7 +466,7 @@ class Pipeline:
                 _LOG.warning(
                     "table %s is not committed: %s; it is tried again and again",
                     failure.key.name,
-                    type(failure.error).__name__,
+                    failure.error,
                 )
             if isinstance(failure.error, TableBrokenError):
                 self._note_broken(failure.key)
@@ -525,8 +526,12 @@ class Pipeline:
                     self._seen.sync()
                 self._checkpoints.save(key, checkpoint)
             except OSError as error:
-                _LOG.warning("checkpoint of journal %s was not kept: %s", key, type(error).__name__)
+                if _KEPT not in journal.refused:
+                    text = "checkpoints of journal %s are not kept: %s; it is tried again and again"
+                    _LOG.warning(text, key, reason(error))
+                journal.refused[_KEPT] = 0.0
                 continue
+            journal.refused.pop(_KEPT, None)
             journal.saved = checkpoint
             journal.trim_to = watermark
             self._letters.forget(key, watermark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import stat
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from headrace.data_folder import open_data_folder
 from headrace.disk import RealDisk
 from headrace.errors import ProblemError
 from headrace.settings import MIB, load_settings, setting_fields, variable_name
-from headrace.tls import ensure_tls_files
+from headrace.tls import check_pair, ensure_tls_files
 
 
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
@@ -189,3 +190,32 @@ def test_the_certificate_names_all_hosts_and_is_renewed_while_the_ca_stays(tmp_p
     later = ensure_tls_files(tmp_path, (), datetime.now(UTC) + timedelta(days=380))
     assert x509.load_pem_x509_certificates(later.certificate.read_bytes())[0] != leaf
     assert later.ca.read_bytes() == ca
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda _: b"", lambda content: bytes(len(content)), lambda content: content[:90]]
+)
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key", "server.pem", "server.key"])
+def test_a_damaged_file_is_mended_and_clients_trust_on(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    ca = ensure_tls_files(tmp_path, ()).ca.read_bytes()
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    files = ensure_tls_files(tmp_path, ())
+    check_pair(files.certificate, files.key)
+    assert files.ca.read_bytes() == ca
+    leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(ca))
+
+
+def test_a_ca_that_cannot_sign_any_more_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = ensure_tls_files(tmp_path, ())
+    for path in (tmp_path / "ca.key", files.certificate):
+        path.write_bytes(b"")
+    made = ensure_tls_files(tmp_path, ())
+    check_pair(made.certificate, made.key)
+    leaf = x509.load_pem_x509_certificates(made.certificate.read_bytes())[0]
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(made.ca.read_bytes()))
+    assert "a new CA is made" in caplog.text
