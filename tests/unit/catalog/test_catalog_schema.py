@@ -30,6 +30,7 @@ TIME = ColumnSpec("TimeGenerated", KustoType.DATETIME)
         ("a" * 45, True),
         ("a" * 46, False),
         ("a" * 45 + "_s", True),
+        ("a" * 46 + "_s", False),
         ("a_1", True),
         ("1a", False),
         ("_a", False),
