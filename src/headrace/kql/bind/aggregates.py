@@ -1,4 +1,4 @@
-"""The operators that bring rows together: summarize, distinct, count, top-nested and their like."""
+"""The operators that bring rows together: summarize, distinct, count, top-hitters; and the columns of unions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scalar expressions: names to columns, calls to registered functions, constants folded."""
+"""Scalar expressions: names, paths, operators and conditions; calls are in `calls.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators that work row by row or on one table: filter, columns, order, parsing."""
+"""The operators that work row by row or on one table: filter, columns, order."""
 
 from __future__ import annotations
 
