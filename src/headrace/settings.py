@@ -10,7 +10,7 @@ import ipaddress
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -565,7 +565,20 @@ def _problem(detail: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     if own:
         # A section's check, which names the settings that it is about.
         return Problem("InvalidSetting", f"{text}.", target=name)
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"Did you mean {close[0]}?" if close else "`headrace settings` lists all settings."
-    message = f"{name} (from {origins.get(name, 'default')}): there is no such setting."
-    return Problem("InvalidSetting", message, target=name, hint=hint)
+    origin = next((origins[one] for one in origins if one == name or one.startswith(f"{name}.")), "default")
+    message = f"{name} (from {origin}): there is no such setting."
+    return Problem("InvalidSetting", message, target=name, hint=_near_setting(name, known))
+
+
+def _near_setting(name: str, known: Collection[str]) -> str:
+    """What a name that is no setting's was probably to be."""
+    section, _, own = name.rpartition(".")
+    sections = {one.partition(".")[0] for one in known if "." in one}
+    if name not in known and not section and (near := difflib.get_close_matches(name, sections, 1)):
+        return f"Did you mean the section {near[0]}?"
+    # What two names have in common by standing in one section makes them no more alike.
+    inside = {one.partition(".")[2]: one for one in known if section and one.startswith(f"{section}.")}
+    near = difflib.get_close_matches(own, inside, 1) or difflib.get_close_matches(name, known, 1, 0.8)
+    return (
+        f"Did you mean {inside.get(near[0], near[0])}?" if near else "`headrace settings` lists all settings."
+    )

@@ -108,7 +108,8 @@ def check_pair(certificate: Path, key: Path) -> None:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         raise _unfit(certificate, f"with the key {key}: {reason}") from None
     if leaf.not_valid_after_utc <= datetime.now(UTC):
-        raise _unfit(certificate, f"it ended at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+        ended = f"it ended at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        raise _unfit(certificate, ended, "Put one in its place that is valid now.")
 
 
 def server_context(certificate: Path, key: Path, client_cas: tuple[Path, ...] = ()) -> ssl.SSLContext:
@@ -139,13 +140,16 @@ def with_client_certificate(files: TlsFiles, folder: Path) -> TlsFiles:
     return replace(files, client_certificate=certificate, client_key=key)
 
 
-def _unfit(path: Path, reason: str) -> ProblemError:
+_FORM = "It is a PEM file with the server's certificate first, and tls.key holds its private key."
+
+
+def _unfit(path: Path, reason: str, hint: str = _FORM) -> ProblemError:
     return ProblemError(
         Problem(
             "CertificateUnusable",
             f"The certificate {path} cannot be used: {reason}.",
             target="tls.certificate",
-            hint="It is a PEM file with the server's certificate first, and tls.key holds its private key.",
+            hint=hint,
         )
     )
 

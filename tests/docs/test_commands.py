@@ -31,6 +31,7 @@ NEEDS: dict[str, tuple[str | None, str]] = {
         NODE_MODULES,
         "there is no node on PATH, or HEADRACE_TEST_NODE_MODULES names no folder with Azure's packages",
     ),
+    "other-senders.md": (shutil.which("curl"), "there is no curl here"),
     "syslog-ng.md": (shutil.which("syslog-ng"), "there is no syslog-ng here"),
 }
 """What pages need beside Headrace, and what is said where it is missing."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_from_samples_to_a_table_and_a_rule(headrace: Command, tmp_path: Path) -
     assert immutable_id in headrace("rule", "list")
     shown["properties"]["description"] = "changed"
     (tmp_path / "rule.json").write_text(json.dumps(shown))
-    assert headrace("rule", "validate", "rule.json", "--online") == "rule.json is valid.\n"
+    assert headrace("rule", "validate", "rule.json", "--online").startswith("rule.json is valid: ")
     assert (
         json.loads(headrace("rule", "show", immutable_id, "-o", "json"))["properties"].get("description")
         is None
@@ -124,3 +125,34 @@ def test_rules_and_apps_go_by_their_names(headrace: Command, tmp_path: Path) -> 
     headrace("send", "rows.ndjson", "--rule", name)
     assert f"{name} is deleted" in headrace("app", "delete", name)
     assert f"There is no app '{name}'" in headrace("app", "credentials", name, code=1)
+
+
+def test_rules_tables_and_roles_are_taken_away_again(headrace: Command, tmp_path: Path) -> None:
+    name = f"Gone{uuid.uuid4().hex[:8]}"
+    (tmp_path / "samples.ndjson").write_text('{"note": "a"}\n')
+    headrace("table", "infer", "samples.ndjson", "--name", f"{name}_CL", "--create")
+    role = ("Monitoring Metrics Publisher", "--principal", "headrace-sample", "--scope", f"{name}-rule")
+    headrace("role", "assign", *role)
+    headrace("role", "remove", *role)
+    assert "does not have the role" in headrace("role", "remove", *role, code=1)
+    headrace("rule", "delete", f"{name}-rule")
+    assert "`headrace rule list`" in headrace("rule", "delete", f"{name}-rule", code=1)
+    assert "--yes" in headrace("table", "delete", f"{name}_CL", code=1)
+    headrace("table", "delete", f"{name}_CL", "--yes")
+    assert "`headrace table list`" in headrace("table", "delete", f"{name}_CL", "--yes", code=1)
+
+
+def test_who_may_not_is_told_what_it_takes(server: ServerProcess, headrace: Command, tmp_path: Path) -> None:
+    app = json.loads(headrace("app", "create", f"little-{uuid.uuid4().hex[:8]}", "--output", "json"))
+    variables = {
+        **server.env,
+        "AZURE_CLIENT_ID": app["clientId"],
+        "AZURE_CLIENT_SECRET": app["clientSecret"],
+    }
+    little = Command(replace(server, env=variables), tmp_path)
+    refused = little("query", "print 1", code=1)
+    assert "headrace role assign 'Log Analytics Reader' --principal" in refused
+    cure = little("table", "list", code=1).partition("Which role allows it: headrace ")[2].split()
+    assert cure[:2] == ["role", "explain"]
+    told = headrace(*cure, "--principal", app["clientId"])
+    assert "denied" in told and "Cure:" in told

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from headrace.cli.client import EnvFileOption, Server
-from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
+from headrace.cli.output import OutputForm, OutputOption, console, examples, print_record, print_rows
 from headrace.errors import Problem, ProblemError
 
 group = typer.Typer(help="App registrations: who may ask for tokens.", no_args_is_help=True)
@@ -20,7 +20,10 @@ _COLUMNS = ("name", "clientId", "principalId", "enabled")
 AppName = Annotated[str, typer.Argument(metavar="APP", help="Name or client id of the app.")]
 
 
-@group.command("create")
+@group.command(
+    "create",
+    epilog=examples("app create web", "app create web --output json", "app create web --certificate web.pem"),
+)
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Display name.")],
     certificate: Annotated[

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -44,6 +46,12 @@ RULES_VERSION = "2023-03-11"
 TABLES_VERSION = "2022-10-01"
 WORKSPACES_VERSION = "2023-09-01"
 _RULES = "providers/Microsoft.Insights/dataCollectionRules"
+
+_ACTION = re.compile(r"perform action '([^']+)' over scope '([^']+)'")
+_WHAT_THERE_IS = {
+    "/tables/": "`headrace table list` shows the tables; their names are case-sensitive.",
+    "/dataCollectionRules/": "`headrace rule list` shows the rules.",
+}
 
 _SECONDS = 60.0
 # A query may run for ten minutes before the server's answer begins.
@@ -185,8 +193,26 @@ class Server:
         headers = {**options.pop("headers", {}), "Authorization": f"Bearer {self.token(scope)}"}
         answer = self.request(method, url, headers=headers, **options)
         if answer.is_error:
-            raise ProblemError(problem_of(answer))
+            raise ProblemError(self.with_cure(problem_of(answer)))
         return answer
+
+    def with_cure(self, problem: Problem) -> Problem:
+        """The problem with the command that helps, where the server's words name none and one is known."""
+        if problem.hint is not None:
+            return problem
+        hint = None
+        missing = _ACTION.search(problem.message) if problem.code == "AuthorizationFailed" else None
+        if missing is not None:
+            hint = f"Which role allows it: headrace role explain --action {missing[1]} --scope {missing[2]}"
+        elif problem.code == "InsufficientAccessError":
+            role, client = "'Log Analytics Reader'", self.variable("AZURE_CLIENT_ID")
+            workspace = self.workspace_id(None, None)
+            hint = (
+                f"To read takes a role: headrace role assign {role} --principal {client} --scope {workspace}"
+            )
+        elif problem.code == "ResourceNotFound":
+            hint = next((cure for part, cure in _WHAT_THERE_IS.items() if part in problem.message), None)
+        return replace(problem, hint=hint)
 
     def request(self, method: str, url: str, **options: Any) -> httpx.Response:
         """A call without more ado. Raises `ProblemError` when the server cannot be reached."""
@@ -283,6 +309,12 @@ def _unreachable(host: str, reason: str) -> Problem:
 def _read(path: Path) -> dict[str, str]:
     try:
         return env_file.parse(path.read_text("utf-8"))
+    except ProblemError as error:
+        # It says the line, and whoever has several env files wants to know of which.
+        form = "An env file is what `headrace env` prints."
+        raise ProblemError(
+            [replace(one, message=f"{path}: {one.message}", hint=one.hint or form) for one in error.problems]
+        ) from None
     except OSError as error:
         hint = "The server writes it once it answers." if isinstance(error, FileNotFoundError) else None
         raise ProblemError(Problem("EnvFileUnreadable", f"{path}: {error.strerror}.", hint=hint)) from None

@@ -39,6 +39,11 @@ _PICTURES = {
 _PIPE_WIDTH = 10_000
 
 
+def examples(*commands: str) -> str:
+    """How a command's help ends: what people type, a line each."""
+    return "\n\n".join(("Examples:", *(f"- `headrace {command}`" for command in commands)))
+
+
 def console() -> Console:
     """Standard output, with colour where a terminal shows it; lines for another program are never folded."""
     wide = None if sys.stdout.isatty() else _PIPE_WIDTH
@@ -56,7 +61,9 @@ def fail(problem: Problem, indent: str = "") -> None:
     hint = f" [dim]{escape(visible(problem.hint))}[/dim]" if problem.hint else ""
     target = f"[bold]{escape(visible(problem.target))}[/bold]: " if problem.target and indent else ""
     start = f"{indent}- " if indent else "[bold red]error:[/bold red] "
-    error_console().print(f"{start}{target}{escape(visible(problem.message))}{where}{hint}")
+    # Azure's own words do not always end as sentences do, and a hint begins another one.
+    message = problem.message + "." * (bool(hint) and problem.message[-1:].isalnum() and not where)
+    error_console().print(f"{start}{target}{escape(visible(message))}{where}{hint}")
     for detail in problem.details:
         fail(detail, f"{indent}  ")
 

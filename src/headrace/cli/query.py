@@ -16,7 +16,16 @@ from rich.table import Table
 
 from headrace.cli.client import QUERY_SCOPE, EnvFileOption, Server, problem_of
 from headrace.cli.documents import read_text
-from headrace.cli.output import OutputForm, OutputOption, cell, console, error_console, print_rows, visible
+from headrace.cli.output import (
+    OutputForm,
+    OutputOption,
+    cell,
+    console,
+    error_console,
+    examples,
+    print_rows,
+    visible,
+)
 from headrace.errors import Problem, ProblemError
 
 if TYPE_CHECKING:
@@ -29,7 +38,12 @@ _CHART_ROWS = 60
 
 def register(app: typer.Typer, panel: str) -> None:
     """Add the command to a panel of the help."""
-    app.command("query", rich_help_panel=panel)(query)
+    ways = examples(
+        "query 'HeadraceSample_CL | summarize count() by Computer'",
+        "query --file report.kql --timespan P7D --output csv",
+        "query 'HeadraceSample_CL | summarize count() by bin(TimeGenerated, 1m) | render timechart'",
+    )
+    app.command("query", rich_help_panel=panel, epilog=ways)(query)
 
 
 def query(
@@ -40,7 +54,10 @@ def query(
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the query from a file.")
     ] = None,
     workspace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Workspace id or name. Default: the sample workspace.")
+        str | None,
+        typer.Option(
+            "--workspace", "-w", metavar="NAME", help="Workspace id or name. Default: the sample's."
+        ),
     ] = None,
     timespan: Annotated[
         str | None, typer.Option(metavar="SPAN", help="ISO 8601 span, such as P1D or START/END.")
@@ -66,7 +83,7 @@ def query(
             headers={"Authorization": f"Bearer {server.token(QUERY_SCOPE)}", "Prefer": ",".join(prefer)},
         )
     if answer.is_error:
-        raise ProblemError(show_places(answer, kql) or [_with_cure(problem_of(answer))])
+        raise ProblemError(show_places(answer, kql) or [server.with_cure(_with_cure(problem_of(answer)))])
     document = answer.json()
     for table in document["tables"]:
         _print(table, document.get("render"), output)

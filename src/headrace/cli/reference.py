@@ -48,6 +48,8 @@ def cli_page() -> str:
         rows = [_parameter(each) for each in command.params if not each.hidden and "--help" not in each.opts]
         if rows:
             parts.append(table(("Argument or option", "What it is"), rows))
+        if command.epilog:
+            parts.append(_blocks(command.epilog))
     return "\n".join(parts)
 
 
@@ -109,6 +111,12 @@ def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _commands(inner, f"{path} {name}")
         else:
             yield f"{path} {name}", inner
+
+
+def _blocks(epilog: str) -> str:
+    """What stands below a command's options: its lines are items of one list."""
+    head, *items = epilog.split("\n\n")
+    return "\n".join((f"{head}\n", *items)) + "\n"
 
 
 def _parameter(parameter: Any) -> tuple[str, str]:

@@ -113,6 +113,44 @@ def explain(
         print_rows(columns, [[one[name] for name in columns] for one in found["assignments"]], output)
 
 
+@group.command("remove")
+def remove(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="Name of the role.")],
+    principal: Annotated[
+        str, typer.Option(metavar="APP", help="Name, client id or object id of an app, or another object id.")
+    ],
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCOPE",
+            help="Where it was assigned: resource id, or the immutableId or name of a rule. Default: the sample rule.",
+        ),
+    ] = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Take a role away again. What is assigned further up still holds: `headrace role list` shows all."""
+    with Server.find(env_file) as server:
+        where = _scope(server, scope or server.variable("HEADRACE_DCR_IMMUTABLE_ID"))
+        known, object_id = _role_id(server, where, role), _object_id(server, principal)
+        path = f"{where}/providers/Microsoft.Authorization/roleAssignments"
+        found = [
+            str(one["id"])
+            for one in server.arm("GET", path, _VERSION)["value"]
+            if one["properties"]["principalId"].lower() == object_id
+            and one["properties"]["roleDefinitionId"].rpartition("/")[2].lower()
+            == known.rpartition("/")[2].lower()
+            and one["properties"]["scope"].lower() == where.lower()
+        ]
+        if not found:
+            message = f"'{principal}' does not have the role '{role}' at {where}."
+            raise ProblemError(
+                Problem("NoSuchAssignment", message, hint="`headrace role list` shows what there is.")
+            )
+        for one in found:
+            server.arm("DELETE", one, _VERSION)
+    console().print(f"{escape(principal)} no longer has the role {escape(role)} here.")
+
+
 def assign_role(server: Server, role: str, object_id: str, scope: str) -> bool:
     """Give a role by its name at a resource; whether it was not there before. Raises `ProblemError`."""
     properties = {

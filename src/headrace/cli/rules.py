@@ -18,6 +18,7 @@ from headrace.cli.output import (
     console,
     counted,
     error_console,
+    examples,
     print_record,
     print_rows,
     visible,
@@ -27,11 +28,20 @@ from headrace.cli.rule_test import FileArgument, TablesOption, flow_notes, test
 from headrace.cli.rule_trials import microseconds, tried_rule, with_destinations
 from headrace.errors import Problem, ProblemError
 
-group = typer.Typer(help="Data collection rules: try, check, apply, show.", no_args_is_help=True)
-group.command("test")(test)
+group = typer.Typer(help="Data collection rules: try, check, apply, show, delete.", no_args_is_help=True)
+group.command(
+    "test",
+    epilog=examples(
+        "rule test rule.json --rows rows.ndjson",
+        "rule test rule.json --rows rows.ndjson --expect expected.json",
+        "rule test rule.json --cases cases.json --junit report.xml",
+    ),
+)(test)
 
 
-@group.command("validate")
+@group.command(
+    "validate", epilog=examples("rule validate rule.json", "rule validate rules/*.json --output json")
+)
 def validate(
     files: Annotated[
         list[Path],
@@ -158,6 +168,22 @@ def list_rules(env_file: EnvFileOption = None, output: OutputOption = OutputForm
     with Server.find(env_file) as server:
         rows = [_row(one) for one in server.rules()]
     print_rows(("name", "immutableId", "streams", "tables"), rows, output)
+
+
+@group.command("delete")
+def delete(
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="Its name or immutableId.")],
+    resource_group: GroupOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Delete a rule: nothing is sent to it any more. The rows that it stored stay.
+
+    Its immutableId does not come back with a rule of the same name.
+    """
+    with Server.find(env_file) as server:
+        found = server.find_rule(resource_group, rule)
+        server.arm("DELETE", found["id"], RULES_VERSION)
+    console().print(f"The rule {escape(found['name'])} is deleted.")
 
 
 def _name(rule: RuleFile) -> str:

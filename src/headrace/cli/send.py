@@ -24,7 +24,7 @@ from rich.progress import (
 from headrace.cli.client import EnvFileOption, Server, problem_of
 from headrace.cli.ingestion import REPEAT, lasting_id, pause_before_next, post_rows, stream_url
 from headrace.cli.interrupt import Interrupt
-from headrace.cli.output import counted, error_console
+from headrace.cli.output import counted, error_console, examples
 from headrace.cli.sources import Chunk, Source, SourceFormat, guess_format
 from headrace.errors import Problem, ProblemError
 
@@ -50,7 +50,12 @@ class ResumePoint(msgspec.Struct, frozen=True):
 
 def register(app: typer.Typer, panel: str) -> None:
     """Add the command to a panel of the help."""
-    app.command("send", rich_help_panel=panel)(send)
+    ways = examples(
+        "send rows.ndjson",
+        "send rows.csv.gz --rule web --stream Custom-Web",
+        "send - --format json < rows.json",
+    )
+    app.command("send", rich_help_panel=panel, epilog=ways)(send)
 
 
 def send(

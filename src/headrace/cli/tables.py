@@ -21,7 +21,7 @@ from headrace.cli.client import (
     WorkspaceOption,
 )
 from headrace.cli.documents import read_rows, read_table_schema
-from headrace.cli.output import OutputForm, OutputOption, console, print_record, print_rows
+from headrace.cli.output import OutputForm, OutputOption, console, examples, print_record, print_rows
 from headrace.cli.sources import SourceFormat
 from headrace.errors import Problem, ProblemError
 
@@ -80,7 +80,13 @@ def show(
     print_rows(("column", "type", "description", "kind"), rows, output)
 
 
-@group.command("create")
+@group.command(
+    "create",
+    epilog=examples(
+        "table create Web_CL --column Path:string --column Status:int",
+        "table create Web_CL --schema web.json",
+    ),
+)
 def create(
     name: Annotated[str, typer.Argument(metavar="TABLE", help="Its name, which ends in _CL.")],
     column: Annotated[
@@ -140,7 +146,33 @@ def _retentions(interactive: int | None, total: int | None) -> dict[str, int]:
     return {field: number for field, number in days.items() if number is not None}
 
 
-@group.command("infer")
+@group.command("delete")
+def delete_table(
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="The table's exact name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+    resource_group: GroupOption = None,
+    env_file: EnvFileOption = None,
+) -> None:
+    """Delete a custom table with its rows.
+
+    It asks before, if a person can answer; a script gives --yes.
+    """
+    with Server.find(env_file) as server:
+        path = f"{server.workspace_id(resource_group, workspace)}/tables/{name}"
+        server.arm("GET", path, TABLES_VERSION)
+        if not yes and not (sys.stdin.isatty() and typer.confirm(f"Delete {name} and all its rows?")):
+            raise ProblemError(Problem("NotConfirmed", "Nothing was deleted.", hint="--yes does it unasked."))
+        server.arm("DELETE", path, TABLES_VERSION)
+    console().print(f"The table {escape(name)} is deleted.")
+
+
+@group.command(
+    "infer",
+    epilog=examples(
+        "table infer rows.ndjson --name Web_CL", "table infer rows.ndjson --name Web_CL --create"
+    ),
+)
 def infer_table(
     file: Annotated[
         Path,

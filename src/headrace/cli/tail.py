@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from headrace.cli.client import EnvFileOption, Server
 from headrace.cli.interrupt import Interrupt
-from headrace.cli.output import cell, console, error_console, visible
+from headrace.cli.output import cell, console, error_console, examples, visible
 from headrace.errors import ProblemError
 
 _RECEIVED, _ITEM = "headrace_received", "headrace_item"
@@ -41,7 +41,11 @@ class TailForm(StrEnum):
 
 def register(app: typer.Typer, panel: str) -> None:
     """Add the command to a panel of the help."""
-    app.command("tail", rich_help_panel=panel)(tail)
+    ways = examples(
+        "tail HeadraceSample_CL",
+        "tail \"Syslog | where SeverityLevel == 'err'\" --columns Computer,SyslogMessage",
+    )
+    app.command("tail", rich_help_panel=panel, epilog=ways)(tail)
 
 
 def tail(
@@ -59,7 +63,10 @@ def tail(
     ] = 10,
     follow: Annotated[bool, typer.Option(help="Wait for more rows, until Ctrl-C.")] = True,
     workspace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Workspace id or name. Default: the sample workspace.")
+        str | None,
+        typer.Option(
+            "--workspace", "-w", metavar="NAME", help="Workspace id or name. Default: the sample's."
+        ),
     ] = None,
     env_file: EnvFileOption = None,
     output: Annotated[TailForm, typer.Option("--output", "-o", help="Form of the output.")] = TailForm.TEXT,

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.syntax import Syntax
 
 from headrace.cli.backlog import show_backlog
-from headrace.cli.output import console, error_console
+from headrace.cli.output import console, error_console, examples
 from headrace.cli.variables import warn_of_unknown_variables
 from headrace.data_folder import Part
 from headrace.launch import RunningServer, ephemeral_folder, running_server
@@ -64,7 +64,10 @@ them share a machine.
 
 def register(app: typer.Typer, panel: str) -> None:
     """Add the command to a panel of the help."""
-    app.command("up", rich_help_panel=panel)(up)
+    ways = examples(
+        "up", "up --ephemeral --port 0 --env-file headrace.env", "up --data-dir ./data --port 9443"
+    )
+    app.command("up", rich_help_panel=panel, epilog=ways)(up)
 
 
 def up(

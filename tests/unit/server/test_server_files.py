@@ -80,6 +80,9 @@ def test_a_shell_writes_certificates_as_they_are(tmp_path: Path) -> None:
     [
         ("[query]\nthreds = 1", "query.threads"),
         ("[query]\nthreds = 1", "there is no such setting"),
+        ("[query]\nthreds = 1", "Did you mean query.threads?"),
+        ("[query]\nnope = 1", "`headrace settings` lists all"),
+        ("[qurey]\nthreads = 1", "Did you mean the section query?"),
         ("[query]\nthreads = 'x'", "query.threads"),
         ("[query", "headrace.toml"),
     ],
