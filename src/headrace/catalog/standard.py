@@ -7,16 +7,18 @@ columns are parsed when that table is.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from typing import Self
 
 import msgspec
 
 from headrace.catalog.model import Column, Table, TableSchema
 from headrace.catalog.names import SYSTEM_COLUMNS, assign_physical
-from headrace.kql.types import SchemaColumn, parse_type
+from headrace.catalog.system import query_schema
+from headrace.kql.types import Schema, SchemaColumn, parse_type
 
 _ONCE_LISTED = frozenset({"AWSEKSLogs", "GCPLoadBalancer"})
 _NAMESPACE = uuid.UUID("6d0f5a0e-5a4b-4f3e-9b0b-7f4d5c1f0a11")
@@ -159,3 +161,25 @@ class WorkspaceTables(Mapping[str, Table]):
 
     def __len__(self) -> int:
         return len(self.stored) + sum(1 for name in names() if name not in self.stored)
+
+
+class StandardTables:
+    """A database, for compiling, of Microsoft's standard tables; other workspaces look the same."""
+
+    def find_table(self, name: str) -> Schema | None:
+        """The columns of a standard table, the system columns included."""
+        return _standard_schema(name)
+
+    def table_names(self) -> Iterable[str]:
+        """Every standard table."""
+        return names()
+
+    def workspace(self, name: str) -> Self:
+        """Any workspace has the standard tables."""
+        return self
+
+
+@cache
+def _standard_schema(name: str) -> Schema | None:
+    table = untouched("", name)
+    return query_schema(table) if table is not None else None

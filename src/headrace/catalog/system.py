@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import Self
 
-from headrace.catalog import standard
 from headrace.catalog.model import Table
 from headrace.kql.types import KustoType, Schema, SchemaColumn
 
@@ -65,25 +61,3 @@ def query_schema(table: Table) -> Schema:
 
 def _queried(type: KustoType) -> KustoType:
     return KustoType.STRING if type is KustoType.GUID else type
-
-
-class StandardTables:
-    """A database, for compiling, of Microsoft's standard tables; other workspaces look the same."""
-
-    def find_table(self, name: str) -> Schema | None:
-        """The columns of a standard table, the system columns included."""
-        return _standard_schema(name)
-
-    def table_names(self) -> Iterable[str]:
-        """Every standard table."""
-        return standard.names()
-
-    def workspace(self, name: str) -> Self:
-        """Any workspace has the standard tables."""
-        return self
-
-
-@cache
-def _standard_schema(name: str) -> Schema | None:
-    table = standard.untouched("", name)
-    return query_schema(table) if table is not None else None

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.catalog.system import StandardTables
+from headrace.catalog.standard import StandardTables
 from headrace.cli.documents import read_text
 from headrace.errors import Problem, ProblemError
 from headrace.kql.editor import Target

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from headrace.catalog.system import StandardTables
+from headrace.catalog.standard import StandardTables
 from headrace.kql.api import KqlError, QueryOptions, Scan, Statement, compile_query, sql_text
 from headrace.kql.model import Tables
 from headrace.kql.sql.session import prepare

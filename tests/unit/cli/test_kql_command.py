@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from headrace.catalog.system import StandardTables
+from headrace.catalog.standard import StandardTables
 from headrace.cli.kql_target import read_stream
 from headrace.cli.main import app
 from headrace.errors import ProblemError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.catalog.system import StandardTables
+from headrace.catalog.standard import StandardTables
 from headrace.kql.editor import ItemKind, Severity, Target, complete, diagnose, hover
 from headrace.kql.syntax.lexer import NAME, SourceText, tokenize
 
