@@ -34,6 +34,7 @@ def run_in_child(command: Callable[[], int]) -> int:
     Meanwhile signals are passed on to it, and orphans that come to this process are waited for. In the child, it
     returns as `command` does.
     """
+    assert sys.platform == "linux"
     watched = _PASSED_ON | {signal.SIGCHLD}
     # Held back from before the child is there, so that none is lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
@@ -43,14 +44,15 @@ def run_in_child(command: Callable[[], int]) -> int:
         return command()
     try:
         while True:
-            number = signal.sigwait(watched)
-            if number != signal.SIGCHLD:
-                os.kill(child, number)
-                continue
-            status = _wait_for_the_dead(child)
-            if status is not None:
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else _DIED_OF_SIGNAL - code
+            told = signal.sigwaitinfo(watched)
+            if told.si_signo == signal.SIGCHLD:
+                status = _wait_for_the_dead(child)
+                if status is not None:
+                    code = os.waitstatus_to_exitcode(status)
+                    return code if code >= 0 else _DIED_OF_SIGNAL - code
+            elif told.si_code <= 0:
+                # Sent by a process; what a terminal's keys send, the child has got as well.
+                os.kill(child, told.si_signo)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has containers' processes")
 
 _PROGRAM = """
-import ctypes, os, signal, subprocess, sys, time
+import ctypes, fcntl, os, signal, subprocess, sys, termios, time
 from pathlib import Path
 from headrace.first_process import run_as_first, run_in_child
 
@@ -24,10 +25,18 @@ sys.exit({run}(command))
 """
 
 
-def start(command: str, run: str = "run_in_child", *before: str) -> subprocess.Popen[str]:
+def start(
+    command: str, run: str = "run_in_child", *before: str, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
     """A program whose function `command` is run so."""
     program = _PROGRAM.format(command=textwrap.dedent(command), run=run)
-    return subprocess.Popen([*before, sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*before, sys.executable, "-c", program],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def ended(process: subprocess.Popen[str]) -> int:
@@ -78,6 +87,31 @@ def test_a_command_that_takes_no_notice_ends_by_the_signal() -> None:
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     assert ended(process) == 128 + signal.SIGTERM
+
+
+def test_the_keys_of_a_terminal_are_heard_once() -> None:
+    terminal, end = pty.openpty()
+    process = start(
+        """
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        def command():
+            heard = []
+            signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+            print("ready", flush=True)
+            while not heard:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            return len(heard)
+        """,
+        stdin=end,
+    )
+    os.close(end)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.write(terminal, b"\x03")
+    assert ended(process) == 1
+    os.close(terminal)
 
 
 def test_orphans_are_waited_for() -> None:
