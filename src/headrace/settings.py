@@ -36,7 +36,7 @@ AZURE_LIMITS: Mapping[str, object] = {
 """Azure's documented limits: the defaults under `profile = "azure"`."""
 
 
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _LONGEST_HOST_NAME = 253
 
 

@@ -54,7 +54,7 @@ def test_names_are_told_apart_by_commas(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["https://headrace", "headrace:8443", "*.logs.test", "häuser", "a" * 64, "-x", "a..b"]
+    "name", ["https://headrace", "headrace:8443", "*.logs.test", "häuser", "a" * 64, "-x", "a..b", "a.b."]
 )
 def test_what_is_no_host_name_is_refused(name: str) -> None:
     with pytest.raises(ProblemError, match="is no host name or address"):
