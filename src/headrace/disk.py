@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -70,10 +71,17 @@ def write_replacement(
     path: Path, content: bytes, before_rename: Callable[[Path], None] | None = None, mode: int = 0o666
 ) -> None:
     """Put `content` at `path` so that a *process* crash leaves the old or the new file; no durability."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_own_mark()}.tmp")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
     if before_rename is not None:
         before_rename(temporary)
     temporary.replace(path)
+
+
+def _own_mark() -> str:
+    """This process among all that share a folder: in containers of their own, several have the same number."""
+    with suppress(OSError):
+        return f"{os.getpid()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    return str(os.getpid())

@@ -86,13 +86,13 @@ async def running_server(
             with _disk_problems_told():
                 extra_env_file.unlink(missing_ok=True)
         with _disk_problems_told():
-            tls = _tls_files(settings, folder)
+            tls = _tls_files(settings, folder, part)
         base_url = _base_url(settings.server, ports.public)
         processors = _gateway_processors(settings.server, part, folder)
         configs = _processes(settings, ports, base_url, tls, processors, verbose)
         supervisor = Supervisor([one for one in configs if part in (None, _PARTS[one.role])], locks)
         variables = env_file.environment(sample, _endpoint(base_url, tls, ports))
-        async with supervisor.running(), _renewing(settings, folder):
+        async with supervisor.running(), _renewing(settings, folder, part):
             if not await _ready_before(stop, supervisor, *_door(part, settings, folder, ports, tls)):
                 yield None
                 return
@@ -197,12 +197,13 @@ def _loopback(port: int | None) -> str | None:
     return f"http://127.0.0.1:{port}" if port else None
 
 
-def _tls_files(settings: Settings, folder: DataFolder) -> TlsFiles:
+def _tls_files(settings: Settings, folder: DataFolder, part: Part | None) -> TlsFiles:
     own = settings.tls
     if own.certificate is not None and own.key is not None:
         files = given_tls_files(folder.tls, own.certificate, own.key, own.ca)
     else:
-        files = ensure_tls_files(folder.tls, _extra_hosts(settings.server))
+        serves = part in (None, "gateway")
+        files = ensure_tls_files(folder.tls, _extra_hosts(settings.server), serves=serves)
     if own.client_ca is None:
         return files
     if not own.client_ca.is_file():
@@ -219,14 +220,14 @@ def _client_cas(settings: Settings, tls: TlsFiles) -> tuple[Path, ...]:
 
 
 @contextlib.asynccontextmanager
-async def _renewing(settings: Settings, folder: DataFolder) -> AsyncIterator[None]:
+async def _renewing(settings: Settings, folder: DataFolder, part: Part | None) -> AsyncIterator[None]:
     """Make the server's own certificate anew before it ends, inside the block; gateways take it by themselves."""
 
     async def renew() -> None:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
-                await asyncio.to_thread(_tls_files, settings, folder)
+                await asyncio.to_thread(_tls_files, settings, folder, part)
             except (OSError, ProblemError) as error:
                 _log.warning("the certificate was not looked at: %s", error)
 

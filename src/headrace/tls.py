@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import logging
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,14 +52,37 @@ class TlsFiles:
 
 
 def ensure_tls_files(
-    folder: Path, extra_hosts: tuple[str, ...], now: datetime | None = None, disk: Disk | None = None
+    folder: Path,
+    extra_hosts: tuple[str, ...],
+    now: datetime | None = None,
+    disk: Disk | None = None,
+    *,
+    serves: bool = True,
 ) -> TlsFiles:
     """The TLS files in `folder`, made or renewed where needed. The CA is made once and then kept, whatever crashes.
 
-    `extra_hosts` are names or addresses beside localhost that clients use.
+    `extra_hosts` are names or addresses beside localhost that clients use. A part of a server that does not serve them
+    leaves the server's certificate to the one that does.
     """
-    moment = now or datetime.now(UTC)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone_in(folder):
+        return _ensure_tls_files(folder, extra_hosts, now or datetime.now(UTC), disk or RealDisk(), serves)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Parts of a server that start at the same time make the files one after the other, so that all fit together."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _ensure_tls_files(
+    folder: Path, extra_hosts: tuple[str, ...], moment: datetime, disk: Disk, serves: bool
+) -> TlsFiles:
     hosts = tuple(dict.fromkeys(host.lower() for host in (*LOCAL_HOSTS, *extra_hosts)))
     files = TlsFiles(
         ca=folder / "ca.pem",
@@ -65,9 +92,9 @@ def ensure_tls_files(
         hosts=hosts,
     )
     ca_key_path = folder / "ca.key"
-    _ensure_ca(files, ca_key_path, moment, disk or RealDisk())
-    if not _leaf_is_good(files, moment):
-        _make_leaf(files, ca_key_path, moment, disk or RealDisk())
+    _ensure_ca(files, ca_key_path, moment, disk)
+    if serves and not _leaf_is_good(files, moment):
+        _make_leaf(files, ca_key_path, moment, disk)
     write_replacement(files.bundle, _system_roots() + b"\n" + files.ca.read_bytes())
     return files
 
@@ -134,9 +161,10 @@ def with_client_certificate(files: TlsFiles, folder: Path) -> TlsFiles:
     moment = datetime.now(UTC)
     certificate, key, ca_key_path = folder / "client.pem", folder / "client.key", folder / "ca.key"
     made = replace(files, ca=folder / "ca.pem", certificate=certificate, key=key, hosts=("headrace-command",))
-    _ensure_ca(made, ca_key_path, moment, RealDisk())
-    if not _leaf_is_good(made, moment):
-        _make_leaf(made, ca_key_path, moment, RealDisk(), ExtendedKeyUsageOID.CLIENT_AUTH)
+    with _alone_in(folder):
+        _ensure_ca(made, ca_key_path, moment, RealDisk())
+        if not _leaf_is_good(made, moment):
+            _make_leaf(made, ca_key_path, moment, RealDisk(), ExtendedKeyUsageOID.CLIENT_AUTH)
     return replace(files, client_certificate=certificate, client_key=key)
 
 

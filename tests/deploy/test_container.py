@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +96,10 @@ class Container:
 
 
 @contextmanager
-def started(image: str, *options: str) -> Iterator[Container]:
+def started(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[Container]:
     container = Container(f"headrace-test-{uuid.uuid4().hex[:8]}")
     try:
-        engine("run", "--detach", f"--name={container.name}", *options, image)
+        engine("run", "--detach", f"--name={container.name}", *options, image, *command)
         yield container
     finally:
         engine("rm", "--force", "--volumes", container.name)
@@ -185,6 +185,27 @@ def test_a_container_beside_it_has_what_it_needs(image: str, restricted: Contain
         ". /headrace.env; headrace query 'print Answer = 6 * 7' --output csv",
     )
     assert asked.split() == ["Answer", "42"]
+
+
+def test_parts_in_containers_of_their_own_share_a_volume(image: str) -> None:
+    volume = f"headrace-test-{uuid.uuid4().hex[:8]}"
+    try:
+        with ExitStack() as stack:
+            pipeline, query, gateway = (
+                stack.enter_context(
+                    started(image, *RESTRICTED, f"--volume={volume}:/data", command=("serve", "--role", role))
+                )
+                for role in ("pipeline", "query", "gateway")
+            )
+            gateway.wait_until_ready()
+            gateway.shell('echo \'{"Message": "parts"}\' | headrace send - --quiet')
+            deadline = time.monotonic() + 60
+            ask = ("headrace", "query", "HeadraceSample_CL | count", "--output", "csv")
+            while gateway.run(*ask).split() != ["Count", "1"]:
+                assert time.monotonic() < deadline
+            assert [one.stop() for one in (gateway, query, pipeline)] == [0, 0, 0]
+    finally:
+        engine("volume", "rm", "--force", volume)
 
 
 def test_a_stop_at_once_is_heard(image: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from headrace.data_folder import open_data_folder
 from headrace.disk import RealDisk
 from headrace.errors import ProblemError
 from headrace.settings import MIB, load_settings, setting_fields, variable_name
-from headrace.tls import check_pair, ensure_tls_files
+from headrace.tls import check_pair, ensure_tls_files, server_context
 
 
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
@@ -222,3 +225,39 @@ def test_a_ca_that_cannot_sign_any_more_is_made_anew(
     leaf = x509.load_pem_x509_certificates(made.certificate.read_bytes())[0]
     leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(made.ca.read_bytes()))
     assert "a new CA is made" in caplog.text
+
+
+def test_parts_that_start_together_have_one_authority(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as starts:
+        made = list(starts.map(lambda _: ensure_tls_files(tmp_path / "tls", ("logs.test",)), range(8)))
+    (files,) = set(made)
+    leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+    leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(files.ca.read_bytes()))
+    server_context(files.certificate, files.key)
+
+
+def test_a_part_that_serves_nobody_leaves_the_certificate_alone(tmp_path: Path) -> None:
+    """Its machine may have another name: in a container of its own, say."""
+    files = ensure_tls_files(tmp_path / "tls", ("gateway-1",))
+    served = files.certificate.read_bytes()
+    ensure_tls_files(tmp_path / "tls", ("pipeline-1",), serves=False)
+    assert files.certificate.read_bytes() == served
+
+
+def test_what_is_written_anew_is_whole_whoever_else_writes(tmp_path: Path) -> None:
+    """A process of the same number, as in another container, has other temporary names."""
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("this system gives no namespaces to its users")
+    program = (
+        "import os; from headrace.disk import _own_mark; print(os.getpid(), _own_mark(), flush=True); input()"
+    )
+    command = [*unshare, sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
+        first = one.stdout.readline().split()
+        second = subprocess.run(command, input="\n", capture_output=True, text=True, check=True, timeout=60)
+        one.communicate("\n", timeout=60)
+    told = [*first, *second.stdout.split()]
+    assert told[0] == told[2] == "1"
+    assert told[1] != told[3]
