@@ -29,8 +29,6 @@ LOCK_TYPE = "Microsoft.Authorization/locks"
 PERMISSION_TYPE = "Microsoft.Authorization/permissions"
 CHECK_ACCESS_TYPE = "Microsoft.Authorization/checkAccess"
 PROVIDER_OPERATION_TYPE = "Microsoft.Authorization/providerOperations"
-DENY_TYPE = "Microsoft.Authorization/denyAssignments"
-CLASSIC_ADMINISTRATOR_TYPE = "Microsoft.Authorization/classicAdministrators"
 TAGS_TYPE = "Microsoft.Resources/tags"
 PROVIDER_TYPE = "Microsoft.Resources/providers"
 DEPLOYMENT_TYPE = "Microsoft.Resources/deployments"
@@ -46,7 +44,13 @@ ASKED_TYPES = frozenset({CHECK_ACCESS_TYPE, METRIC_TYPE, METRIC_BATCH_TYPE})
 SOLUTION_TYPE = "Microsoft.OperationsManagement/solutions"
 KEPT_IN_WORKSPACES = tuple(
     f"{WORKSPACE_TYPE}/{name}"
-    for name in ("linkedServices", "linkedStorageAccounts", "dataSources", "dataExports")
+    for name in (
+        "linkedServices",
+        "linkedStorageAccounts",
+        "dataSources",
+        "dataExports",
+        "storageInsightConfigs",
+    )
 )
 """What of a workspace is kept as documents and does nothing."""
 SENTINEL_TYPES = tuple(
@@ -57,6 +61,14 @@ SENTINEL_TYPES = tuple(
     )
 )  # fmt: skip
 """Microsoft Sentinel's resources in a workspace: kept as documents."""
+
+NEVER_ANY_TYPES = (
+    "Microsoft.Authorization/denyAssignments",
+    "Microsoft.Authorization/classicAdministrators",
+    "Microsoft.OperationalInsights/clusters",
+    "Microsoft.OperationalInsights/queryPacks",
+)
+"""What a scope can have in Azure and never has here; tools list it on their way."""
 
 _KNOWN = (
     WORKSPACE_TYPE,
@@ -71,8 +83,7 @@ _KNOWN = (
     PERMISSION_TYPE,
     CHECK_ACCESS_TYPE,
     PROVIDER_OPERATION_TYPE,
-    DENY_TYPE,
-    CLASSIC_ADMINISTRATOR_TYPE,
+    *NEVER_ANY_TYPES,
     TAGS_TYPE,
     DEPLOYMENT_TYPE,
     f"{DEPLOYMENT_TYPE}/operations",
@@ -88,6 +99,7 @@ _KNOWN = (
     SOLUTION_TYPE,
     f"{WORKSPACE_TYPE}/intelligencePacks",
     f"{WORKSPACE_TYPE}/usages",
+    f"{WORKSPACE_TYPE}/availableServiceTiers",
     f"{WORKSPACE_TYPE}/managementGroups",
     DELETED_WORKSPACE_TYPE,
     GROUP_TYPE,

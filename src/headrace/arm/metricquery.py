@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote
 
 from headrace.clock import DAY, FIRST, HOUR, LAST, MINUTE, SECOND, from_iso, to_datetime
 from headrace.observe.rule_metrics import DEFINITIONS, NAMESPACE, STREAM, Definition, Point
@@ -83,6 +84,8 @@ def read_query(query: Mapping[str, str], now: int, *, across: bool = False) -> M
 
     Raises `HttpError` 400 with the parameter and the cure.
     """
+    # The Azure CLI encodes parameters twice, which Azure takes.
+    query = {name: unquote(value) for name, value in query.items()}
     start, end = _timespan(query.get("timespan", "PT1H"), now)
     interval = _interval(
         query.get("interval") or "PT1M", adjust=_is(query, "autoadjusttimegrain", default=False)

@@ -10,9 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from headrace.arm.dispatch import Dispatcher, Found, Request
 from headrace.arm.ids import (
-    CLASSIC_ADMINISTRATOR_TYPE,
-    DENY_TYPE,
     ENDPOINT_TYPE,
+    NEVER_ANY_TYPES,
     RULE_TYPE,
     parse_path,
 )
@@ -74,8 +73,7 @@ def all_kinds() -> tuple[Kind, ...]:
         Locks(),
         Permissions(),
         CheckAccess(),
-        NeverAny(DENY_TYPE),
-        NeverAny(CLASSIC_ADMINISTRATOR_TYPE),
+        *map(NeverAny, NEVER_ANY_TYPES),
         Tags(),
         TagNames(),
         DeletedWorkspaces(),

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from tests.unit.arm.conftest import GROUP, RULE, SUBSCRIPTION, WORKSPACE, World, rule_body
 
+from headrace.arm.ids import NEVER_ANY_TYPES
+
 AUTHORIZATION = "providers/Microsoft.Authorization"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 NOBODY = "00000000-0000-0000-0000-000000000001"
@@ -111,11 +113,17 @@ def test_a_wrong_question_names_the_field(world: World, body: dict[str, Any], ta
     assert (response.status_code, response.json()["error"]["target"]) == (400, target)
 
 
-@pytest.mark.parametrize("name", ["denyAssignments", "classicAdministrators"])
+@pytest.mark.parametrize("name", NEVER_ANY_TYPES)
 def test_what_is_never_there_is_an_empty_list(world: World, name: str) -> None:
     world.basics()
-    assert world.get(f"{GROUP}/{AUTHORIZATION}/{name}", version="2022-04-01") == {"value": []}
-    assert world.call("PUT", f"{GROUP}/{AUTHORIZATION}/{name}/x", {}, version="2022-04-01").status_code == 405
+    assert world.get(f"{GROUP}/providers/{name}", version="2022-04-01") == {"value": []}
+    assert world.call("PUT", f"{GROUP}/providers/{name}/x", {}, version="2022-04-01").status_code == 405
+
+
+def test_a_workspace_has_a_tier(world: World) -> None:
+    world.basics()
+    (tier,) = world.get(f"{WORKSPACE}/availableServiceTiers", version="2022-10-01")
+    assert (tier["serviceTier"], tier["enabled"], tier["defaultRetention"]) == ("PerGB2018", True, 30)
 
 
 def test_operations_are_listed_for_custom_roles(world: World) -> None:

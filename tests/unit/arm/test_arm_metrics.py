@@ -160,6 +160,7 @@ def test_timespans_in_every_form() -> None:
         (f"{iso(NOW - HOUR)}/PT30M", NOW - HOUR, NOW - HOUR // 2),
         (f"PT30M/{iso(NOW)}", NOW - HOUR // 2, NOW),
         ("2024-10-04T02:00:00 02:00/2024-10-04T00:30:00", 480_000 * HOUR, NOW),
+        ("2024-10-04T00%3A00%3A00.0%2F2024-10-04T00%3A30%3A00Z", 480_000 * HOUR, NOW),
     ):
         asked = read_query({"timespan": text}, NOW)
         assert (asked.start, asked.end) == (start, end), text

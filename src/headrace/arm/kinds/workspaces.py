@@ -38,6 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     "publicNetworkAccessForIngestion": "Enabled",
     "publicNetworkAccessForQuery": "Enabled",
 }
+_LEAST_DAYS, _MOST_DAYS = 4, 730
 _SKU = "PerGB2018"
 _SKUS = (
     "Free", "Standard", "Premium", "PerNode", "PerGB2018", "Standalone", "CapacityReservation", "LACluster",
@@ -171,10 +172,31 @@ class Unused(Kind):
         return Answer(200, [] if self.bare_list else {"value": []})
 
 
+class ServiceTiers(Kind):
+    """`{workspace}/availableServiceTiers`: the one SKU that workspaces have unless somebody names another."""
+
+    type = f"{WORKSPACE_TYPE}/availableServiceTiers"
+    bare_list = True
+
+    def list(self, call: Call) -> Answer:
+        """GET: an array."""
+        workspace = require_parent(call, WORKSPACE_TYPE)
+        tier = {
+            "serviceTier": _SKU,
+            "enabled": True,
+            "minimumRetention": _LEAST_DAYS,
+            "maximumRetention": _MOST_DAYS,
+            "defaultRetention": _DEFAULTS["retentionInDays"],
+            "capacityReservationLevel": None,
+            "lastSkuUpdate": iso(workspace.created),
+        }
+        return Answer(200, [tier])
+
+
 def unused_kinds() -> tuple[Kind, ...]:
     """The workspace's collections that tools list on the way."""
     names = ("usages", "managementGroups")
-    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True))
+    return (*(Unused(name) for name in names), Unused("intelligencePacks", bare=True), ServiceTiers())
 
 
 def _new_keys(before: SharedKeys | None, wanted: Any) -> SharedKeys:
@@ -203,11 +225,13 @@ def _merged(old: Any, new: dict[str, Any]) -> dict[str, Any]:
 
 def _check(properties: dict[str, Any]) -> None:
     days = properties.get("retentionInDays")
-    if days is not None and (isinstance(days, bool) or not isinstance(days, int) or not 4 <= days <= 730):
+    if days is not None and (
+        isinstance(days, bool) or not isinstance(days, int) or not _LEAST_DAYS <= days <= _MOST_DAYS
+    ):
         raise http_error(
             400,
             "InvalidParameter",
-            "'RetentionInDays' property doesn't match the SKU limits: it is 4 to 730 days.",
+            f"'RetentionInDays' property doesn't match the SKU limits: it is {_LEAST_DAYS} to {_MOST_DAYS} days.",
             target="properties.retentionInDays",
         )
     for name in ("sku", "features", "workspaceCapping"):
