@@ -20,7 +20,11 @@ from headrace.transform.run import Body, batch_table
 
 SOURCE = Source("w", "L", "At", "/subscriptions/s")
 NAMES = st.text(min_size=1, max_size=60)
-SHAPES = st.builds(Shape, NAMES, st.sampled_from(sorted(TYPES)), st.booleans(), st.booleans(), st.booleans())
+# A property often comes in several shapes.
+PROPERTIES = st.one_of(NAMES, st.sampled_from(["p", "q-r"]))
+SHAPES = st.builds(
+    Shape, PROPERTIES, st.sampled_from(sorted(TYPES)), st.booleans(), st.booleans(), st.booleans()
+)
 
 
 def shapes_of(*records: object) -> set[tuple[str, str]]:
