@@ -367,7 +367,7 @@ class RuleReader:
         stored = not isinstance(listed, list) or any(
             name in workspaces for name in listed if isinstance(name, str)
         )
-        agents = {name for name in produced if name.startswith(MICROSOFT)} if stored else produced
+        agents = {name for name in produced if not name.startswith(CUSTOM)} if stored else produced
         found: dict[str, Stream | None] = {}
         for place, name in self._strings(item, "streams", "Streams", target):
             where = f"{target}.streams[{place}]"

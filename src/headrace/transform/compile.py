@@ -7,6 +7,8 @@ of the table by exact name, `TimeGenerated` kept near the received time, and the
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -53,6 +55,17 @@ _DOTNET_NAMES = {
     KustoType.DATETIME: "DateTime",
     KustoType.TIMESPAN: "TimeSpan",
 }
+
+_CONVERSIONS = {KustoType.DYNAMIC: "parse_json"}
+"""Functions that make a value of a type, where it is not `to` and the type's name."""
+_MOST_CONVERSIONS = 5
+
+_LOOKUP = re.compile(r"lookup_\w+_am")
+"""Azure's functions that find a value in a blob of `references.enrichmentData`."""
+_NO_LOOKUP = (
+    "Headrace reads no blobs of references.enrichmentData. Put the values into the transformation: "
+    """parse_json('{"a key": "its value"}')[Column]."""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +197,9 @@ def _scan(scan: Scan) -> exp.Query:
 def query_problem(problem: Problem, target: str, text: str) -> Problem:
     """A compiler's problem in the form of Azure's validation details, its place in the text included."""
     kind = "SyntaxError:0x00000001" if problem.code.startswith(_SYNTAX) else "SemanticError:0x00000006"
-    where, symbol = "", ""
+    where, symbol, hint = "", "", problem.hint
     if problem.span is not None:
+        hint = _NO_LOOKUP if _LOOKUP.fullmatch(problem.span.of(text)) else hint
         where = f" at {problem.span.line}:{problem.span.column}"
         if problem.code == _NO_COLUMN:
             symbol = f"Undefined symbol: {problem.span.of(text)}. "
@@ -194,7 +208,7 @@ def query_problem(problem: Problem, target: str, text: str) -> Problem:
         f"Error occurred while compiling query in query: {kind}{where} : {symbol}{problem.code}: {problem.message}",
         target,
         problem.span,
-        problem.hint,
+        hint,
     )
 
 
@@ -209,19 +223,31 @@ def _check_output(columns: tuple[OutputColumn, ...], table: Table, target: str) 
         message = f"The transform output must contain a column '{TIME}' of type datetime, {fault}"
         code = "InvalidTransformOutput" if TIME in produced else "InvalidTransformQuery"
         raise ProblemError(Problem(code, message, target))
-    wrong = [
-        f"{column.name} [produced:'{_type_name(produced[column.name])}', output:'{_type_name(column.type)}']"
+    wrong = {
+        column.name: column.type
         for column in table.schema.columns
         if column.name in produced and not _fits(produced[column.name], column, table)
-    ]
-    if RESOURCE in produced and produced[RESOURCE] is not KustoType.STRING:
-        wrong.append(f"{RESOURCE} [produced:'{_type_name(produced[RESOURCE])}', output:'String']")
+    }
+    if produced.get(RESOURCE, KustoType.STRING) is not KustoType.STRING:
+        wrong[RESOURCE] = KustoType.STRING
     if wrong:
+        listed = (
+            f"{name} [produced:'{_type_name(produced[name])}', output:'{_type_name(type)}']"
+            for name, type in wrong.items()
+        )
         message = (
             "Types of transform output columns do not match the ones defined by the output stream: "
-            + ", ".join(wrong)
+            + ", ".join(listed)
         )
-        raise ProblemError(Problem("InvalidTransformOutput", message, target))
+        raise ProblemError(Problem("InvalidTransformOutput", message, target, hint=_conversion(wrong)))
+
+
+def _conversion(wrong: Mapping[str, KustoType]) -> str:
+    """How to make columns what the table has them as, in words of KQL."""
+    shown = list(wrong.items())[:_MOST_CONVERSIONS]
+    steps = [f"{name} = {_CONVERSIONS.get(type, f'to{type.value}')}({name})" for name, type in shown]
+    more = ", ..." if len(wrong) > len(shown) else ""
+    return f"Convert in the transformation: | extend {', '.join(steps)}{more}"
 
 
 def _fits(produced: KustoType, column: Column, table: Table) -> bool:

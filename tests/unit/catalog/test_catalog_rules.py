@@ -122,6 +122,7 @@ def test_agents_parts_are_left_alone() -> None:
             "performanceCounters": [
                 {"streams": ["Microsoft-InsightsPerf"], "counterSpecifiers": ["x"], "name": "p"}
             ],
+            "platformTelemetry": [{"streams": ["Some.Provider/things:Metrics-Group-All"], "name": "t"}],
             "unheardOf": [{"streams": ["Microsoft-Whatever"]}, "text"],
         },
         destinations={
@@ -131,6 +132,7 @@ def test_agents_parts_are_left_alone() -> None:
         },
         dataFlows=[
             {"streams": ["Microsoft-InsightsPerf", "Microsoft-Whatever"], "destinations": ["metrics", "hub"]},
+            {"streams": ["Some.Provider/things:Metrics-Group-All"], "destinations": ["la"]},
             {
                 "streams": ["Custom-A"],
                 "destinations": ["la"],
@@ -140,7 +142,7 @@ def test_agents_parts_are_left_alone() -> None:
         ],
     )
     assert list(rule.streams) == ["Custom-A"]
-    assert [flow.index for flow in rule.flows] == [1]
+    assert [flow.index for flow in rule.flows] == [2]
 
 
 def declares(*columns: Any, name: str = "Custom-A") -> dict[str, Any]:

@@ -87,6 +87,27 @@ def test_what_is_wrong_is_said_with_its_place(text: str, code: str, words: str) 
     assert problem.target == "properties.dataFlows[0]"
 
 
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("source | extend Id = toint(Id)", "| extend Id = tolong(Id)"),
+        ("source | extend Id = 'a', Level = 'b'", "| extend Id = tolong(Id), Level = toint(Level)"),
+        ("source | extend Bag = 'a'", "| extend Bag = parse_json(Bag)"),
+        ("source | extend Found = lookup_string_am('store', Text)", "reads no blobs"),
+    ],
+)
+def test_the_cure_is_told(text: str, cure: str) -> None:
+    columns = (
+        ("TimeGenerated", KustoType.DATETIME),
+        ("Id", KustoType.LONG),
+        ("Level", KustoType.INT),
+        ("Bag", KustoType.DYNAMIC),
+    )
+    catalog = make_catalog(make_table(columns=columns))
+    (problem,) = validate_rule(make_rule(make_flow(transform=text)), catalog)
+    assert cure in (problem.hint or "")
+
+
 def test_an_extra_column_of_a_type_that_no_table_has_is_dropped() -> None:
     rule = make_rule(make_flow(transform="source | extend Took = 1h"))
     assert validate_rule(rule, make_catalog(make_table())) == ()
