@@ -49,10 +49,11 @@ class ArmRoute(BaseRoute):
         response = await self._respond(request)
         request_id = new_request_id()
         response.headers["x-ms-request-id"] = request_id
-        response.headers["x-ms-correlation-request-id"] = request_id
+        # One id for the calls that belong together, where the client gives one.
+        correlation = _sent_id(request, "x-ms-correlation-request-id") or request_id
+        response.headers["x-ms-correlation-request-id"] = correlation
         response.headers["Cache-Control"] = "no-cache"
-        header = request.headers.get("x-ms-client-request-id")
-        client_id = client_request_id(header.encode("latin-1", "replace")) if header else ""
+        client_id = _sent_id(request, "x-ms-client-request-id")
         if client_id:
             response.headers["x-ms-client-request-id"] = client_id
         if request.method == "HEAD":
@@ -81,6 +82,11 @@ def respond(answer: Answer) -> Response:
     if answer.body is None:
         return Response(status_code=answer.status, headers=dict(answer.headers))
     return json_response(answer.body, answer.status, answer.headers)
+
+
+def _sent_id(request: Request, name: str) -> str:
+    header = request.headers.get(name)
+    return client_request_id(header.encode("latin-1", "replace")) if header else ""
 
 
 def _headers_alone(response: Response) -> dict[str, str]:

@@ -438,3 +438,17 @@ def test_bodies_are_read_or_refused(raw: bytes) -> None:
 
 def test_the_table_kind_is_named_as_azure_names_it() -> None:
     assert TABLE_TYPE in {kind.type for kind in all_kinds()}
+
+
+def test_ids_that_a_client_gives_come_back(world: World) -> None:
+    sent = {
+        "x-ms-correlation-request-id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "x-ms-client-request-id": "mine",
+    }
+    for path in ("/subscriptions", f"{GROUP}x"):
+        found = world.call("GET", path, headers=sent).headers
+        assert {name: found[name] for name in sent} == sent
+        assert found["x-ms-request-id"] not in sent.values()
+    plain = world.call("GET", "/subscriptions", headers={"x-ms-correlation-request-id": "not fit"}).headers
+    assert plain["x-ms-correlation-request-id"] == plain["x-ms-request-id"]
+    assert "x-ms-client-request-id" not in plain
