@@ -11,6 +11,7 @@ from typing import TypeVar
 from starlette.routing import BaseRoute
 
 from headrace.app.common import addresses_of
+from headrace.app.front_page import front_page_route
 from headrace.app.openapi import openapi_route
 from headrace.arm.bootstrap import bootstrap_sample
 from headrace.arm.cloud import cloud_routes
@@ -87,7 +88,13 @@ def control_plane_routes(
     deps = replace(made, metrics=metrics, activity=activity or made.activity, note=note)
     graph = Graph(admin.database, access, admin.verifier, admin.addresses)
     clouds = cloud_routes(admin.addresses, lambda: access.current.tenant)
-    own = [openapi_route(admin.addresses), *admin_routes(admin), *key_routes(admin), *explain_routes(admin)]
+    own = [
+        front_page_route(admin.addresses),
+        openapi_route(admin.addresses),
+        *admin_routes(admin),
+        *key_routes(admin),
+        *explain_routes(admin),
+    ]
     if config.settings.faults.enabled:
         own += fault_routes(admin, FaultBook(DataFolder(config.settings.data_dir).faults))
     return [*own, *clouds, *graph_routes(graph), *arm_routes(deps)]
