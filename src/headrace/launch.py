@@ -266,6 +266,14 @@ def _sample(folder: DataFolder, settings: Settings, prepare_store: PrepareStore)
     from headrace.store.database import StoreError
 
     known = _known_sample(folder.sample)
+    if folder.sample.exists() and not (folder.store.exists() and folder.store.stat().st_size):
+        raise ProblemError(
+            Problem(
+                "StoreMissing",
+                f"{folder.store} is empty or gone, though the data folder was in use: it has all rules and roles.",
+                hint=f"Put back a copy of it. To begin without what it had, remove {folder.sample}.",
+            )
+        )
     try:
         sample = prepare_store(folder, settings, known)
     except StoreError as error:

@@ -283,6 +283,11 @@ def test_a_store_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "store.db").write_bytes(b"no database" * 100)
     check_one_line(run_up(tmp_path, "--data-dir", "data", "--port", "0"), 1, "store.db", "--data-dir")
+    (tmp_path / "data" / "store.db").write_bytes(b"")
+    (tmp_path / "data" / "sample.json").write_bytes(b"")
+    check_one_line(
+        run_up(tmp_path, "--data-dir", "data", "--port", "0"), 1, "store.db is empty", "sample.json"
+    )
 
 
 def test_a_data_folder_of_a_newer_release(tmp_path: Path) -> None:

@@ -116,12 +116,17 @@ class Database:
     def migrate(self) -> None:
         """Bring the tables up to this version, in one transaction. Idempotent.
 
-        Raises `StoreTooNewError` when a newer version of Headrace wrote them.
+        Raises `StoreTooNewError` when a newer version of Headrace wrote them, `StoreError` when SQLite refuses.
         """
         self._require_writable()
-        with self._writer, self._connect(immediate=True) as connection, connection.begin():
-            self._require_known(connection)
-            migrate.upgrade(connection)
+        try:
+            with self._writer, self._connect(immediate=True) as connection, connection.begin():
+                self._require_known(connection)
+                migrate.upgrade(connection)
+        except DatabaseError as error:
+            raise StoreError(
+                f"the store {self.path} cannot be brought up to this version: {_reason(error)}"
+            ) from error
 
     def require_ready(self) -> None:
         """Raise `StoreNotReadyError` or `StoreTooNewError` unless the tables are exactly this version's."""

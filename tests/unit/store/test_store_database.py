@@ -194,6 +194,17 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         Database.open(tmp_path / "store.db", read_only=True)
 
 
+def test_a_damaged_store_is_refused_in_words(tmp_path: Path, database: Database) -> None:
+    database.close()
+    path = tmp_path / "store.db"
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes(4096) + content[8192:])
+    damaged = Database.open(path)
+    with pytest.raises(StoreError, match=r"store\.db .*malformed"):
+        damaged.migrate()
+    damaged.close()
+
+
 def test_foreign_keys_are_enforced_and_commits_are_synced(database: Database) -> None:
     with database.read() as connection:
         for pragma, value in (("foreign_keys", 1), ("synchronous", 2), ("journal_mode", "wal")):
