@@ -35,7 +35,7 @@ test: install-dev ## Run the whole test suite (ARGS="-k name" and the like)
 
 soak: install-dev ## Kill processes of a loaded server a thousand times, end at every change to a file (HEADRACE_KILLS=N, ARGS)
 	HEADRACE_CUTS=all HEADRACE_KILLS=$${HEADRACE_KILLS:-1000} $(BIN)/python -m pytest -o timeout=3600 \
-		tests/faults/test_every_operation.py tests/faults/test_kills.py $(ARGS)
+		tests/faults/test_every_operation.py tests/faults/test_damaged_files.py tests/faults/test_kills.py $(ARGS)
 
 fuzz: install-dev ## Run the property tests with many more and other examples
 	HEADRACE_HYPOTHESIS=search $(BIN)/python -m pytest tests/fuzz tests/unit $(ARGS)
