@@ -239,24 +239,23 @@ class Splitter:
 
     def _take_prefix(self, take: Take) -> None:
         """As much as looks like a value of the column's type, or nothing for a text."""
-        assert take.column is not None and take.prefix is not None
+        assert take.prefix is not None
         if not take.prefix:
             self._give(take, b.text(""))
             return
         left = self._add("r", self._left())
-        value = b.call("regexp_extract", column_sql(left), b.text(take.prefix))
-        name = self._give(take, value)
+        name = self._add("v", b.call("regexp_extract", column_sql(left), b.text(take.prefix)))
+        if take.column is not None:
+            self._found[take.column] = name
         size = b.call("strlen", column_sql(name))
         self._text = self._add("r", b.call("kql_rest", column_sql(left), size))
         self._pieces = self._offset = self._whole = None
 
-    def _give(self, take: Take, value: exp.Expression) -> str:
+    def _give(self, take: Take, value: exp.Expression) -> None:
         if take.empty:
             self._tests.append(b.equals(value, ""))
-        if take.column is None:
-            return ""
-        name = self._found[take.column] = self._add("v", value)
-        return name
+        if take.column is not None:
+            self._found[take.column] = self._add("v", value)
 
     def _add(self, prefix: str, value: exp.Expression) -> str:
         return self._steps.add(prefix, value)

@@ -204,3 +204,29 @@ def test_quoted_fields_are_told_apart_by_one_split_and_stray_quotes_are_left_to_
         ("",) * 5,
         ("",) * 5,
     ]
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(['"="', '" "', "*", "", ": string", ": long", ": bool"]), min_size=1, max_size=6
+    ),
+    texts=st.lists(st.text(alphabet="a1 =", max_size=8), min_size=1, max_size=5),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_column_is_the_same_whichever_others_are_asked_for(
+    engine: duckdb.DuckDBPyConnection, parts: list[str], texts: list[str], data: st.DataObject
+) -> None:
+    words = [part if part and part[0] in '"*' else f"c{place}{part}" for place, part in enumerate(parts)]
+    names = [word.partition(":")[0] for word in words if word[0] == "c"]
+    kind = data.draw(st.sampled_from(["simple", "relaxed"]))
+    parse = f"source | parse kind={kind} s with {' '.join(words)} | project s"
+    every, _ = _run(engine, ", ".join([parse, *names]), texts)
+    places = data.draw(st.lists(st.integers(0, len(names) - 1), unique=True)) if names else []
+    some, sql = _run(engine, ", ".join([parse, *(names[place] for place in places)]), texts)
+    assert some == [(row[0], *(row[place + 1] for place in places)) for row in every], sql
+
+
+def test_a_text_before_a_star_is_empty_and_need_not_be_asked_for(engine: duckdb.DuckDBPyConnection) -> None:
+    rows, _ = _run(engine, 'source | parse s with a "=" b: string * | project a', ["k=v w", "none"])
+    assert rows == [("k",), ("",)]
