@@ -120,13 +120,16 @@ def round_(arguments: Sequence[Typed]) -> exp.Expression:
     return b.call("round", argument.sql, digits)
 
 
-def _nan_where_undefined(name: str, engine: str) -> None:
-    """A function of doubles that the engine refuses outside the function's domain."""
+def _defined(engine: str, arguments: Sequence[Typed]) -> exp.Expression:
+    """A function of doubles that the engine refuses outside the function's domain: NaN there."""
+    made = b.call(engine, *[argument.sql for argument in arguments])
+    given = b.both(*[b.is_not_null(b.again(argument.sql)) for argument in arguments])
+    return b.coalesce(b.attempt(made), b.when(given, b.real(float("nan"))))
 
+
+def _nan_where_undefined(name: str, engine: str) -> None:
     def lowering(arguments: Sequence[Typed]) -> exp.Expression:
-        made = b.call(engine, *[argument.sql for argument in arguments])
-        given = b.both(*[b.is_not_null(b.again(argument.sql)) for argument in arguments])
-        return b.coalesce(b.attempt(made), b.when(given, b.real(float("nan"))))
+        return _defined(engine, arguments)
 
     lowers(name)(lowering)
 
@@ -160,7 +163,7 @@ for _name, _engine in (("log", "ln"), ("log2", "log2"), ("log10", "log10")):
 @lowers("cot")
 def cot(arguments: Sequence[Typed]) -> exp.Expression:
     """One over the tangent."""
-    return b.ratio(b.real(1.0), b.call("tan", arguments[0].sql))
+    return b.ratio(b.real(1.0), _defined("tan", arguments))
 
 
 @lowers("exp2")
