@@ -519,7 +519,7 @@ def test_thousands_of_idle_connections(world: World) -> None:
     """They cost little, and a request beside them is answered."""
     state = ServerState()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    count = min(2000, most // 2 - 200)
+    count = min(5000, most // 2 - 200)
 
     async def talk(client: Client) -> None:
         loop = asyncio.get_running_loop()
