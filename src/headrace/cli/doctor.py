@@ -36,6 +36,7 @@ _NO_BYTES = 256 * _MIB
 _SKEW_SECONDS = (30.0, 240.0)
 """A clock so far off is worth a word; one so far off has its tokens refused."""
 _DAYS_LEFT = 14
+_NAMED_FILES = 5
 _LAG_SECONDS = 60.0
 _MARKS = {
     "good": "[green]good[/green]   ",
@@ -289,6 +290,7 @@ def check_folder(folder: Path) -> Iterator[Finding]:
         yield Finding("data folder", "good", f"{folder} is its owner's alone.")
     yield check_disk(folder)
     yield from check_store(DataFolder(folder))
+    yield from check_tables(DataFolder(folder))
 
 
 def check_disk(folder: Path) -> Finding:
@@ -310,6 +312,25 @@ def check_store(folder: DataFolder) -> Iterator[Finding]:
     for found in (_check_formats(folder), _check_database(folder)):
         if found is not None:
             yield found
+
+
+def check_tables(folder: DataFolder) -> Iterator[Finding]:
+    """The tables' files, as far as damage shows without reading all rows."""
+    # Loaded only here: what reads tables' files takes its time.
+    from headrace.tables.damage import damaged_files
+    from headrace.tables.recovery import stored_tables
+
+    for key in stored_tables(folder.tables):
+        try:
+            damaged = damaged_files(key.folder(folder.tables))
+        except OSError as error:
+            yield Finding("tables", "bad", f"Table {key.name} cannot be read: {error}.", "Check the disk.")
+            continue
+        if damaged:
+            named = ", ".join(map(str, damaged[:_NAMED_FILES]))
+            more = f" and {len(damaged) - _NAMED_FILES} more" if len(damaged) > _NAMED_FILES else ""
+            cure = "Check the disk, put back copies of them and start again, or delete the table."
+            yield Finding("tables", "bad", f"Table {key.name} has damaged files: {named}{more}.", cure)
 
 
 def _check_formats(folder: DataFolder) -> Finding | None:

@@ -10,11 +10,13 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from tests.tables_kit import Bench
 
 from headrace.cli import doctor
 from headrace.cli.doctor import Finding
 from headrace.data_folder import DataFolder, open_data_folder
 from headrace.disk import RealDisk
+from headrace.tables.delta import log_file
 
 
 def one(findings: object) -> Finding:
@@ -78,6 +80,25 @@ def test_formats_and_a_store_that_are_not_whole(tmp_path: Path) -> None:
     assert one(doctor.check_store(folder)).level == "bad"
     folder.store.write_bytes(b"no database")
     assert one(doctor.check_store(folder)).level == "bad"
+
+
+def test_damaged_files_of_a_table_are_named(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    with Bench(folder.tables) as bench:
+        for offset in range(2):
+            bench.publish(offset)
+            bench.store.commit(bench.table)
+        assert list(doctor.check_tables(folder)) == []
+        data = bench.folder / bench.reader.pin(bench.table).files[0].path
+        content = data.read_bytes()
+        for damaged in (content[:50], bytes(len(content))):
+            data.write_bytes(damaged)
+            found = one(doctor.check_tables(folder))
+            assert (found.level, str(data) in found.message) == ("bad", True)
+        data.write_bytes(content)
+        entry = log_file(bench.folder, 1)
+        entry.write_bytes(b"\0\xff")
+        assert str(entry) in one(doctor.check_tables(folder)).message
 
 
 def test_numbers_of_the_metrics() -> None:
