@@ -163,7 +163,7 @@ def _transformed(stream: Stream, flow: DataFlow, table: Table, settings: Transfo
     warnings = (
         staged
         if flow.stages
-        else tuple(query_problem(problem, flow.target, texts[-1]) for problem in compiled.warnings)
+        else tuple(_query_warning(problem, flow.target) for problem in compiled.warnings)
     )
     return _Rows(query, statement.columns, ticks=True, warnings=warnings)
 
@@ -209,6 +209,15 @@ def query_problem(problem: Problem, target: str, text: str) -> Problem:
         target,
         problem.span,
         hint,
+    )
+
+
+def _query_warning(warning: Problem, target: str) -> Problem:
+    """What the compiler only warns of, with its place: not in the words that Azure has for errors."""
+    span = warning.span
+    where = f" at {span.line}:{span.column}" if span is not None else ""
+    return Problem(
+        "InvalidTransformQuery", f"{warning.code}{where} : {warning.message}", target, span, warning.hint
     )
 
 

@@ -81,8 +81,7 @@ def _problem(stage: Stage, problem: Problem) -> Problem:
     """A compiler's problem as the processor's; a place in the text is told where the text is the user's."""
     own = isinstance(stage.step, Kql)
     where = f" at {problem.span.line}:{problem.span.column}" if own and problem.span is not None else ""
-    cure = f" {problem.hint}" if problem.hint else ""
-    message = f"{_whose(stage)}: {problem.code}{where} : {problem.message}{cure}"
+    message = f"{_whose(stage)}: {problem.code}{where} : {problem.message}"
     code = "InvalidTransformQuery" if own else CODE
     return Problem(code, message, stage.target, problem.span if own else None, problem.hint)
 

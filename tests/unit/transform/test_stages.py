@@ -246,7 +246,8 @@ def test_a_problem_names_its_processor(
 ) -> None:
     (problem, *_) = validate_rule(rule_of(*processors), make_catalog(make_table()))
     assert (problem.code, problem.target) == (code, f"properties.transformations[0].processors[{place}]")
-    assert all(word in problem.message for word in words), problem.message
+    told = f"{problem.message} {problem.hint}"
+    assert all(word in told for word in words), told
 
 
 def test_as_many_processors_as_a_transformation_may_have_run_as_one(tmp_path: Path) -> None:
@@ -283,6 +284,13 @@ def test_only_the_users_own_kql_is_held_to_the_documented_functions() -> None:
     assert validate_rule(rule_of(parse), make_catalog(make_table()), settings) == ()
     assert validate_rule(rule_of(own), make_catalog(make_table()), settings)
     assert staged_transform(stages_of(own), columns, "extended").warnings
+
+
+def test_the_cure_stands_beside_the_message_alone() -> None:
+    rule = rule_of(("transform.KQL", {"expression": "source | extend b = Txt"}))
+    (problem,) = validate_rule(rule, make_catalog(make_table()))
+    assert problem.hint and "`Text`" in problem.hint
+    assert problem.hint not in problem.message
 
 
 def test_the_documented_example_is_a_transformation() -> None:

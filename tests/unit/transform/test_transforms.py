@@ -10,6 +10,8 @@ from tests.transform_kit import make_catalog, make_flow, make_rule, make_table
 from tests.unit.transform.test_compile import RECEIVED, run
 
 from headrace.kql.types import KustoType
+from headrace.settings import TransformSettings
+from headrace.transform.compile import compile_flow
 from headrace.transform.validate import validate_rule
 
 ROWS = [
@@ -106,6 +108,13 @@ def test_the_cure_is_told(text: str, cure: str) -> None:
     catalog = make_catalog(make_table(columns=columns))
     (problem,) = validate_rule(make_rule(make_flow(transform=text)), catalog)
     assert cure in (problem.hint or "")
+
+
+def test_a_warning_is_not_told_as_an_error() -> None:
+    flow = make_flow(transform="source\n| extend Text = trim(' ', Text)")
+    (warning,) = compile_flow(make_rule(flow), flow, make_table(), TransformSettings()).warnings
+    assert " at 2:17 : `trim` is not on Azure's list" in warning.message
+    assert "rror" not in warning.message
 
 
 def test_an_extra_column_of_a_type_that_no_table_has_is_dropped() -> None:
