@@ -37,6 +37,11 @@ class Problem:
     details: tuple[Problem, ...] = ()
     inner: Problem | None = None
 
+    @property
+    def told(self) -> str:
+        """What is wrong, and the cure behind it."""
+        return f"{self.message} {self.hint or ''}".rstrip()
+
 
 class ProblemError(Exception):
     """Raised where one or more problems end the work; `problems` is never empty."""

@@ -14,6 +14,19 @@ from headrace.errors import Problem, ProblemError
 
 group = typer.Typer(help="Role assignments: who may do what, where.", no_args_is_help=True)
 
+PrincipalOption = Annotated[
+    str,
+    typer.Option(
+        metavar="APP", help="Name, client id or object id of an app, or the object id of another principal."
+    ),
+]
+ScopeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCOPE", help="Resource id, or the immutableId or name of a rule. Default: the sample rule."
+    ),
+]
+
 _VERSION = "2022-04-01"
 
 
@@ -22,20 +35,8 @@ def assign(
     role: Annotated[
         str, typer.Argument(metavar="ROLE", help="Name of the role, such as 'Monitoring Metrics Publisher'.")
     ],
-    principal: Annotated[
-        str,
-        typer.Option(
-            metavar="APP",
-            help="Name, client id or object id of an app, or the object id of another principal.",
-        ),
-    ],
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SCOPE",
-            help="Resource id, or the immutableId or name of a rule. Default: the sample rule.",
-        ),
-    ] = None,
+    principal: PrincipalOption,
+    scope: ScopeOption = None,
     env_file: EnvFileOption = None,
 ) -> None:
     """Let a principal have a role on a resource and all below it.
@@ -78,13 +79,7 @@ def explain(
     action: Annotated[
         str, typer.Option(metavar="ACTION", help="What is to be done. Default: sending logs through a rule.")
     ] = "Microsoft.Insights/Telemetry/Write",
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SCOPE",
-            help="Resource id, or the immutableId or name of a rule. Default: the sample rule.",
-        ),
-    ] = None,
+    scope: ScopeOption = None,
     env_file: EnvFileOption = None,
     output: OutputOption = OutputForm.TABLE,
 ) -> None:
@@ -116,16 +111,8 @@ def explain(
 @group.command("remove")
 def remove(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="Name of the role.")],
-    principal: Annotated[
-        str, typer.Option(metavar="APP", help="Name, client id or object id of an app, or another object id.")
-    ],
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SCOPE",
-            help="Where it was assigned: resource id, or the immutableId or name of a rule. Default: the sample rule.",
-        ),
-    ] = None,
+    principal: PrincipalOption,
+    scope: ScopeOption = None,
     env_file: EnvFileOption = None,
 ) -> None:
     """Take a role away again. What is assigned further up still holds: `headrace role list` shows all."""

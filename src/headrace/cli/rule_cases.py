@@ -95,7 +95,7 @@ def judge(case: Case, trials: Sequence[FlowTrial]) -> Result:
         told = difference(expected, rows)
         if told is not None:
             failures.append(f"{table}: {told}")
-    notes = [f"{note.message} {note.hint or ''}".strip() for trial in trials for note in trial.notes]
+    notes = [note.told for trial in trials for note in trial.notes]
     return Result(case, tuple(failures), tuple(dict.fromkeys(notes)))
 
 

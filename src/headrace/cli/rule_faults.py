@@ -12,7 +12,7 @@ from typing import Any, Literal
 from rich.markup import escape
 
 from headrace.cli.documents import RuleFile
-from headrace.cli.output import console, visible
+from headrace.cli.output import console, error_console, visible
 from headrace.cli.positions import line_and_column, within
 from headrace.errors import Problem
 
@@ -48,9 +48,12 @@ def faults_of(file: RuleFile, problems: Iterable[Problem], severity: Severity = 
     return tuple(sorted(found, key=lambda fault: (fault.line, fault.column)))
 
 
-def print_faults(file: RuleFile, faults: Sequence[Fault]) -> None:
-    """A line for each, with its cure, and the place in the transform below it."""
-    out = console()
+def print_faults(file: RuleFile, faults: Sequence[Fault], *, errors: bool = False) -> None:
+    """A line for each, with its cure, and the place in the transform below it.
+
+    They are what a check prints; of a command that was to do something else they are `errors`.
+    """
+    out = error_console() if errors else console()
     for fault in faults:
         colour = "red" if fault.severity == "error" else "yellow"
         where = escape(f"{file.path}:{fault.line}:{fault.column}:")

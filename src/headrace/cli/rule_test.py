@@ -122,7 +122,7 @@ def test(
 def _refuse(rule: RuleFile, problems: Sequence[Problem], output: OutputForm) -> None:
     faults = faults_of(rule, problems)
     if output is OutputForm.TABLE:
-        print_faults(rule, faults)
+        print_faults(rule, faults, errors=True)
     else:
         print_records([(rule, faults)])
     raise typer.Exit(1)
@@ -217,7 +217,7 @@ def _show(trial: FlowTrial) -> None:
 
 def flow_notes(trial: FlowTrial) -> list[str]:
     """What is worth knowing of a data flow whatever its rows are."""
-    notes = [f"{problem.message} {problem.hint or ''}".strip() for problem in trial.warnings]
+    notes = [problem.told for problem in trial.warnings]
     if trial.inferred:
         notes.append(
             f"the columns of {trial.table} are taken from the transform; give --table to check them."
@@ -229,7 +229,7 @@ def flow_notes(trial: FlowTrial) -> list[str]:
 
 def _tell_of_samples(trials: Sequence[FlowTrial], *, given: bool) -> None:
     """What is lost of the samples whatever the transform does; several flows of a stream have the same notes."""
-    notes = [f"{note.message} {note.hint or ''}".strip() for trial in trials for note in trial.notes]
+    notes = [note.told for trial in trials for note in trial.notes]
     if not given:
         notes.append("no sample rows were given (--rows): the rule was only compiled.")
     for note in dict.fromkeys(notes):

@@ -141,7 +141,7 @@ def apply(
         try:
             made = server.arm("PUT", path, RULES_VERSION, located(server, rule.document))
         except ProblemError as error:
-            print_faults(rule, _told(rule, error))
+            print_faults(rule, _told(rule, error), errors=True)
             raise typer.Exit(1) from None
         print_record(_summary(server, made), output)
 

@@ -48,7 +48,7 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
 def warn_of_unknown_variables() -> None:
     """Print a warning to standard error for each of them in this process's environment."""
     for problem in unknown_variables(os.environ):
-        line = escape(visible(f"{problem.message} {problem.hint}"))
+        line = escape(visible(problem.told))
         error_console().print(f"[bold yellow]warning:[/bold yellow] {line}")
 
 

@@ -49,7 +49,7 @@ class RuleUnderTest:
             tables.setdefault(trial.table, []).extend(dict(row) for row in trial.rows)
         filtered = set.intersection(*(set(trial.filtered) for trial in trials))
         failed = {one.row: one.reason for trial in trials for one in trial.failed}
-        notes = (f"{note.message} {note.hint or ''}".strip() for trial in trials for note in trial.notes)
+        notes = (note.told for trial in trials for note in trial.notes)
         return Outcome(tables, tuple(sorted(filtered)), failed, tuple(dict.fromkeys(notes)))
 
     def check(
@@ -94,7 +94,7 @@ def in_full(error: ProblemError) -> ProblemError:
     """The error with its causes as notes, which pytest shows below its message."""
     for detail in (detail for problem in error.problems for detail in problem.details):
         where = f"{detail.target}: " if detail.target else ""
-        error.add_note(f"- {where}{detail.message} {detail.hint or ''}".rstrip())
+        error.add_note(f"- {where}{detail.told}")
     return error
 
 

@@ -91,7 +91,7 @@ def note(stream: Stream, name: str, rows: str) -> Problem:
 def receipt_notes(stream: Stream, names: Iterable[str]) -> list[str]:
     """A sentence about each undeclared property of a call, and its cure."""
     notes = [note(stream, name, "A row has") for name in names]
-    return [f"{one.message} {one.hint}" for one in notes]
+    return [one.told for one in notes]
 
 
 def shown(text: str) -> str:

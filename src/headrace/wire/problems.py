@@ -43,8 +43,7 @@ def http_error(
 
 def error_object(problem: Problem) -> dict[str, Any]:
     """ARM's error object of a problem: code and message, and target, details and innererror where there are any."""
-    message = f"{problem.message} {problem.hint}" if problem.hint else problem.message
-    result: dict[str, Any] = {"code": problem.code, "message": message}
+    result: dict[str, Any] = {"code": problem.code, "message": problem.told}
     if problem.target is not None:
         result["target"] = problem.target
     if problem.details:
