@@ -220,9 +220,8 @@ def _head(connection: Connection, row: store.RuleHeadRow) -> RuleHead:
     streams: tuple[str, ...] = ()
     try:
         rule = _parse(document, row.immutable_id, row.version, row.resource_id)
-        if (
-            rule.kind != WORKSPACE_TRANSFORMS
-        ):  # their streams are ways into the workspace, and nobody sends to them
+        # Nobody sends to the streams of workspace transforms: they are other ways into the workspace.
+        if rule.kind != WORKSPACE_TRANSFORMS:
             streams = tuple(rule.streams)
     except ProblemError:
         # A rule that only another version of Headrace could read takes nothing until it is put again.

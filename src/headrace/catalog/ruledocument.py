@@ -264,7 +264,8 @@ class RuleReader:
         produced: set[str] = set()
         for name in ("dataSources", "directDataSources"):
             count = 0
-            for kind, items in self._section(name, dict, "InvalidDataSource").items():
+            section = self._section(name, dict, "InvalidDataSource")
+            for kind, items in section.items():
                 where = f"properties.{name}.{_shown(kind)}"
                 for place, item in enumerate(items if isinstance(items, list) else [items]):
                     if not isinstance(item, dict):
@@ -276,12 +277,11 @@ class RuleReader:
                         produced.update(stream for stream in streams if isinstance(stream, str))
             most = self._limits.data_sources
             self._too_many("Data Sources", count, most, "InvalidDataSource", f"properties.{name}")
-        section = self._section("dataSources", dict, "InvalidDataSource")
-        extensions = section.get("extensions")
-        if isinstance(extensions, list):
-            where = "properties.dataSources.extensions"
-            most = self._limits.extensions
-            self._too_many("Extensions", len(extensions), most, "InvalidDataSource", where)
+            extensions = section.get("extensions")
+            if isinstance(extensions, list):
+                where = f"properties.{name}.extensions"
+                most = self._limits.extensions
+                self._too_many("Extensions", len(extensions), most, "InvalidDataSource", where)
         return produced
 
     def _data_source(self, kind: str, item: Mapping[str, Any], target: str) -> None:

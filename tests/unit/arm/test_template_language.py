@@ -108,6 +108,7 @@ def value(text: Any, **parameters: Any) -> Any:
         ("[dateTimeAdd('2024-01-01T23:04:05Z', 'P0D', 'yyMMddHHs')]", "240101235"),
         ("[dateTimeAdd('2024-11-08T09:04:05Z', 'P0D', 'ddd d MMM y, h:m tt')]", "Fri 8 Nov 24, 9:4 AM"),
         (r"[dateTimeAdd('2024-11-08T00:04:05Z', 'P0D', 'dddd, MMMM hh\h-fff')]", "Friday, November 12h-000"),
+        ("[dateTimeAdd('2024-11-08T00:04:05Z', 'P0D', 'HH:mmK zzz')]", "00:04Z +00:00"),
         ("[dateTimeAdd('2024-11-08T00:04:05Z', 'P0D', 's')]", "2024-11-08T00:04:05"),
         ("[dateTimeToEpoch('1970-01-02T00:00:00Z')]", 86400),
         ("[resourceId('A.B/c/d', 'x', 'y')]", f"{GROUP}/providers/A.B/c/x/d/y"),

@@ -300,6 +300,11 @@ def test_a_rule_of_workspace_transforms_has_the_streams_of_tables() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["dataSources", "directDataSources"])
+def test_data_sources_that_are_no_object_are_told_once(name: str) -> None:
+    assert faults(**{name: []}) == [("InvalidDataSource", f"properties.{name}")]
+
+
 @pytest.mark.parametrize("stream", ["Microsoft-Syslog", "Microsoft-Table-", "Custom-A"])
 def test_a_rule_of_workspace_transforms_has_no_other_streams(stream: str) -> None:
     body = {

@@ -17,8 +17,11 @@ _DURATION = re.compile(
     r"(?P<sign>-?)P(?:(?P<y>\d{1,4})Y)?(?:(?P<m>\d{1,4})M)?(?:(?P<w>\d{1,5})W)?(?:(?P<d>\d{1,6})D)?"
     r"(?:T(?:(?P<h>\d{1,7})H)?(?:(?P<n>\d{1,8})M)?(?:(?P<s>\d{1,9})S)?)?"
 )
-_FORMAT = re.compile(r"([yMdHhmsft])\1*|'[^']*'|\\.|.", re.DOTALL)
-_WORDS = {"ddd": "%a", "dddd": "%A", "MMM": "%b", "MMMM": "%B"}
+_FORMAT = re.compile(r"([yMdHhmsftz])\1*|'[^']*'|\\.|.", re.DOTALL)
+_WORDS = {
+    "ddd": "%a", "dddd": "%A", "MMM": "%b", "MMMM": "%B", "K": "Z", "z": "+0", "zz": "+00", "zzz": "+00:00",
+}  # fmt: skip
+"""Parts that are no numbers, for `strftime`. All times are UTC."""
 _STANDARD = {"u": "yyyy-MM-dd HH:mm:ss'Z'", "d": "MM/dd/yyyy", "s": "yyyy-MM-dd'T'HH:mm:ss"}
 
 
