@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 from tests.transform_kit import (
     CUSTOMER,
     WORKSPACE,
@@ -119,3 +120,17 @@ def test_own_rows_go_through_the_pipeline_and_are_no_usage(tmp_path: Path) -> No
         ]
         clock.advance(DAY)
         assert len(bench.usage.due()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b'[[480000,"w","A_\xff",1,2]]'])
+def test_a_damaged_file_is_told_and_counting_goes_on(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "usage.json"
+    path.write_bytes(content)
+    meter = UsageMeter(path, ManualClock(START))
+    assert f"{path} is damaged" in caplog.text
+    meter.stored("w", "A_CL", 2, 10)
+    meter.save()
+    (hour,) = UsageMeter(path, ManualClock(START + HOUR)).due()
+    assert hour.tables == (("A_CL", 2, 10),)

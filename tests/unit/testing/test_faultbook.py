@@ -50,3 +50,10 @@ def test_there_is_a_bound_that_used_ones_do_not_count_for(tmp_path: Path) -> Non
     book.take(after=False)
     book.arm(Answer(status=401))
     assert len(book.armed()) == MOST_FAULTS
+
+
+def test_a_damaged_book_has_no_faults(tmp_path: Path) -> None:
+    book = FaultBook(tmp_path)
+    (tmp_path / "armed.json").write_bytes(b'[{"id": "\xff"')
+    assert book.armed() == ()
+    assert book.take(after=False) is None
