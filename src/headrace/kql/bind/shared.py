@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from headrace.kql.bind.joins import JoinBinder
 from headrace.kql.bind.scope import FunctionBinding, NamedRows, QueryBinding, Relation, SharedBinding
-from headrace.kql.plan.expressions import Column, Expr, Ref, rebuild, ref
+from headrace.kql.plan.expressions import Column, Expr, Ref, columns_of, rebuild, ref
 from headrace.kql.plan.nodes import Plan, Shared, SharedPlan
 from headrace.kql.plan.rewrites.sharing import steady
 from headrace.kql.syntax import nodes as n
@@ -60,7 +60,7 @@ class SharedRowsBinder(JoinBinder):
     def readable_again(self, binding: QueryBinding | FunctionBinding, rows: Relation, size: int) -> Relation:
         """The same rows, remembered as what a name means."""
         shared = self._shared(rows.plan, once=False)
-        columns = (*rows.columns, *self._clock(rows.plan))
+        columns = (*rows.columns, *self._unseen(rows))
         rows = rows.with_plan(Shared(columns, shared, columns))
         self.named_rows[binding] = NamedRows(rows, size)
         return rows
@@ -68,13 +68,22 @@ class SharedRowsBinder(JoinBinder):
     def _read_again(self, rows: Relation) -> Relation:
         """The rows of a shared plan under columns of their own, in the same order."""
         assert isinstance(rows.plan, Shared)
-        copies = {column: self._copy_of(column) for column in rows.columns}
-        columns = tuple(copies.values())
+        copies = {c: c if c is self.received else self._copy_of(c) for c in rows.plan.columns}
+        columns = tuple(copies[column] for column in rows.columns)
         order = tuple(
             replace(key, value=rebuild(key.value, lambda part: _copied(part, copies))) for key in rows.order
         )
-        plan = replace(rows.plan, columns=(*columns, *self._clock(rows.plan)))
+        plan = replace(rows.plan, columns=tuple(copies.values()))
         return replace(rows, plan=plan, columns=columns, order=order)
+
+    def _unseen(self, rows: Relation) -> tuple[Column, ...]:
+        """What goes with rows without being theirs: the received time, and columns that they are in the order of."""
+        ordered = {column for key in rows.order for column in columns_of(key.value)} - {*rows.columns}
+        clock = self._clock(rows.plan)
+        return (
+            *clock,
+            *(column for column in rows.plan.columns if column in ordered and column not in clock),
+        )
 
     def _clock(self, plan: Plan) -> tuple[Column, ...]:
         """The received time of a transform's rows, which goes with them unseen."""

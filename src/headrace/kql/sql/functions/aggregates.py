@@ -108,11 +108,19 @@ def _least(name: str) -> Builder:
     return build
 
 
+_MOST_SPREAD = 1e150
+"""What the engine can square."""
+
+
 def _spread(name: str) -> Builder:
     def build(arguments: Sequence[Typed], condition: exp.Expression | None) -> exp.Expression:
-        made = filtered(b.call(name, arguments[0].sql), condition)
-        empty = b.real(float("nan")) if name.endswith("pop") else b.real(0.0)
-        return b.coalesce(made, empty)
+        # Values beyond, infinities and NaN (the greatest to the engine) would end the query; here they give NaN.
+        within = exp.LT(this=b.call("abs", arguments[0].sql), expression=b.real(_MOST_SPREAD))
+        made = filtered(b.call(name, b.when(within, b.again(arguments[0].sql))), condition)
+        beyond = filtered(b.call("bool_or", b.negation(within.copy())), _again(condition))
+        nan = b.real(float("nan"))
+        made = b.coalesce(made, nan.copy() if name.endswith("pop") else b.real(0.0))
+        return b.when(beyond, nan, made)
 
     return build
 
