@@ -84,7 +84,7 @@ def test_defaults_are_in_proportion_to_memory() -> None:
         "ingest.max_pending_bytes": 128 * MIB,
         "journal.inflated_bytes": 64 * MIB,
         "transform.batch_bytes": 6 * MIB,
-        "transform.queue_bytes": 48 * MIB,
+        "transform.queue_bytes": 80 * MIB,
         "transform.memory_limit": "256MB",
         "query.memory_limit": "500MB",
     }
