@@ -34,6 +34,10 @@ EnvFileOption = Annotated[
 WorkspaceOption = Annotated[
     str | None, typer.Option("--workspace", "-w", metavar="NAME", help="Default: the sample's.")
 ]
+QueriedOption = Annotated[
+    str | None,
+    typer.Option("--workspace", "-w", metavar="NAME", help="Workspace id or name. Default: the sample's."),
+]
 GroupOption = Annotated[
     str | None, typer.Option("--resource-group", "-g", metavar="NAME", help="Default: the sample's.")
 ]

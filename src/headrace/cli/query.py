@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.markup import escape
 from rich.table import Table
 
-from headrace.cli.client import QUERY_SCOPE, EnvFileOption, Server, problem_of
+from headrace.cli.client import QUERY_SCOPE, EnvFileOption, QueriedOption, Server, problem_of
 from headrace.cli.documents import read_text
 from headrace.cli.output import (
     OutputForm,
@@ -53,12 +53,7 @@ def query(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the query from a file.")
     ] = None,
-    workspace: Annotated[
-        str | None,
-        typer.Option(
-            "--workspace", "-w", metavar="NAME", help="Workspace id or name. Default: the sample's."
-        ),
-    ] = None,
+    workspace: QueriedOption = None,
     timespan: Annotated[
         str | None, typer.Option(metavar="SPAN", help="ISO 8601 span, such as P1D or START/END.")
     ] = None,

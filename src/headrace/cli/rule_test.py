@@ -209,7 +209,7 @@ def _show(trial: FlowTrial) -> None:
     for failed in trial.failed:
         error_console().print(f"[bold red]row {failed.row + 1} fails:[/bold red] {escape(failed.reason)}")
     for note in flow_notes(trial):
-        _note(note)
+        print_note(note)
     if trial.rows:
         columns = list(trial.rows[0])
         print_table(columns, [list(row.values()) for row in trial.rows])
@@ -233,10 +233,11 @@ def _tell_of_samples(trials: Sequence[FlowTrial], *, given: bool) -> None:
     if not given:
         notes.append("no sample rows were given (--rows): the rule was only compiled.")
     for note in dict.fromkeys(notes):
-        _note(note)
+        print_note(note)
 
 
-def _note(text: str) -> None:
+def print_note(text: str) -> None:
+    """What is worth knowing and keeps nothing from going on."""
     error_console().print(f"[yellow]note:[/yellow] {escape(visible(text))}")
 
 

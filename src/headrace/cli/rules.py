@@ -17,14 +17,12 @@ from headrace.cli.output import (
     OutputOption,
     console,
     counted,
-    error_console,
     examples,
     print_record,
     print_rows,
-    visible,
 )
 from headrace.cli.rule_faults import Fault, faults_of, print_faults, print_records
-from headrace.cli.rule_test import FileArgument, TablesOption, flow_notes, test
+from headrace.cli.rule_test import FileArgument, TablesOption, flow_notes, print_note, test
 from headrace.cli.rule_trials import microseconds, tried_rule, with_destinations
 from headrace.errors import Problem, ProblemError
 
@@ -110,7 +108,7 @@ def _faults_here(rule: RuleFile, tables: Sequence[Path]) -> tuple[Fault, ...]:
         if not tried.problems:
             for trial in tried.trial.on({}, microseconds(None)):
                 for note in flow_notes(trial):
-                    error_console().print(f"[yellow]note:[/yellow] {escape(visible(note))}")
+                    print_note(note)
         return faults_of(rule, tried.problems)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from headrace.cli.client import EnvFileOption, Server
+from headrace.cli.client import EnvFileOption, QueriedOption, Server
 from headrace.cli.interrupt import Interrupt
 from headrace.cli.output import cell, console, error_console, examples, visible
 from headrace.errors import ProblemError
@@ -62,12 +62,7 @@ def tail(
         int, typer.Option("--last", "-n", metavar="N", min=0, max=1000, help="Rows to begin with.")
     ] = 10,
     follow: Annotated[bool, typer.Option(help="Wait for more rows, until Ctrl-C.")] = True,
-    workspace: Annotated[
-        str | None,
-        typer.Option(
-            "--workspace", "-w", metavar="NAME", help="Workspace id or name. Default: the sample's."
-        ),
-    ] = None,
+    workspace: QueriedOption = None,
     env_file: EnvFileOption = None,
     output: Annotated[TailForm, typer.Option("--output", "-o", help="Form of the output.")] = TailForm.TEXT,
 ) -> None:

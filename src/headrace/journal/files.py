@@ -28,7 +28,7 @@ from typing import Final
 from uuid import UUID
 
 from headrace.clock import SECOND, Clock
-from headrace.disk import Disk
+from headrace.disk import Disk, reason
 from headrace.ids import new_guid
 from headrace.journal.end import End, EndMark
 from headrace.journal.format import (
@@ -310,7 +310,7 @@ class FileJournal:
             if error.errno in _FULL_DISK:
                 self._refuse([*part, *waiting], DiskFullError(_FULL_DISK_RETRY_SECONDS))
             else:
-                self._broken = f"the disk refused a write: {os.strerror(error.errno or 0)}"
+                self._broken = f"the disk refused a write: {reason(error)}"
                 self._refuse([*part, *waiting], JournalBrokenError(self._broken))
         except BaseException:
             self._broken = self._broken or "the journal's writer failed"
@@ -384,7 +384,7 @@ class FileJournal:
             else:
                 os.ftruncate(segment.descriptor, segment.position)
         except OSError as error:
-            self._broken = f"the disk refused to cut a segment: {os.strerror(error.errno or 0)}"
+            self._broken = f"the disk refused to cut a segment: {reason(error)}"
         finally:
             os.close(segment.descriptor)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from headrace.disk import reason
 from headrace.journal.files import FileJournal
 from headrace.journal.model import Entry, JournalBrokenError, JournalFormatError, Pending
 
@@ -48,7 +49,7 @@ class MendingJournal:
         try:
             self._journal = open_journal()
         except OSError as error:
-            self._unopened = f"the disk refused to open it: {os.strerror(error.errno or 0)}"
+            self._unopened = f"the disk refused to open it: {reason(error)}"
 
     @property
     def journal_id(self) -> str:

@@ -134,12 +134,6 @@ class OpenTrial:
         failed = [each for each in self.flows if isinstance(each, FlowTrial)]
         return tuple(problem for each in failed for problem in each.problems)
 
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """What the compiler warns of in those that do."""
-        compiled = [each for each in self.flows if isinstance(each, _CompiledFlow)]
-        return tuple(problem for each in compiled for problem in each.live.warnings)
-
     def on(self, samples: Mapping[str, Sequence[bytes]], now: int) -> list[FlowTrial]:
         """Every data flow on its stream's samples, each the JSON text of an object, received at `now` (µs)."""
         return list(self._tried(samples, now))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.arm.ids import CHECK_ACCESS_TYPE, PERMISSION_TYPE
-from headrace.arm.kinds.base import Kind, invalid
+from headrace.arm.kinds.base import Kind, find_member, invalid
 from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.model import Answer, Call
 from headrace.identity.challenge import arm_forbidden
@@ -93,8 +93,8 @@ def _decision(found: Explanation) -> dict[str, Any]:
 def _resource(call: Call) -> str:
     """The resource that is asked about: the one in the body, at the address's scope or below it, else that scope."""
     scope = call.target.scope or "/"
-    value = _find(call.body, "resource")
-    named = _find(value, "id") if isinstance(value, Mapping) else None
+    value = find_member(call.body, "resource")
+    named = find_member(value, "id") if isinstance(value, Mapping) else None
     if named is None:
         return scope
     if not isinstance(named, str) or not named.startswith("/") or len(named) > _LONGEST_ID:
@@ -105,14 +105,14 @@ def _resource(call: Call) -> str:
 
 
 def _actions(body: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
-    listed = _find(body, "actions")
+    listed = find_member(body, "actions")
     if not isinstance(listed, list) or not 0 < len(listed) <= MOST_ACTIONS:
         raise invalid(f"'Actions' is a list of 1 to {MOST_ACTIONS} actions.", "Actions")
     found: list[tuple[str, bool | None]] = []
     for place, item in enumerate(listed):
         where = f"Actions[{place}]"
         name = _text(item if isinstance(item, Mapping) else {}, "id", f"{where}.Id")
-        data = _find(item, "isDataAction")
+        data = find_member(item, "isDataAction")
         if data is not None and not isinstance(data, bool):
             raise invalid("'IsDataAction' is true or false.", f"{where}.IsDataAction")
         found.append((name, data))
@@ -120,7 +120,7 @@ def _actions(body: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
 
 
 def _groups(attributes: Mapping[str, Any]) -> list[str]:
-    groups = _find(attributes, "groups") or []
+    groups = find_member(attributes, "groups") or []
     if (
         not isinstance(groups, list)
         or len(groups) > MOST_GROUPS
@@ -130,20 +130,15 @@ def _groups(attributes: Mapping[str, Any]) -> list[str]:
     return groups
 
 
-def _find(value: Mapping[str, Any], name: str) -> Any:
-    """A member by its name in any letter case: clients write these bodies in both."""
-    return next((inner for key, inner in value.items() if key.lower() == name.lower()), None)
-
-
 def _part(value: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
-    found = _find(value, name)
+    found = find_member(value, name)
     if not isinstance(found, Mapping):
         raise invalid(f"'{where.rpartition('.')[2]}' is an object.", where)
     return found
 
 
 def _text(value: Mapping[str, Any], name: str, where: str) -> str:
-    found = _find(value, name)
+    found = find_member(value, name)
     if not isinstance(found, str) or not 0 < len(found) <= _LONGEST_ID or not found.isprintable():
         raise invalid(f"'{where.rpartition('.')[2]}' is a text of at most {_LONGEST_ID} characters.", where)
     return found

@@ -248,6 +248,11 @@ def invalid(message: str, target: str) -> HttpError:
     return http_error(400, "InvalidRequestContent", message, target=target)
 
 
+def find_member(value: Mapping[str, Any], name: str) -> Any:
+    """A member by its name in any letter case, as clients write some bodies in several; None where it is not there."""
+    return next((inner for key, inner in value.items() if key.lower() == name.lower()), None)
+
+
 def one_of(value: object, known: Iterable[str]) -> str | None:
     """The one of `known` that a value is in any letter case, as Azure reads such words; None for any other value."""
     wanted = value.lower() if isinstance(value, str) else None

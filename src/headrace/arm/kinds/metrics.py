@@ -14,7 +14,7 @@ from headrace.arm.ids import (
     RULE_TYPE,
     parse_id,
 )
-from headrace.arm.kinds.base import Kind, invalid, require_scope
+from headrace.arm.kinds.base import Kind, find_member, invalid, require_scope
 from headrace.arm.kinds.scopes import require_scope_resource
 from headrace.arm.metricquery import MetricQuery, answer, definitions_of, read_query
 from headrace.arm.model import Answer, Call
@@ -69,7 +69,7 @@ class MetricsBatch(Kind):
     def ask(self, call: Call) -> Answer:
         """POST of the resources' ids; everything else stands in the address."""
         require_scope(call)
-        listed = next((value for name, value in call.body.items() if name.lower() == "resourceids"), None)
+        listed = find_member(call.body, "resourceids")
         if not isinstance(listed, list) or not 0 < len(listed) <= MOST_RESOURCES:
             raise invalid(f"'resourceids' is a list of 1 to {MOST_RESOURCES} resource ids.", "resourceids")
         rules = [_readable(call, resource_id) for resource_id in listed]
